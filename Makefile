@@ -1,0 +1,74 @@
+# `make help` lists what can be done; every target sets up what it needs.
+export OMP_NUM_THREADS = 1
+PYTHON ?= python3
+BIN := .venv/bin
+CODE := app engine problems tests benchmarks train_model.py
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+serve: .make/run  ## serve predictions on http://localhost:8000 (settings: see README)
+	@exec $(BIN)/python -m app
+
+train: .make/run  ## train the default model on the simulated market
+	$(BIN)/python train_model.py
+
+up:  ## the same service in containers
+	docker compose up --build
+
+check: format-check lint types test  ## everything CI checks, but for browser and docker
+
+format-check: .make/dev  ## is every file formatted?
+	$(BIN)/ruff format --check $(CODE)
+
+lint: .make/dev  ## ruff, and the schema of the workflow
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+types: .make/dev  ## mypy --strict
+	$(BIN)/mypy
+
+test: .make/dev  ## the quick tests, import table included
+	$(BIN)/pytest
+
+test-browser: .make/dev  ## /docs in a real headless Chromium
+	$(BIN)/pytest -m browser
+
+test-docker: .make/dev  ## build, start, predict, restart: in real containers
+	$(BIN)/pytest -m docker
+
+bench-intervals: .make/bench  ## our intervals beside MAPIE and crepes on King County
+	$(BIN)/python -m benchmarks.intervals
+
+format: .make/dev  ## format every file
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+lock: .make/dev  ## refresh every pin from pyproject.toml
+	$(BIN)/python -m uv pip compile -q --upgrade $(LOCK) pyproject.toml -o requirements/serve.txt
+	$(BIN)/python -m uv pip compile -q --upgrade $(LOCK) --extra train -c requirements/serve.txt pyproject.toml -o requirements.txt
+	$(BIN)/python -m uv pip compile -q --upgrade $(LOCK) --extra train --extra dev -c requirements.txt pyproject.toml -o requirements/dev.txt
+	$(BIN)/python -m uv pip compile -q --upgrade $(LOCK) --extra train --extra bench -c requirements.txt pyproject.toml -o requirements/bench.txt
+LOCK := --universal --python-version 3.11 --no-header --no-emit-index-url
+
+clean:  ## remove the environment and what was generated
+	rm -rf .venv .make .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.make/venv:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	@mkdir -p .make && touch $@
+
+.make/run: .make/venv requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.make/dev: .make/run requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@touch $@
+
+.make/bench: .make/run requirements/bench.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/bench.txt
+	@touch $@
+
+.PHONY: help serve train up check format-check lint types test test-browser test-docker bench-intervals format lock clean

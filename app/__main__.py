@@ -1,0 +1,52 @@
+"""`python -m app`: serve with the settings of the environment and `.env`."""
+
+import argparse
+import os
+import sys
+import tempfile
+
+import uvicorn
+
+from app.logs import logging_config
+from engine.domain.errors import InvalidSetting
+from engine.settings import Settings, load_settings
+
+GRACE_SECONDS = 8
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m app",
+        description="Serve predictions over HTTP. Settings are environment variables or .env; "
+        "the README lists them.",
+        epilog="example: API_PORT=8080 LOG_LEVEL=DEBUG python -m app",
+    )
+    parser.parse_args()
+    try:
+        settings = load_settings()
+    except InvalidSetting as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    if settings.api_workers == 1:
+        return serve(settings)
+    with tempfile.TemporaryDirectory(prefix="metrics-") as shared:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+        return serve(settings)
+
+
+def serve(settings: Settings) -> int:
+    uvicorn.run(
+        "app.main:app",
+        host=settings.api_host,
+        port=settings.api_port,
+        workers=settings.api_workers,
+        reload=settings.api_reload,
+        log_config=logging_config(settings),
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Every refusal as RFC 9457 `application/problem+json`; the one place that knows status codes."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field, ValidationError
+from starlette.exceptions import HTTPException
+from typing_extensions import NotRequired, TypedDict
+
+from engine.domain import errors
+from engine.domain.errors import InvalidInput, MalformedBody, ServiceError, Violation
+
+STATUS: dict[type[ServiceError], HTTPStatus] = {
+    errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.MalformedBody: HTTPStatus.BAD_REQUEST,
+    errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.UnsupportedConfidence: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.UnknownVersion: HTTPStatus.NOT_FOUND,
+    errors.ModelNotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.UntrustedArtifact: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.VersionExists: HTTPStatus.CONFLICT,
+    errors.UnusableTable: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.InvalidSetting: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+RETRY_SECONDS = 2
+SHOWN_VIOLATIONS = 20
+LONGEST_NAME = 100
+
+
+class RuleBroken(TypedDict):
+    """One broken rule of the request."""
+
+    pointer: Annotated[str, Field(description="JSON Pointer to the value. Unit: none.")]
+    field: Annotated[str, Field(description="Name of the field. Unit: none.")]
+    row: Annotated[int | None, Field(description="Row in a batch, from 0. Unit: index.")]
+    rule: Annotated[str, Field(description="Name of the rule. Unit: none.")]
+    message: Annotated[str, Field(description="The rule in words. Unit: none.")]
+
+
+class ProblemDetails(TypedDict):
+    """RFC 9457 problem details; `detail` is always a readable sentence."""
+
+    type: Annotated[str, Field(description="Kind of the problem. Unit: none.")]
+    title: Annotated[str, Field(description="The status in words. Unit: none.")]
+    status: Annotated[int, Field(description="The HTTP status. Unit: none.")]
+    detail: Annotated[str, Field(description="What is wrong and the way out. Unit: none.")]
+    instance: Annotated[str, Field(description="The path that was asked. Unit: none.")]
+    request_id: Annotated[str, Field(description="Names the request in the logs. Unit: none.")]
+    errors: NotRequired[list[RuleBroken]]
+
+
+def add_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(ServiceError, service_error)
+    app.add_exception_handler(RequestValidationError, query_error)
+    app.add_exception_handler(HTTPException, http_error)
+
+
+def invalid(error: ValidationError) -> ServiceError:
+    """What pydantic found wrong with a body, as an error of the domain; never echoes the input."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    if found[0]["type"] == "json_invalid":
+        return MalformedBody(f"{found[0]['msg']}. Send one JSON object")
+    return InvalidInput([violation(one) for one in found[:SHOWN_VIOLATIONS]], len(found))
+
+
+def violation(found: Any) -> Violation:
+    """One of pydantic's findings: the place is a name we declared, or the start of a foreign one."""
+    place = [str(part)[:LONGEST_NAME] for part in found["loc"]]
+    rows = [part for part in found["loc"] if isinstance(part, int)]
+    names = [part for part in place if not part.isdigit()]
+    return Violation(
+        pointer="".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in place),
+        field=names[-1] if names else "",
+        row=rows[0] if rows else None,
+        rule=found["type"],
+        message=found["msg"],
+    )
+
+
+async def service_error(request: Request, error: Exception) -> Response:
+    status = STATUS[type(error)]  # type: ignore[index]
+    extra: dict[str, Any] = {}
+    if isinstance(error, InvalidInput):
+        extra["errors"] = [vars(violation) for violation in error.violations]
+    headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else {}
+    return problem(request.scope, status, str(error), headers=headers, **extra)
+
+
+async def query_error(request: Request, error: Exception) -> Response:
+    """A wrong query parameter; bodies never come here, `app.predict` reads them itself."""
+    found = error.errors()  # type: ignore[attr-defined]
+    return await service_error(
+        request, InvalidInput([violation(one) for one in found], len(found))
+    )
+
+
+async def http_error(request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses: unknown path, wrong method, a body over the limit."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    detail = ADVICE.get(error.status_code, error.detail)
+    return problem(request.scope, error.status_code, detail, headers=dict(error.headers or {}))
+
+
+ADVICE = {
+    404: "Nothing is served at this path; GET /docs lists what is.",
+    405: "This path does not answer this method; the Allow header lists those it answers.",
+    413: "The body is larger than MAX_BODY_BYTES allows; send fewer rows at a time.",
+}
+
+
+def problem(
+    scope: Any, status: int, detail: str, *, headers: dict[str, str] | None = None, **extra: Any
+) -> Response:
+    """A problem document; text that is not valid Unicode is replaced, so this cannot fail."""
+    document = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": _printable(detail),
+        "instance": _printable(scope["path"]),
+        "request_id": scope.get("request_id", ""),
+        **extra,
+    }
+    content = orjson.dumps(document)
+    return Response(content, status, headers, media_type="application/problem+json")
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()

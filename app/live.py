@@ -1,0 +1,105 @@
+"""Owner of the running state: which verified versions answer for a problem, now."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Hashable
+from datetime import UTC, datetime
+from time import monotonic
+
+from structlog.typing import FilteringBoundLogger
+
+from app.monitoring import Metrics
+from engine.assemble import Stores
+from engine.domain.errors import ModelNotReady, ServiceError
+from engine.domain.problem import Problem
+from engine.domain.version import Version
+from engine.serving.served import ServedModel, serve
+
+PINNED_MODELS = 4
+"""How many versions besides the champion stay in memory for `?model_version=`."""
+
+
+def now() -> str:
+    """The time in UTC as ISO 8601 with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Live:
+    """Follows the champion; a request reads `champion()` once and keeps what it got."""
+
+    def __init__(
+        self, problem: Problem, stores: Stores, *, metrics: Metrics, log: FilteringBoundLogger
+    ) -> None:
+        self.problem = problem
+        self.stores = stores
+        self.started = monotonic()
+        self.refusal = f"no model yet: {stores.champion.place} does not exist"
+        self._metrics = metrics
+        self._log = log
+        self._current: ServedModel | None = None
+        self._stamp: Hashable | None = None
+        self._pinned: OrderedDict[Version, ServedModel] = OrderedDict()
+
+    def champion(self) -> ServedModel:
+        """Raises ModelNotReady, with the reason, until a verified model is loaded."""
+        if self._current is None:
+            raise ModelNotReady(self.refusal)
+        return self._current
+
+    def loaded_version(self) -> str | None:
+        return None if self._current is None else self._current.card.version
+
+    async def version(self, text: str) -> ServedModel:
+        """A registered version; raises UnknownVersion, or UntrustedArtifact when it is damaged."""
+        version = Version.parse(text)
+        current = self.champion()
+        if str(version) == current.card.version:
+            return current
+        if version not in self._pinned:
+            self._pinned[version] = await asyncio.to_thread(self._load, version)
+        self._pinned.move_to_end(version)
+        pinned = self._pinned[version]
+        if len(self._pinned) > PINNED_MODELS:
+            self._pinned.popitem(last=False)
+        return pinned
+
+    def versions(self) -> list[str]:
+        """What `?model_version=` can name, in semantic order."""
+        known = set(self.stores.artifacts.versions(self.problem.name))
+        if self._current is not None:
+            known.add(Version.parse(self._current.card.version))
+        return [str(version) for version in sorted(known)]
+
+    async def follow(self, every_seconds: float) -> None:
+        """Look for a new champion, again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(every_seconds)
+            await asyncio.to_thread(self.refresh)
+
+    def refresh(self) -> None:
+        """Load the champion if it changed; one that fails a check never replaces one that works."""
+        stamp = self.stores.champion.stamp()
+        if stamp is None or stamp == self._stamp:
+            return
+        try:
+            served = serve(self.stores.champion.load(), self.problem.schema, loaded_at=now())
+        except ServiceError as error:
+            self._refuse(str(error))
+        else:
+            self._swap(served)
+        self._stamp = stamp
+
+    def _swap(self, served: ServedModel) -> None:
+        self._current = served
+        self.refusal = ""
+        self._metrics.model_loaded(self.problem.name, served.card.version)
+        self._log.info("model_loaded", problem=self.problem.name, version=served.card.version)
+
+    def _refuse(self, reason: str) -> None:
+        self.refusal = reason
+        self._metrics.model_refused(self.problem.name)
+        self._log.error("model_refused", problem=self.problem.name, reason=reason)
+
+    def _load(self, version: Version) -> ServedModel:
+        artifact = self.stores.artifacts.load(self.problem.name, version)
+        return serve(artifact, self.problem.schema, loaded_at=now())

@@ -1,0 +1,60 @@
+"""Logs as JSON lines: an event name and key-value pairs, on standard output or in LOG_FILE."""
+
+import logging.config
+from typing import Any
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from engine.settings import Settings
+
+SHARED: list[Any] = [
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+]
+
+
+def logging_config(settings: Settings) -> dict[str, Any]:
+    """For `logging.config.dictConfig`: our events and uvicorn's lines in one format."""
+    stream = {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"}
+    file = {"class": "logging.FileHandler", "filename": str(settings.log_file), "delay": True}
+    handler = stream if settings.log_file is None else file
+    formatter = {
+        "()": structlog.stdlib.ProcessorFormatter,
+        "foreign_pre_chain": SHARED,
+        "processors": [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(),
+        ],
+    }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": formatter},
+        "handlers": {"main": {**handler, "formatter": "json"}},
+        "root": {"handlers": ["main"], "level": "WARNING"},
+        "loggers": {
+            "predictive": {"level": settings.log_level},
+            "uvicorn": {"level": settings.log_level},
+            "uvicorn.access": {"level": "WARNING"},
+        },
+    }
+
+
+def open_log(settings: Settings) -> FilteringBoundLogger:
+    """Configure logging and return the service's logger."""
+    if settings.log_file is not None:
+        settings.log_file.parent.mkdir(parents=True, exist_ok=True)
+    logging.config.dictConfig(logging_config(settings))
+    log: FilteringBoundLogger = structlog.wrap_logger(
+        logging.getLogger("predictive"),
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *SHARED,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    return log

@@ -1,0 +1,70 @@
+"""The OpenAPI 3.1 document: what FastAPI derives, with the bodies we validate ourselves."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import TypeAdapter
+
+from app.errors import ProblemDetails
+from engine.domain.problem import Contract, Problem
+
+REF = "#/components/schemas/{model}"
+PROBLEM_SCHEMA = {"$ref": REF.format(model=ProblemDetails.__name__)}
+MEANING = {
+    400: "The body is not JSON, or one key stands twice.",
+    404: "No registered model has the version that was asked for.",
+    413: "The body is larger than `MAX_BODY_BYTES`.",
+    415: "The body is not declared as JSON.",
+    422: "A field is missing, unknown, of the wrong type or out of bounds; `errors` lists each.",
+    500: "A fault of the service; the request id finds it in the logs.",
+    503: "No verified model is loaded yet; `Retry-After` says when to ask again.",
+}
+
+
+def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error responses of a route, all of them problem documents."""
+    return {status: _refusal(status) for status in statuses}
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    example = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": MEANING[status],
+        "instance": "/predict",
+        "request_id": "0f8fad5bd9cb469fa16570867728950e",
+    }
+    content = {"application/problem+json": {"schema": PROBLEM_SCHEMA, "example": example}}
+    return {"description": MEANING[status], "content": content}
+
+
+def request_body(contract: Contract, max_batch_size: int) -> dict[str, Any]:
+    """The body of a route that reads its own bytes."""
+    name = TypeAdapter(contract.request(max_batch_size)).json_schema()["title"]
+    example = {"summary": contract.summary, "value": contract.example}
+    content = {"schema": {"$ref": REF.format(model=name)}, "examples": {"documented": example}}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def describe(app: FastAPI, problem: Problem, max_batch_size: int) -> None:
+    """Complete the document with the schemas FastAPI does not see; built once, on first use."""
+    derive = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schemas = derive()["components"]["schemas"]
+            types = [contract.request(max_batch_size) for contract in problem.contracts]
+            for body in (*types, ProblemDetails):
+                schemas.update(components(body))
+        return derive()
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def components(body: Any) -> Mapping[str, Any]:
+    """A type and the types it refers to, by name."""
+    schema = TypeAdapter(body).json_schema(ref_template=REF)
+    return {**schema.pop("$defs", {}), schema["title"]: schema}

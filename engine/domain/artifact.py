@@ -1,0 +1,68 @@
+"""A trained model at rest: the facts about it, and the parts that answer."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from engine.domain.conformal import Calibration
+from engine.domain.schema import Matrix, Vector
+
+
+class Fact(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Feature(Fact):
+    """A column as it was in training: unit, and the range that was seen."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+
+
+class ModelCard(Fact):
+    """The facts about an artifact. `metrics` maps a part of the data to its figures."""
+
+    problem: str
+    version: str
+    algorithm: str
+    trained_at: str
+    seed: int
+    target: str
+    target_unit: str
+    features: tuple[Feature, ...]
+    metrics: dict[str, dict[str, float]]
+    calibration: dict[str, Any]
+    profile: dict[str, dict[str, list[float]]]
+    data: dict[str, Any]
+    libraries: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """Rows with the answers the model gave when it was trained, at the default confidence."""
+
+    rows: Matrix
+    values: Vector
+    lower: Vector
+    upper: Vector
+
+
+@dataclass(frozen=True, eq=False)
+class Artifact:
+    """Everything one version is: `graph` is ONNX, `estimator` the joblib dump of its source."""
+
+    card: ModelCard
+    graph: bytes
+    estimator: bytes
+    calibration: Calibration
+    golden: Golden
+
+
+def reproduces(golden: Golden, values: Vector, lower: Vector, upper: Vector) -> bool:
+    """Whether recomputed answers equal the golden ones (relative difference below 1e-9)."""
+    pairs = ((golden.values, values), (golden.lower, lower), (golden.upper, upper))
+    return all(np.allclose(old, new, rtol=1e-9, atol=0) for old, new in pairs)

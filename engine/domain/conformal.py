@@ -1,0 +1,168 @@
+"""Prediction intervals that cover: a learned distribution, made honest by rows nobody has seen.
+
+A model says three things of a row, on the log scale: where the target lies (`location`), how far
+off that may be (`spread`), and how the standardised residual is distributed for rows like it
+(`shape`, the probability that it is at most each of a few thresholds). From these follows a
+conditional distribution, and from that the rank of any target value. Held-out rows say which ranks
+really occur; an interval runs between two of those. That last step alone carries the guarantee: on
+exchangeable rows an interval at confidence c covers with probability at least c and at most
+c + 2 / (n + 1) with n calibration rows (no ties), however wrong the learned distribution is.
+
+Sources: Chernozhukov, Wuethrich and Zhu, "Distributional conformal prediction", PNAS 118 (2021),
+section 2, here with the two tails calibrated apart and calibration rows kept apart from those
+fitted on; the shape is a quantile regression forest, Meinshausen, JMLR 7 (2006), section 3.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.domain.errors import UnsupportedConfidence
+from engine.domain.prediction import Interval
+from engine.domain.schema import Matrix, Vector
+
+LOWEST_CONFIDENCE = 0.5
+HIGHEST_CONFIDENCE = 0.99
+DEFAULT_CONFIDENCE = 0.9
+
+MARGINAL_WEIGHT = 0.02
+"""Share of the distribution over all rows mixed into each row's own, so that it never stands still
+between two thresholds and every rank has one residual."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a model says of n rows: location (n,), spread (n,), shape (n, thresholds)."""
+
+    location: Vector
+    spread: Vector
+    shape: Matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Distribution:
+    """Turns a row's outputs into ranks of residuals, and ranks back into residuals.
+
+    thresholds: (t,) ascending, standardised residuals at which the shape is known.
+    marginal: (t,) ascending, share of all rows at or below each threshold, inside (0, 1).
+    floor: the smallest spread that is believed.
+
+    Ranks are log-odds. Between thresholds the residual is a straight line in the rank; beyond the
+    first and the last it goes on with the slope of the marginal distribution there.
+    """
+
+    thresholds: Vector
+    marginal: Vector
+    floor: float
+
+    def ranks(self, outputs: Outputs, log_target: Vector) -> Vector:
+        """The rank of each row's target, (n,)."""
+        residual = (log_target - outputs.location) / self._spread(outputs)
+        ranks = self._row_ranks(outputs)
+        right = np.clip(np.searchsorted(self._knots, residual), 1, len(self._knots) - 1)
+        low, high = (_pick(ranks, at) for at in (right - 1, right))
+        share = (residual - self._knots[right - 1]) / self._gaps[right - 1]
+        return np.asarray(low + share * (high - low))
+
+    def quantiles(self, outputs: Outputs, ranks: Sequence[float]) -> list[Vector]:
+        """The log target at the same ranks of every row's distribution, one (n,) for each rank."""
+        spread = self._spread(outputs)
+        known = self._row_ranks(outputs)
+        return [outputs.location + spread * self._residual(known, rank) for rank in ranks]
+
+    def mean(self, outputs: Outputs) -> Vector:
+        """The expected target, not its logarithm, of every row's distribution, (n,)."""
+        spread = self._spread(outputs)[:, None]
+        factors = np.exp(spread * self._knots)
+        middles = (factors[:, 1:] + factors[:, :-1]) / 2
+        shares = np.diff(outputs.shape, axis=1, prepend=0.0, append=1.0)
+        return np.asarray(np.exp(outputs.location) * np.einsum("ij,ij->i", middles, shares))
+
+    def _residual(self, known: Matrix, rank: float) -> Vector:
+        right = np.clip((known < rank).sum(axis=1), 1, len(self._knots) - 1)
+        low, high = (_pick(known, at) for at in (right - 1, right))
+        share = (rank - low) / (high - low)
+        return np.asarray(self._knots[right - 1] + share * self._gaps[right - 1])
+
+    def _spread(self, outputs: Outputs) -> Vector:
+        return np.maximum(outputs.spread, self.floor)
+
+    def _row_ranks(self, outputs: Outputs) -> Matrix:
+        """The ranks of the knots in each row's distribution, (n, t + 2)."""
+        inner = log_odds(outputs.shape * (1 - MARGINAL_WEIGHT) + self._mixed_in)
+        ranks = np.empty((len(inner), inner.shape[1] + 2))
+        ranks[:, 1:-1] = inner
+        ranks[:, 0] = inner[:, 0] - self._steps[0]
+        ranks[:, -1] = inner[:, -1] + self._steps[-1]
+        return ranks
+
+    @cached_property
+    def _mixed_in(self) -> Vector:
+        return MARGINAL_WEIGHT * self.marginal
+
+    @cached_property
+    def _steps(self) -> Vector:
+        return np.diff(log_odds(self.marginal))
+
+    @cached_property
+    def _knots(self) -> Vector:
+        """The thresholds and one more beyond each end, (t + 2,)."""
+        first, last = np.diff(self.thresholds)[[0, -1]]
+        ends = self.thresholds[0] - first, self.thresholds[-1] + last
+        return np.concatenate((ends[:1], self.thresholds, ends[1:]))
+
+    @cached_property
+    def _gaps(self) -> Vector:
+        return np.diff(self._knots)
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What held-out rows say: `held_out` (n,) ascending, the ranks that really occurred."""
+
+    distribution: Distribution
+    held_out: Vector
+
+    @property
+    def highest_confidence(self) -> float:
+        """The highest level this many calibration rows can vouch for."""
+        return min(HIGHEST_CONFIDENCE, 1 - 2 / (len(self.held_out) + 1))
+
+    def values(self, outputs: Outputs) -> Vector:
+        """Point predictions in the target's unit: the expected value, (n,)."""
+        return self.distribution.mean(outputs)
+
+    def interval(self, outputs: Outputs, confidence: float) -> Interval:
+        """Bounds in the target's unit; positive, never crossing, nested over confidence.
+
+        Raises UnsupportedConfidence when the calibration rows are too few for the level.
+        """
+        if not LOWEST_CONFIDENCE <= confidence <= self.highest_confidence:
+            raise UnsupportedConfidence(
+                f"confidence {confidence:g} is outside {LOWEST_CONFIDENCE:g} to "
+                f"{self.highest_confidence:.4g}, what {len(self.held_out)} calibration rows allow"
+            )
+        below, above = tail_ranks(len(self.held_out), confidence)
+        ends = self.held_out[below], self.held_out[above]
+        lower, upper = self.distribution.quantiles(outputs, ends)
+        return Interval(np.exp(lower), np.exp(upper), confidence)
+
+
+def tail_ranks(n: int, confidence: float) -> tuple[int, int]:
+    """Indices into n sorted ranks that leave at most (1 - confidence) / 2 out on each side."""
+    tail = (1 - confidence) / 2
+    above = math.ceil((n + 1) * (1 - tail) - 1e-9)
+    return n - above, above - 1
+
+
+def log_odds(share: Vector) -> Vector:
+    return np.asarray(np.log(share / (1 - share)))
+
+
+def _pick(matrix: Matrix, columns: NDArray[np.int64]) -> Vector:
+    """One column of each row."""
+    return np.asarray(matrix[np.arange(len(matrix)), columns])

@@ -1,0 +1,83 @@
+"""What can go wrong, as nouns; only `app/errors.py` knows which HTTP status each becomes.
+
+ServiceError
+├── InvalidInput            the request breaks the declared schema; lists field, row and rule
+├── MalformedBody           the body is not JSON
+├── UnsupportedMediaType    the body is not declared as JSON
+├── UnsupportedConfidence   the model cannot answer at this level
+├── UnknownVersion          no registered model has this version
+├── ModelNotReady           no verified model is loaded
+├── UntrustedArtifact       an artifact failed a check; it is not used
+├── VersionExists           a registered version is immutable
+├── UnusableTable           a table cannot be trained on
+└── InvalidSetting          an environment variable has a wrong value
+"""
+
+from dataclasses import dataclass
+
+
+class ServiceError(Exception):
+    """The root: everything this service refuses on purpose."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One broken rule: where (a JSON Pointer, a field, a row) and what the rule says."""
+
+    pointer: str
+    field: str
+    row: int | None
+    rule: str
+    message: str
+
+
+class InvalidInput(ServiceError):
+    """The request breaks the declared schema."""
+
+    def __init__(self, violations: list[Violation], total: int) -> None:
+        self.violations = violations
+        self.total = total
+        shown = "; ".join(f"{_place(v)}: {v.message}" for v in violations[:3])
+        rest = f"; and {total - 3} more" if total > 3 else ""
+        super().__init__(shown + rest)
+
+
+class MalformedBody(ServiceError):
+    """The body is not JSON."""
+
+
+class UnsupportedMediaType(ServiceError):
+    """The body is not declared as JSON."""
+
+
+class UnsupportedConfidence(ServiceError):
+    """The model's calibration rows are too few for the level that was asked for."""
+
+
+class UnknownVersion(ServiceError):
+    """No registered model has this version."""
+
+
+class ModelNotReady(ServiceError):
+    """No verified model is loaded yet."""
+
+
+class UntrustedArtifact(ServiceError):
+    """An artifact is damaged, altered or does not reproduce its own answers."""
+
+
+class VersionExists(ServiceError):
+    """A registered version is immutable and holds something else."""
+
+
+class UnusableTable(ServiceError):
+    """A table that cannot be trained on: unreadable, empty, constant, or mostly bad rows."""
+
+
+class InvalidSetting(ServiceError):
+    """An environment variable, or a line of `.env`, has a wrong value."""
+
+
+def _place(violation: Violation) -> str:
+    row = "" if violation.row is None else f"row {violation.row}, "
+    return f"{row}{violation.field or 'body'}"

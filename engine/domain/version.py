@@ -1,0 +1,52 @@
+"""Semantic versions of models, printed `v1.2.3`."""
+
+from functools import total_ordering
+
+import semver
+
+from engine.domain.errors import UnknownVersion
+
+
+@total_ordering
+class Version:
+    """Major: the contract changed. Minor: retrained. Patch: recalibrated. `-rc.N`: a candidate."""
+
+    def __init__(self, number: semver.Version) -> None:
+        self._number = number
+
+    @classmethod
+    def parse(cls, text: str) -> "Version":
+        """Read `v1.2.3` or `1.2.3-rc.1`; raises UnknownVersion when it is neither."""
+        try:
+            return cls(semver.Version.parse(text.removeprefix("v")))
+        except (ValueError, TypeError) as error:
+            raise UnknownVersion(f"{text[:50]!r} is not a version such as v1.2.3") from error
+
+    @property
+    def is_candidate(self) -> bool:
+        return self._number.prerelease is not None
+
+    def next_minor(self) -> "Version":
+        return Version(self._number.bump_minor())
+
+    def candidate(self, number: int) -> "Version":
+        """The `number`-th release candidate of this version."""
+        return Version(self._number.replace(prerelease=f"rc.{number}"))
+
+    def __str__(self) -> str:
+        return f"v{self._number}"
+
+    def __repr__(self) -> str:
+        return f"Version({self})"
+
+    def __hash__(self) -> int:
+        return hash(self._number)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Version) and self._number == other._number
+
+    def __lt__(self, other: "Version") -> bool:
+        return self._number < other._number
+
+
+FIRST = Version.parse("v1.0.0")

@@ -1,0 +1,153 @@
+"""From a file, or a simulation, to rows that keep the schema; what breaks it is set aside."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from engine.domain.errors import UnusableTable
+from engine.domain.problem import Columns, Problem
+from engine.domain.schema import Column, Matrix, Target, Vector
+
+FEWEST_ROWS = 200
+READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".csv": lambda path: pd.read_csv(path, low_memory=False),
+    ".parquet": pd.read_parquet,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows that keep the schema: (n, features), their target (n,), and who belongs together.
+
+    `groups` (n,) are integers; rows of one group stay on one side of every split. `times` (n,)
+    ascend with time, or are None where the table does not say when a row happened.
+    """
+
+    rows: Matrix
+    target: Vector
+    groups: NDArray[np.int64]
+    times: NDArray[Any] | None
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def take(self, at: Any) -> "Table":
+        times = None if self.times is None else self.times[at]
+        return Table(self.rows[at], self.target[at], self.groups[at], times, self.source)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all numbers: equal tables have equal fingerprints."""
+        return hashlib.sha256(self.rows.tobytes() + self.target.tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Rows that were set aside: one line for each broken rule; row 1 is the first of the file."""
+
+    report: pd.DataFrame
+    rows: int
+    of: int
+
+    @property
+    def share(self) -> float:
+        return self.rows / self.of if self.of else 0.0
+
+
+def read_file(path: Path) -> pd.DataFrame:
+    """A CSV or Parquet file as a table; raises UnusableTable when it is not one."""
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise UnusableTable(f"{path}: give a .csv or a .parquet file, not {path.suffix!r}")
+    try:
+        frame = reader(path)
+    except FileNotFoundError as error:
+        raise UnusableTable(f"{path} does not exist") from error
+    except (OSError, ValueError, UnicodeError) as error:
+        raise UnusableTable(f"{path} cannot be read as a table: {first_line(error)}") from error
+    if frame.empty:
+        raise UnusableTable(f"{path} holds no rows")
+    return frame
+
+
+def translate(problem: Problem, frame: pd.DataFrame, layout: str) -> Columns:
+    """A foreign table in the problem's columns; raises UnusableTable when it is not that layout."""
+    try:
+        return problem.layouts[layout].translate(frame)
+    except (KeyError, ValueError, TypeError) as error:
+        raise UnusableTable(
+            f"the table is not in the layout {layout}: {first_line(error)}"
+        ) from error
+
+
+def check(problem: Problem, columns: Columns, source: str) -> tuple[Table, Rejected]:
+    """Split a table into rows that keep the schema and a report on those that break it.
+
+    Raises UnusableTable when a column is missing or what is left cannot be learned from.
+    """
+    frame = pd.DataFrame(columns).reset_index(drop=True)
+    wanted = (*problem.schema.columns, problem.target)
+    missing = [column.name for column in wanted if column.name not in frame]
+    if missing:
+        raise UnusableTable(f"{source} lacks {', '.join(missing)}; it has {', '.join(frame)}")
+    numbers = frame[[c.name for c in wanted]].apply(pd.to_numeric, errors="coerce").astype(float)
+    findings = pd.concat([_findings(frame, numbers, column) for column in wanted])
+    bad = sorted(set(findings["row"]))
+    good = numbers.drop(index=[row - 1 for row in bad])
+    groups = frame["group"] if "group" in frame else pd.Series(frame.index)
+    table = Table(
+        rows=problem.schema.encode(good[list(problem.schema.names)].to_dict("records")),
+        target=good[problem.target.name].to_numpy(),
+        groups=pd.factorize(groups[good.index])[0].astype(np.int64),
+        times=frame["time"][good.index].to_numpy(dtype=str) if "time" in frame else None,
+        source=source,
+    )
+    return table, Rejected(findings.sort_values(["row", "column"]), len(bad), len(frame))
+
+
+def refuse_unlearnable(table: Table, rejected: Rejected, *, max_bad_share: float) -> None:
+    """Raises UnusableTable when too much was set aside, too little is left, or nothing varies."""
+    if rejected.share > max_bad_share:
+        raise UnusableTable(
+            f"{rejected.rows} of {rejected.of} rows break the schema, more than the "
+            f"{max_bad_share:.1%} that may be set aside"
+        )
+    if len(table) < FEWEST_ROWS:
+        raise UnusableTable(
+            f"{table.source} has {len(table)} usable rows; intervals need at least {FEWEST_ROWS}"
+        )
+    if np.ptp(table.target) == 0:
+        raise UnusableTable(f"{table.source}: the target is {table.target[0]:g} in every row")
+
+
+def _findings(frame: pd.DataFrame, numbers: pd.DataFrame, column: Column | Target) -> pd.DataFrame:
+    """What one column gets wrong: row, column, rule and the value as it stands in the file."""
+    values = numbers[column.name]
+    rules = pd.Series("", index=frame.index)
+    is_whole = isinstance(column, Column) and column.is_whole
+    if is_whole:
+        rules[values % 1 != 0] = "must be a whole number"
+    rules[values < column.low] = f"must be at least {column.low:g}"
+    rules[values > column.high] = f"must be at most {column.high:g}"
+    rules[values.isna()] = "must be a number"
+    rules[frame[column.name].isna()] = "must not be missing"
+    bad = frame.index[rules != ""]
+    return pd.DataFrame(
+        {
+            "row": bad + 1,
+            "column": column.name,
+            "rule": rules[bad].to_numpy(),
+            "value": frame[column.name][bad].astype(str).str.slice(0, 80).to_numpy(),
+        }
+    )
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0][:200] or type(error).__name__

@@ -1,0 +1,85 @@
+"""The candidates: which trees say where the price lies, how far off that may be, and how.
+
+All of them share the spread and the shape; they differ in what learns the location.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sklearn.ensemble import (
+    ExtraTreesRegressor,
+    HistGradientBoostingRegressor,
+    RandomForestRegressor,
+)
+
+LEVELS = (
+    *(0.005, 0.02, 0.035, 0.05, 0.07, 0.1, 0.2, 0.35, 0.5),
+    *(0.65, 0.8, 0.9, 0.93, 0.95, 0.965, 0.98, 0.995),
+)
+"""Shares of all standardised residuals at which the shape is learned, dense where intervals end."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to learn the location: `members` gives fresh estimators for one fold and seed."""
+
+    algorithm: str
+    members: Callable[[int], list[Any]]
+
+
+def boosted_location(seed: int) -> list[Any]:
+    """Squared and absolute error beside each other: the mean of the two beats either alone."""
+    return [
+        HistGradientBoostingRegressor(
+            loss=loss,
+            max_iter=100,
+            learning_rate=0.1,
+            max_leaf_nodes=64,
+            min_samples_leaf=20,
+            max_features=0.4,
+            early_stopping=False,
+            random_state=seed,
+        )
+        for loss in ("squared_error", "absolute_error")
+    ]
+
+
+def forest_location(seed: int) -> list[Any]:
+    forest = RandomForestRegressor(
+        n_estimators=20, min_samples_leaf=8, max_features=0.6, random_state=seed, n_jobs=1
+    )
+    return [forest]
+
+
+def spread(seed: int) -> list[Any]:
+    """Learns the absolute residual of the log target."""
+    return [
+        HistGradientBoostingRegressor(
+            max_iter=100,
+            learning_rate=0.05,
+            max_leaf_nodes=16,
+            min_samples_leaf=50,
+            max_features=0.6,
+            early_stopping=False,
+            random_state=seed,
+        )
+    ]
+
+
+def shape(seed: int) -> Any:
+    """Learns whether the standardised residual is at most each threshold, all of them at once."""
+    return ExtraTreesRegressor(
+        n_estimators=40,
+        min_samples_leaf=20,
+        max_leaf_nodes=250,
+        max_features=1.0,
+        random_state=seed,
+        n_jobs=1,
+    )
+
+
+CANDIDATES = (
+    Candidate("HistGradientBoosting", boosted_location),
+    Candidate("RandomForest", forest_location),
+)

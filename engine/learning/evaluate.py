@@ -1,0 +1,81 @@
+"""How good a model is on rows it has not seen: point errors, coverage, width and slices."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.domain.prediction import Interval
+from engine.domain.schema import Matrix, Vector
+
+LEVELS = (0.8, 0.9, 0.95)
+SLICE_LEVEL = 0.9
+SLICES = 5
+SMALLEST_SLICE = 150
+"""Rows below which a slice's coverage says more about chance than about the model."""
+
+Predict = Callable[[float], tuple[Vector, Interval]]
+"""Confidence to values and interval, for the rows that are evaluated."""
+
+
+def evaluate(predict: Predict, truth: Vector, sliced: Mapping[str, Vector]) -> dict[str, float]:
+    """Figures for n rows; `sliced` maps a name to the (n,) values whose quintiles are slices."""
+    values, interval = predict(SLICE_LEVEL)
+    figures = point_errors(values, truth)
+    for level in LEVELS:
+        _, at_level = predict(level)
+        figures[f"coverage_{100 * level:.0f}"] = float(covered(at_level, truth).mean())
+    figures["mean_width_90"] = float((interval.upper - interval.lower).mean())
+    figures["winkler_90"] = float(winkler(interval, truth).mean())
+    names = {"predicted": values, **sliced}
+    figures["worst_slice_coverage_90"] = worst_slice(covered(interval, truth), names)
+    return figures
+
+
+def point_errors(values: Vector, truth: Vector) -> dict[str, float]:
+    """R2 (share of variance), RMSE and MAE (unit of the target), MAPE (share)."""
+    errors = values - truth
+    return {
+        "r2": float(1 - (errors**2).sum() / ((truth - truth.mean()) ** 2).sum()),
+        "rmse": float(np.sqrt((errors**2).mean())),
+        "mae": float(np.abs(errors).mean()),
+        "mape": float((np.abs(errors) / truth).mean()),
+    }
+
+
+def covered(interval: Interval, truth: Vector) -> NDArray[np.bool_]:
+    return np.asarray((interval.lower <= truth) & (truth <= interval.upper))
+
+
+def winkler(interval: Interval, truth: Vector) -> Vector:
+    """The interval score of each row, in the target's unit; lower is better.
+
+    Width, plus 2 / (1 - confidence) for every unit by which the truth is missed.
+    Source: Gneiting and Raftery, "Strictly proper scoring rules", JASA 102 (2007), section 6.2.
+    """
+    below = np.maximum(interval.lower - truth, 0)
+    above = np.maximum(truth - interval.upper, 0)
+    penalty = 2 / (1 - interval.confidence)
+    return np.asarray(interval.upper - interval.lower + penalty * (below + above))
+
+
+def slice_coverage(hits: NDArray[np.bool_], sliced: Mapping[str, Vector]) -> dict[str, float]:
+    """Coverage in each quintile of each quantity; slices below SMALLEST_SLICE rows are left out."""
+    coverage = {}
+    for name, values in sliced.items():
+        borders = np.quantile(values, np.linspace(0, 1, SLICES + 1)[1:-1])
+        part = np.searchsorted(borders, values, side="left")
+        for number in range(SLICES):
+            inside = part == number
+            if inside.sum() >= SMALLEST_SLICE:
+                coverage[f"{name}, quintile {number + 1}"] = float(hits[inside].mean())
+    return coverage
+
+
+def worst_slice(hits: NDArray[np.bool_], sliced: Mapping[str, Vector]) -> float:
+    """The lowest coverage of any slice; of all rows where no slice is large enough."""
+    return min(slice_coverage(hits, sliced).values(), default=float(hits.mean()))
+
+
+def slices_of(names: tuple[str, ...], wanted: tuple[str, ...], rows: Matrix) -> dict[str, Vector]:
+    return {name: rows[:, names.index(name)] for name in wanted}

@@ -1,0 +1,62 @@
+"""Which rows are fitted on, which calibrate, which judge; a group is never on two sides."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit
+
+from engine.learning.data import Table
+
+FOLDS = 5
+TEST_SHARE = 0.2
+CALIBRATION_SHARE = 0.1
+LARGEST_CALIBRATION_SHARE = 0.25
+CALIBRATION_ROWS = 400
+"""A tenth of the rows that are not test rows, but these many where a quarter of them allows it:
+199 are what a 99 % interval needs at least."""
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of three parts."""
+
+    fit: Rows
+    calibration: Rows
+    test: Rows
+
+
+def split(table: Table, seed: int) -> Split:
+    """At random; where rows carry a time the newest judge, and those before them calibrate,
+    because the market of last month says more about the next one than that of last year."""
+    rest, test = hold_out(table, TEST_SHARE, seed)
+    fit, calibration = hold_out(table.take(rest), calibration_share(len(rest)), seed + 1)
+    return Split(rest[fit], rest[calibration], test)
+
+
+def calibration_share(rows: int) -> float:
+    return max(CALIBRATION_SHARE, min(LARGEST_CALIBRATION_SHARE, CALIBRATION_ROWS / rows))
+
+
+def hold_out(table: Table, share: float, seed: int) -> tuple[Rows, Rows]:
+    """Row numbers kept and held out, about `share` of the rows."""
+    if table.times is not None:
+        return _newest(table, share)
+    cut = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed)
+    kept, held = next(cut.split(table.rows, groups=table.groups))
+    return kept, held
+
+
+def _newest(table: Table, share: float) -> tuple[Rows, Rows]:
+    order = np.argsort(table.times, kind="stable")  # type: ignore[arg-type]
+    border = len(order) - round(share * len(order))
+    kept, held = order[:border], order[border:]
+    return kept[~np.isin(table.groups[kept], table.groups[held])], held
+
+
+def folds(table: Table, seed: int) -> list[tuple[Rows, Rows]]:
+    """FOLDS pairs of row numbers: learned from, and predicted."""
+    cut = GroupKFold(FOLDS, shuffle=True, random_state=seed)
+    return list(cut.split(table.rows, groups=table.groups))

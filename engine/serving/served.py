@@ -1,0 +1,92 @@
+"""One verified version in memory, ready to answer."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.domain.artifact import Artifact, ModelCard, reproduces
+from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration
+from engine.domain.errors import UntrustedArtifact
+from engine.domain.prediction import Prediction
+from engine.domain.schema import Matrix, Schema, Vector
+from engine.serving.compiled import CompiledModel
+
+INLINE_SECONDS = 0.001
+"""Work up to this long is done on the event loop; a hop to a thread costs about a fifth of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class ServedModel:
+    """A version that has answered its golden rows; everything a request reads is frozen."""
+
+    card: ModelCard
+    model: CompiledModel
+    calibration: Calibration
+    low: Vector
+    high: Vector
+    loaded_at: str
+    inline_rows: int
+
+    def predict(self, rows: Matrix, confidence: float) -> Prediction:
+        """Values and intervals for encoded rows (n, features), in the target's unit.
+
+        Raises UnsupportedConfidence for a level the calibration rows cannot vouch for.
+        """
+        outputs = self.model.outputs(rows)
+        return Prediction(
+            self.calibration.values(outputs),
+            self.calibration.interval(outputs, confidence),
+            self._warnings(rows),
+        )
+
+    def _warnings(self, rows: Matrix) -> list[list[str]]:
+        """For each row, the features outside of the range seen in training."""
+        outside = (rows < self.low) | (rows > self.high)
+        warnings: list[list[str]] = [[] for _ in rows]
+        for row, column in np.argwhere(outside):
+            feature = self.card.features[column]
+            warnings[row].append(
+                f"{feature.name} {rows[row, column]:g} is outside the range seen in training, "
+                f"{feature.low:g} to {feature.high:g} {feature.unit}: trust the answer less"
+            )
+        return warnings
+
+
+def serve(artifact: Artifact, schema: Schema, loaded_at: str) -> ServedModel:
+    """Compile, ask the golden rows, and only then call it a served model.
+
+    Raises UntrustedArtifact when the features differ from the schema's or an answer differs.
+    """
+    names = tuple(feature.name for feature in artifact.card.features)
+    if names != schema.names:
+        raise UntrustedArtifact(f"the model was trained on {names}, this problem has {schema.names}")
+    served = ServedModel(
+        card=artifact.card,
+        model=CompiledModel(artifact.graph),
+        calibration=artifact.calibration,
+        low=np.array([feature.low for feature in artifact.card.features]),
+        high=np.array([feature.high for feature in artifact.card.features]),
+        loaded_at=loaded_at,
+        inline_rows=1,
+    )
+    return _timed(served, _checked(served, artifact))
+
+
+def _checked(served: ServedModel, artifact: Artifact) -> Matrix:
+    golden = artifact.golden
+    answer = served.predict(golden.rows, DEFAULT_CONFIDENCE)
+    if not reproduces(golden, answer.values, answer.interval.lower, answer.interval.upper):
+        raise UntrustedArtifact(
+            f"{artifact.card.version} does not reproduce its golden answers on this machine"
+        )
+    return golden.rows
+
+
+def _timed(served: ServedModel, rows: Matrix) -> ServedModel:
+    """Measure how many rows fit into the time the event loop may be held."""
+    start = time.perf_counter()
+    served.predict(rows, DEFAULT_CONFIDENCE)
+    seconds_per_row = (time.perf_counter() - start) / len(rows)
+    fitting = int(INLINE_SECONDS / seconds_per_row)
+    return ServedModel(**{**vars(served), "inline_rows": max(fitting, 1)})
