@@ -15,7 +15,6 @@ from rich.table import Table as Grid
 from engine.assemble import Stores, open_champion, open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.errors import InvalidSetting, ServiceError
-from engine.domain.problem import Problem
 from engine.domain.version import FIRST, Version
 from engine.learning.data import Rejected, Table, check, read_file, refuse_unlearnable, translate
 from engine.learning.estimators import CANDIDATES
@@ -36,8 +35,9 @@ def main() -> int:
     try:
         settings = load_settings()
         stores = open_stores(settings)
+        version = FIRST if arguments.out else next_version(stores)
         table = load(arguments, reports=settings.data_dir / "reports")
-        artifacts = train_all(table, seed=arguments.seed, first=next_version(stores, arguments.out))
+        artifacts = train_all(table, seed=arguments.seed, version=version)
         best = min(artifacts, key=selection_score)
         show(artifacts, best)
         keep(stores, ranked(artifacts, best), out=arguments.out)
@@ -54,7 +54,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, help="a CSV or Parquet table; default: simulated")
     parser.add_argument(
-        "--layout", choices=sorted(PROBLEM.layouts), help="the table's columns, if not our own"
+        "--layout",
+        choices=sorted(PROBLEM.layouts),
+        help="whose columns the table has; default: ours",
     )
     parser.add_argument("--rows", type=int, default=ROWS, help=f"rows to simulate ({ROWS})")
     parser.add_argument("--seed", type=int, default=0, help="seed of everything random (0)")
@@ -77,9 +79,8 @@ def load(arguments: argparse.Namespace, reports: Path) -> Table:
         columns = PROBLEM.simulate(arguments.rows, arguments.seed)
     else:
         source = arguments.data.name
-        columns = read_file(arguments.data)
-        if arguments.layout:
-            columns = translate(PROBLEM, columns, arguments.layout)
+        frame = read_file(arguments.data)
+        columns = translate(PROBLEM, frame, arguments.layout)
     table, rejected = check(PROBLEM, columns, source)
     console.print(f"{source}: {len(table):,} rows to learn from")
     if rejected.rows:
@@ -96,13 +97,13 @@ def report(rejected: Rejected, path: Path) -> None:
         console.print(f"  row {finding.row}: {finding.column} {finding.rule}, is {finding.value!r}")
 
 
-def train_all(table: Table, *, seed: int, first: Version) -> list[Artifact]:
+def train_all(table: Table, *, seed: int, version: Version) -> list[Artifact]:
     """One artifact a candidate, all under the same release number until one is chosen."""
     trained_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     artifacts = []
     for candidate in CANDIDATES:
         with progress(candidate.algorithm) as tell:
-            origin = Origin(first, trained_at, seed)
+            origin = Origin(version, trained_at, seed)
             artifacts.append(train(PROBLEM, table, candidate, origin=origin, tell=tell))
     return artifacts
 
@@ -144,9 +145,14 @@ def rename(artifact: Artifact, version: Version) -> Artifact:
     return replace(artifact, card=artifact.card.model_copy(update={"version": str(version)}))
 
 
-def next_version(stores: Stores, out: Path | None) -> Version:
-    """v1.0.0, or the minor release after the newest registered one."""
-    known = [] if out else stores.artifacts.versions(PROBLEM.name)
+def next_version(stores: Stores) -> Version:
+    """v1.0.0, or the minor release after the newest; the champion is registered if it was not.
+
+    Raises VersionExists when the champion is not what is registered under its version.
+    """
+    if stores.champion.stamp() is not None:
+        stores.artifacts.save(stores.champion.load())
+    known = stores.artifacts.versions(PROBLEM.name)
     released = [version for version in known if not version.is_candidate]
     return released[-1].next_minor() if released else FIRST
 

@@ -1,14 +1,14 @@
 """Every refusal as RFC 9457 `application/problem+json`; the one place that knows status codes."""
 
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field, ValidationError
 from starlette.exceptions import HTTPException
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from engine.domain import errors
 from engine.domain.errors import InvalidInput, MalformedBody, ServiceError, Violation
@@ -16,6 +16,7 @@ from engine.domain.errors import InvalidInput, MalformedBody, ServiceError, Viol
 STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.MalformedBody: HTTPStatus.BAD_REQUEST,
+    errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.UnsupportedConfidence: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnknownVersion: HTTPStatus.NOT_FOUND,
@@ -67,10 +68,10 @@ def invalid(error: ValidationError) -> ServiceError:
 
 
 def violation(found: Any) -> Violation:
-    """One of pydantic's findings: the place is a name we declared, or the start of a foreign one."""
+    """One of pydantic's findings; of a field name that is not ours only the start is repeated."""
     place = [str(part)[:LONGEST_NAME] for part in found["loc"]]
     rows = [part for part in found["loc"] if isinstance(part, int)]
-    names = [part for part in place if not part.isdigit()]
+    names = [part[:LONGEST_NAME] for part in found["loc"] if isinstance(part, str)]
     return Violation(
         pointer="".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in place),
         field=names[-1] if names else "",
@@ -92,13 +93,11 @@ async def service_error(request: Request, error: Exception) -> Response:
 async def query_error(request: Request, error: Exception) -> Response:
     """A wrong query parameter; bodies never come here, `app.predict` reads them itself."""
     found = error.errors()  # type: ignore[attr-defined]
-    return await service_error(
-        request, InvalidInput([violation(one) for one in found], len(found))
-    )
+    return await service_error(request, InvalidInput([violation(one) for one in found], len(found)))
 
 
 async def http_error(request: Request, error: Exception) -> Response:
-    """What Starlette itself refuses: unknown path, wrong method, a body over the limit."""
+    """What Starlette itself refuses: an unknown path, a wrong method."""
     assert isinstance(error, HTTPException)  # noqa: S101
     detail = ADVICE.get(error.status_code, error.detail)
     return problem(request.scope, error.status_code, detail, headers=dict(error.headers or {}))
@@ -107,7 +106,6 @@ async def http_error(request: Request, error: Exception) -> Response:
 ADVICE = {
     404: "Nothing is served at this path; GET /docs lists what is.",
     405: "This path does not answer this method; the Allow header lists those it answers.",
-    413: "The body is larger than MAX_BODY_BYTES allows; send fewer rows at a time.",
 }
 
 

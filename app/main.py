@@ -34,14 +34,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=health.API_VERSION,
         description=DESCRIPTION,
         lifespan=lifespan_of(settings, problem),
-        max_body_size=settings.max_body_bytes,
     )
     add_middleware(app, settings)
     add_handlers(app)
     for prefix in ("", f"/v1/{problem.name}"):
-        app.include_router(
-            predict.router(problem, prefix=prefix, max_batch_size=settings.max_batch_size)
-        )
+        app.include_router(predict.router(problem, prefix=prefix, settings=settings))
     for routes in (model.router, monitoring.router, health.router):
         app.include_router(routes)
     describe(app, problem, settings.max_batch_size)

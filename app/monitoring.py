@@ -80,12 +80,12 @@ class Metrics:
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return self.registry
         joined = CollectorRegistry()
-        MultiProcessCollector(joined)
+        MultiProcessCollector(joined)  # type: ignore[no-untyped-call]
         return joined
 
 
 class Observe:
-    """Pure ASGI: gives every request an id, counts it, and turns a crash into a problem document."""
+    """Pure ASGI: gives every request an id, counts it, turns a crash into a problem document."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -16,11 +16,12 @@ from app.errors import invalid
 from app.live import Live, now
 from app.openapi import refusals, request_body
 from engine.domain.conformal import DEFAULT_CONFIDENCE, HIGHEST_CONFIDENCE, LOWEST_CONFIDENCE
-from engine.domain.errors import MalformedBody, UnsupportedMediaType
+from engine.domain.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType
 from engine.domain.prediction import Answer, Prediction
 from engine.domain.problem import Contract, Problem
 from engine.domain.schema import Matrix
 from engine.serving.served import ServedModel
+from engine.settings import Settings
 
 Confidence = Annotated[
     float,
@@ -41,26 +42,26 @@ PinnedVersion = Annotated[
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
 
-def router(problem: Problem, *, prefix: str, max_batch_size: int) -> APIRouter:
+def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
     """All prediction routes of a problem, below `prefix`."""
     routes = APIRouter(prefix=prefix, tags=[problem.name])
     for contract in problem.contracts:
         routes.add_api_route(
             contract.path,
-            endpoint(problem, contract, max_batch_size),
+            endpoint(problem, contract, settings),
             methods=["POST"],
             summary=contract.summary,
             operation_id=f"{prefix}{contract.path}".strip("/").replace("/", "_"),
             response_model=contract.reply,
-            openapi_extra=request_body(contract, max_batch_size),
+            openapi_extra=request_body(contract, settings.max_batch_size),
             responses=refusals(400, 404, 413, 415, 422, 500, 503),
         )
     return routes
 
 
-def endpoint(problem: Problem, contract: Contract, max_batch_size: int) -> Endpoint:
+def endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoint:
     """Body to reply: validate, encode, infer, answer."""
-    body_type: TypeAdapter[Any] = TypeAdapter(contract.request(max_batch_size))
+    body_type: TypeAdapter[Any] = TypeAdapter(contract.request(settings.max_batch_size))
 
     async def predict(
         request: Request,
@@ -69,7 +70,7 @@ def endpoint(problem: Problem, contract: Contract, max_batch_size: int) -> Endpo
     ) -> Response:
         live: Live = request.state.live
         served = await live.version(model_version) if model_version else live.champion()
-        body = parse(body_type, await request.body(), request.headers.get("content-type", ""))
+        body = parse(body_type, await read(request, settings.max_body_bytes))
         rows = problem.schema.encode(contract.rows(body))
         prediction = await infer(served, rows, confidence)
         request.state.metrics.predicted(problem.name, served.card.version, len(rows))
@@ -78,14 +79,24 @@ def endpoint(problem: Problem, contract: Contract, max_batch_size: int) -> Endpo
     return predict
 
 
-def parse(body_type: TypeAdapter[Any], body: bytes, content_type: str) -> Any:
-    """A validated body.
+async def read(request: Request, limit: int) -> bytes:
+    """The body, never more than `limit` bytes of it in memory.
 
-    Raises UnsupportedMediaType, MalformedBody, or InvalidInput naming every broken rule.
+    Raises UnsupportedMediaType when it is not declared as JSON, or BodyTooLarge.
     """
-    media_type = content_type.partition(";")[0].strip().lower()
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType("send the body as Content-Type: application/json")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise BodyTooLarge(f"MAX_BODY_BYTES is {limit}; send fewer rows at a time")
+    return body
+
+
+def parse(body_type: TypeAdapter[Any], body: bytes) -> Any:
+    """A validated body; raises MalformedBody, or InvalidInput naming every broken rule."""
     try:
         parsed = body_type.validate_json(body)
     except ValidationError as error:
@@ -109,7 +120,7 @@ def unique(pairs: list[tuple[str, Any]]) -> None:
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
-            raise MalformedBody(f"the key {name!r} stands twice in one object; send it once")
+            raise MalformedBody(f"the key {name[:100]!r} stands twice in one object; send it once")
 
 
 async def infer(served: ServedModel, rows: Matrix, confidence: float) -> Prediction:

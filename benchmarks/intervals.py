@@ -21,12 +21,12 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from engine.domain.prediction import Interval
 from engine.domain.schema import Vector
+from engine.learning.compile import run
 from engine.learning.data import Table, check, read_file, translate
 from engine.learning.estimators import CANDIDATES
 from engine.learning.evaluate import SLICE_LEVEL as LEVEL
 from engine.learning.evaluate import covered, point_errors, slices_of, winkler, worst_slice
 from engine.learning.fit import calibrate, fit
-from engine.learning.compile import run
 from engine.learning.split import Split, calibration_share, hold_out
 from problems.housing import HOUSING
 

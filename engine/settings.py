@@ -39,4 +39,6 @@ def load_settings() -> Settings:
         raise InvalidSetting("; ".join(wrong)) from error
     except SettingsError as error:
         name = str(error).split('"')[1].upper()
-        raise InvalidSetting(f'{name}: not JSON; a list looks like ["https://a.example"]') from error
+        raise InvalidSetting(
+            f'{name}: not JSON; a list looks like ["https://a.example"]'
+        ) from error

@@ -7,7 +7,7 @@ The simulated market
 - distance to the city is gamma distributed (median about 10 miles); homes near it are older;
 - size is log-normal (median about 1,900 square feet), a little larger further out;
 - bedrooms and bathrooms follow the size, so the columns are correlated as they are in life;
-- log price rises with log size (elasticity 0.75), a little with bathrooms, falls off with distance
+- log price rises with log size (elasticity 0.9), a little with bathrooms, falls off with distance
   (halving at about 25 miles), falls with age up to about 60 years and then rises again for period
   homes near the centre;
 - what the five facts do not know (condition, view, street) is noise on the log scale with heavy
@@ -31,7 +31,9 @@ SCHEMA = Schema(
     (
         Column("square_feet", "square feet", "Interior living area.", 100, 100_000, 2000),
         Column("bedrooms", "rooms", "Number of bedrooms.", 0, 50, 3, is_whole=True),
-        Column("bathrooms", "rooms", "Number of bathrooms; 0.5 is a room without a bath.", 0, 50, 2),
+        Column(
+            "bathrooms", "rooms", "Number of bathrooms; 0.5 is a room without a bath.", 0, 50, 2
+        ),
         Column("age_years", "years", "Years since the house was built.", 0, 500, 10),
         Column("distance_to_city", "miles", "Distance to the city centre.", 0, 500, 5),
     )
@@ -40,7 +42,6 @@ SCHEMA = Schema(
 TARGET = Target("price", "USD", "Sale price.", 1_000, 1_000_000_000)
 
 House = SCHEMA.row_type("House")
-
 
 
 class ConfidenceInterval(TypedDict):
@@ -83,7 +84,7 @@ class PricePredictions(TypedDict):
 def houses_type(limit: int) -> Any:
     """The body of a batch of up to `limit` houses."""
     houses = Field(min_length=1, max_length=limit, description="Unit: one item a house.")
-    return body_type("Houses", {"houses": Annotated[list[House], houses]})
+    return body_type("Houses", {"houses": Annotated[list[House], houses]})  # type: ignore[valid-type]
 
 
 def price_of(answer: Answer) -> PricePrediction:
@@ -127,13 +128,13 @@ def simulate(rows: int, seed: int) -> Columns:
     )
     log_price = (
         12.98
-        + 0.75 * np.log(feet / 2_000)
+        + 0.9 * np.log(feet / 2_000)
         + 0.05 * (bathrooms - 2)
         - 0.028 * (distance - 5)
         - 0.006 * np.minimum(age, 60)
         + 0.008 * np.maximum(age - 70, 0) * np.exp(-distance / 8)
     )
-    spread = 0.13 + 0.05 * (feet > 3_000) + 0.0008 * age + 0.08 * np.exp(-distance / 5)
+    spread = 0.1 + 0.04 * (feet > 3_000) + 0.0006 * age + 0.06 * np.exp(-distance / 5)
     noise = spread * rng.standard_t(6, rows)
     price = np.exp(log_price + noise).clip(20_000, 20_000_000).round(-2)
     return {

@@ -3,6 +3,7 @@
 ServiceError
 ├── InvalidInput            the request breaks the declared schema; lists field, row and rule
 ├── MalformedBody           the body is not JSON
+├── BodyTooLarge            the body is larger than the service reads
 ├── UnsupportedMediaType    the body is not declared as JSON
 ├── UnsupportedConfidence   the model cannot answer at this level
 ├── UnknownVersion          no registered model has this version
@@ -44,6 +45,10 @@ class InvalidInput(ServiceError):
 
 class MalformedBody(ServiceError):
     """The body is not JSON."""
+
+
+class BodyTooLarge(ServiceError):
+    """The body is larger than the service reads."""
 
 
 class UnsupportedMediaType(ServiceError):

@@ -16,7 +16,8 @@ Vector = NDArray[np.float64]
 
 def body_type(name: str, fields: Mapping[str, Any]) -> Any:
     """A strict TypedDict: no unknown field, no NaN, no `"3"` and no `true` for a number."""
-    body: Any = TypedDict(name, dict(fields))  # type: ignore[operator]
+    make: Any = TypedDict
+    body = make(name, dict(fields))
     body.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     return body
 
@@ -36,7 +37,6 @@ class Column:
     @property
     def annotation(self) -> Any:
         """The type pydantic validates a value of this column with."""
-        rules = {"multiple_of": 1} if self.is_whole else {}
         return Annotated[
             float,
             Field(
@@ -44,7 +44,7 @@ class Column:
                 le=self.high,
                 description=f"{self.description} Unit: {self.unit}.",
                 examples=[self.example],
-                **rules,  # type: ignore[arg-type]
+                multiple_of=1 if self.is_whole else None,
             ),
         ]
 

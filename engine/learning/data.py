@@ -77,8 +77,10 @@ def read_file(path: Path) -> pd.DataFrame:
     return frame
 
 
-def translate(problem: Problem, frame: pd.DataFrame, layout: str) -> Columns:
+def translate(problem: Problem, frame: pd.DataFrame, layout: str | None) -> Columns:
     """A foreign table in the problem's columns; raises UnusableTable when it is not that layout."""
+    if layout is None:
+        return {str(name): frame[name] for name in frame.columns}
     try:
         return problem.layouts[layout].translate(frame)
     except (KeyError, ValueError, TypeError) as error:
@@ -93,10 +95,11 @@ def check(problem: Problem, columns: Columns, source: str) -> tuple[Table, Rejec
     Raises UnusableTable when a column is missing or what is left cannot be learned from.
     """
     frame = pd.DataFrame(columns).reset_index(drop=True)
-    wanted = (*problem.schema.columns, problem.target)
+    wanted: list[Column | Target] = [*problem.schema.columns, problem.target]
     missing = [column.name for column in wanted if column.name not in frame]
     if missing:
-        raise UnusableTable(f"{source} lacks {', '.join(missing)}; it has {', '.join(frame)}")
+        present = ", ".join(map(str, frame.columns))
+        raise UnusableTable(f"{source} lacks {', '.join(missing)}; it has {present}")
     numbers = frame[[c.name for c in wanted]].apply(pd.to_numeric, errors="coerce").astype(float)
     findings = pd.concat([_findings(frame, numbers, column) for column in wanted])
     bad = sorted(set(findings["row"]))

@@ -1,6 +1,8 @@
-"""The candidates: which trees say where the price lies, how far off that may be, and how.
+"""The candidates: which trees say where the target lies, how far off that may be, and how.
 
-All of them share the spread and the shape; they differ in what learns the location.
+All of them share the spread and the shape; they differ in what learns the location. Few steps with
+a high learning rate, because every tree is paid for at each request: three times as many gain less
+than one per cent of interval score (`docs/decisions/0002-intervals.md`).
 """
 
 from collections.abc import Callable
@@ -33,11 +35,11 @@ def boosted_location(seed: int) -> list[Any]:
     return [
         HistGradientBoostingRegressor(
             loss=loss,
-            max_iter=100,
-            learning_rate=0.1,
+            max_iter=30,
+            learning_rate=0.25,
             max_leaf_nodes=64,
             min_samples_leaf=20,
-            max_features=0.4,
+            max_features=0.6,
             early_stopping=False,
             random_state=seed,
         )
@@ -56,8 +58,8 @@ def spread(seed: int) -> list[Any]:
     """Learns the absolute residual of the log target."""
     return [
         HistGradientBoostingRegressor(
-            max_iter=100,
-            learning_rate=0.05,
+            max_iter=30,
+            learning_rate=0.15,
             max_leaf_nodes=16,
             min_samples_leaf=50,
             max_features=0.6,
@@ -70,7 +72,7 @@ def spread(seed: int) -> list[Any]:
 def shape(seed: int) -> Any:
     """Learns whether the standardised residual is at most each threshold, all of them at once."""
     return ExtraTreesRegressor(
-        n_estimators=40,
+        n_estimators=30,
         min_samples_leaf=20,
         max_leaf_nodes=250,
         max_features=1.0,

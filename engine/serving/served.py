@@ -60,7 +60,9 @@ def serve(artifact: Artifact, schema: Schema, loaded_at: str) -> ServedModel:
     """
     names = tuple(feature.name for feature in artifact.card.features)
     if names != schema.names:
-        raise UntrustedArtifact(f"the model was trained on {names}, this problem has {schema.names}")
+        raise UntrustedArtifact(
+            f"the model was trained on {names}, this problem has {schema.names}"
+        )
     served = ServedModel(
         card=artifact.card,
         model=CompiledModel(artifact.graph),

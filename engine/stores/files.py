@@ -92,8 +92,8 @@ def read(path: Path) -> Artifact:
 def pack(artifact: Artifact) -> bytes:
     """The bytes of an artifact's file; equal artifacts give equal bytes."""
     parts = {
-        "graph": zlib.compress(artifact.graph, 9),
-        "estimator": zlib.compress(artifact.estimator, 9),
+        "graph": zlib.compress(artifact.graph),
+        "estimator": zlib.compress(artifact.estimator),
         "distribution": asdict(artifact.calibration.distribution),
         "held_out": artifact.calibration.held_out,
         "golden": vars(artifact.golden),

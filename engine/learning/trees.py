@@ -1,0 +1,111 @@
+"""The trees inside scikit-learn's ensembles, as plain arrays over their nodes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import (
+    ExtraTreesRegressor,
+    HistGradientBoostingRegressor,
+    RandomForestRegressor,
+)
+
+from engine.domain.schema import Matrix, Vector
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """One tree as parallel arrays over its nodes; node 0 is the root."""
+
+    is_leaf: NDArray[np.bool_]
+    feature: NDArray[np.int64]
+    threshold: Vector
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    missing_goes_left: NDArray[np.bool_]
+    value: Vector
+
+
+STUMP = Tree(
+    is_leaf=np.array([False, True, True]),
+    feature=np.zeros(3, dtype=np.int64),
+    threshold=np.zeros(3),
+    left=np.array([1, 0, 0]),
+    right=np.array([2, 0, 0]),
+    missing_goes_left=np.zeros(3, dtype=bool),
+    value=np.zeros(3),
+)
+"""A tree that says nothing, whichever way a row goes."""
+
+
+def mean_of(members: Sequence[Any]) -> list[Tree]:
+    return [
+        replace(tree, value=tree.value / len(members))
+        for member in members
+        for tree in trees_of(member)
+    ]
+
+
+def leaf_finder(tree: Any, first: int) -> tuple[Tree, Matrix]:
+    """A tree that answers the number of the leaf, and what stands in the leaves (leaves, t)."""
+    is_leaf = tree.children_left < 0
+    number = first + np.cumsum(is_leaf) - 1.0
+    return replace(_plain_tree(tree, share=1), value=number), tree.value[is_leaf, :, 0]
+
+
+def trees_of(estimator: Any) -> Iterator[Tree]:
+    """The trees of an ensemble, whose values add up to its prediction."""
+    if isinstance(estimator, HistGradientBoostingRegressor):
+        yield _constant(float(np.ravel(estimator._baseline_prediction)[0]))
+        for (predictor,) in estimator._predictors:
+            yield _histogram_tree(predictor.nodes)
+    elif isinstance(estimator, RandomForestRegressor | ExtraTreesRegressor):
+        for member in estimator.estimators_:
+            yield _plain_tree(member.tree_, share=1 / len(estimator.estimators_))
+    else:
+        raise TypeError(f"no way to compile a {type(estimator).__name__}")
+
+
+def _constant(value: float) -> Tree:
+    none = np.zeros(1, dtype=np.int64)
+    leaf = np.ones(1, dtype=bool)
+    return Tree(leaf, none, np.zeros(1), none, none, ~leaf, np.array([value]))
+
+
+def _histogram_tree(nodes: Any) -> Tree:
+    return Tree(
+        is_leaf=nodes["is_leaf"].astype(bool),
+        feature=nodes["feature_idx"].astype(np.int64),
+        threshold=nodes["num_threshold"],
+        left=nodes["left"].astype(np.int64),
+        right=nodes["right"].astype(np.int64),
+        missing_goes_left=nodes["missing_go_to_left"].astype(bool),
+        value=nodes["value"],
+    )
+
+
+def _plain_tree(tree: Any, share: float) -> Tree:
+    return Tree(
+        is_leaf=tree.children_left < 0,
+        feature=tree.feature,
+        threshold=_undo_rounding(tree.threshold),
+        left=tree.children_left,
+        right=tree.children_right,
+        missing_goes_left=tree.missing_go_to_left.astype(bool),
+        value=tree.value[:, 0, 0] * share,
+    )
+
+
+def _undo_rounding(threshold: Vector) -> Vector:
+    """Forests round their input to float32 first: the float64 threshold that splits the same way.
+
+    A value goes left when its nearest float32 does, that is up to the midpoint between the last
+    float32 that goes left and the first that does not (ties go to the even one).
+    """
+    last = threshold.astype(np.float32)
+    last = np.where(last > threshold, np.nextafter(last, np.float32(-np.inf)), last)
+    first = np.nextafter(last, np.float32(np.inf))
+    middle = (last.astype(np.float64) + first.astype(np.float64)) / 2
+    return np.where(middle.astype(np.float32) == last, middle, np.nextafter(middle, -np.inf))

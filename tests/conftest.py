@@ -1,0 +1,106 @@
+"""Real models, small enough to train for every run; a client that speaks HTTP to a real app."""
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.main import create_app
+from engine.domain.artifact import Artifact
+from engine.domain.version import Version
+from engine.learning.data import Table, check
+from engine.learning.estimators import CANDIDATES
+from engine.learning.train import Origin, train
+from engine.settings import Settings
+from engine.stores.files import ChampionFile, FileArtifacts
+from problems.housing import HOUSING
+
+HOUSE = HOUSING.contracts[0].example
+KING_COUNTY = Path(__file__).parents[2] / "shared" / "data" / "kc_house_data.csv"
+VERSIONS = ("v1.0.0", "v1.1.0-rc.1")
+
+needs_king_county = pytest.mark.skipif(
+    not KING_COUNTY.exists(), reason="the King County table is not beside this checkout"
+)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def market(rows: int, seed: int) -> Table:
+    return check(HOUSING, HOUSING.simulate(rows, seed), "simulated")[0]
+
+
+@pytest.fixture(scope="session")
+def table() -> Table:
+    return market(2_500, seed=1)
+
+
+@pytest.fixture(scope="session")
+def artifacts(table: Table) -> list[Artifact]:
+    """Both candidates, as v1.0.0 and v1.1.0-rc.1."""
+    return [
+        train(
+            HOUSING,
+            table,
+            candidate,
+            origin=Origin(Version.parse(version), "2026-01-01T00:00:00Z", seed=1),
+            tell=lambda step: None,
+        )
+        for candidate, version in zip(CANDIDATES, VERSIONS, strict=True)
+    ]
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory, artifacts: list[Artifact]) -> Path:
+    """A folder with two registered versions, the first of them champion; tests copy it."""
+    home = tmp_path_factory.mktemp("home")
+    settings = empty_settings(home)
+    store = FileArtifacts(settings.data_dir / "models")
+    for artifact in artifacts:
+        store.save(artifact)
+    ChampionFile(settings.model_path).replace(artifacts[0])
+    return home
+
+
+@pytest.fixture
+def settings(tmp_path: Path, home: Path) -> Settings:
+    shutil.copytree(home, tmp_path, dirs_exist_ok=True)
+    return empty_settings(tmp_path)
+
+
+def empty_settings(folder: Path, **changes: Any) -> Settings:
+    values = {
+        "model_path": folder / "champion.joblib",
+        "data_dir": folder / "data",
+        "log_file": folder / "log" / "service.log",
+        "model_poll_seconds": 0.02,
+        **changes,
+    }
+    return Settings(_env_file=None, **values)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The app with its lifespan, asked in this process."""
+    app = create_app(settings)
+    async with app.router.lifespan_context(app) as state:
+
+        async def with_state(scope: Any, receive: Any, send: Any) -> None:
+            await app({**scope, "state": dict(state)}, receive, send)
+
+        transport = httpx.ASGITransport(app=with_state)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            yield client
+
+
+@pytest.fixture
+async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(settings) as client:
+        yield client
