@@ -23,18 +23,24 @@ def main() -> int:
     )
     parser.parse_args()
     try:
-        settings = load_settings()
+        start(load_settings())
     except InvalidSetting as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
+    return 0
+
+
+def start(settings: Settings) -> None:
+    """Several workers count into one folder, made anew at each start."""
     if settings.api_workers == 1:
-        return serve(settings)
+        serve(settings)
+        return
     with tempfile.TemporaryDirectory(prefix="metrics-") as shared:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
-        return serve(settings)
+        serve(settings)
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings) -> None:
     uvicorn.run(
         "app.main:app",
         host=settings.api_host,
@@ -45,7 +51,6 @@ def serve(settings: Settings) -> int:
         access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    return 0
 
 
 if __name__ == "__main__":

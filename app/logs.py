@@ -1,11 +1,13 @@
 """Logs as JSON lines: an event name and key-value pairs, on standard output or in LOG_FILE."""
 
 import logging.config
+from pathlib import Path
 from typing import Any
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from engine.domain.errors import InvalidSetting
 from engine.settings import Settings
 
 SHARED: list[Any] = [
@@ -17,7 +19,12 @@ SHARED: list[Any] = [
 
 
 def logging_config(settings: Settings) -> dict[str, Any]:
-    """For `logging.config.dictConfig`: our events and uvicorn's lines in one format."""
+    """For `logging.config.dictConfig`: our events and uvicorn's lines in one format.
+
+    Raises InvalidSetting when LOG_FILE cannot be written.
+    """
+    if settings.log_file is not None:
+        check_writable(settings.log_file)
     stream = {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"}
     file = {"class": "logging.FileHandler", "filename": str(settings.log_file), "delay": True}
     handler = stream if settings.log_file is None else file
@@ -43,10 +50,16 @@ def logging_config(settings: Settings) -> dict[str, Any]:
     }
 
 
+def check_writable(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+    except OSError as error:
+        raise InvalidSetting(f"LOG_FILE: {path} cannot be written: {error.strerror}") from error
+
+
 def open_log(settings: Settings) -> FilteringBoundLogger:
     """Configure logging and return the service's logger."""
-    if settings.log_file is not None:
-        settings.log_file.parent.mkdir(parents=True, exist_ok=True)
     logging.config.dictConfig(logging_config(settings))
     log: FilteringBoundLogger = structlog.wrap_logger(
         logging.getLogger("predictive"),
