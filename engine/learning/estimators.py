@@ -1,8 +1,8 @@
 """The candidates: which trees say where the target lies, how far off that may be, and how.
 
 All of them share the spread and the shape; they differ in what learns the location. Few steps with
-a high learning rate, because every tree is paid for at each request: three times as many gain less
-than one per cent of interval score (`docs/decisions/0002-intervals.md`).
+a high learning rate, because every tree is paid for at each request, and three times as many gain
+nothing (`docs/decisions/0002-intervals.md`).
 """
 
 from collections.abc import Callable
