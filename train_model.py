@@ -41,7 +41,7 @@ def main() -> int:
         best = min(artifacts, key=selection_score)
         show(artifacts, best)
         keep(stores, ranked(artifacts, best), out=arguments.out)
-    except ServiceError as error:
+    except (ServiceError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2 if isinstance(error, InvalidSetting) else 1
     return 0

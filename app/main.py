@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
-from app import health, model, monitoring, predict
+from app import health, model, monitoring, predict, redoc
 from app.errors import add_handlers
 from app.live import Live
 from app.logs import open_log
@@ -33,13 +33,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title=health.NAME,
         version=health.API_VERSION,
         description=DESCRIPTION,
+        redoc_url=None,
         lifespan=lifespan_of(settings, problem),
     )
     add_middleware(app, settings)
     add_handlers(app)
     for prefix in ("", f"/v1/{problem.name}"):
         app.include_router(predict.router(problem, prefix=prefix, settings=settings))
-    for routes in (model.router, monitoring.router, health.router):
+    for routes in (model.router, monitoring.router, health.router, redoc.router):
         app.include_router(routes)
     describe(app, problem, settings.max_batch_size)
     return app

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -333,3 +334,23 @@ async def until(client: httpx.AsyncClient, path: str, **expected: object) -> Non
             return
         await asyncio.sleep(0.02)
     raise AssertionError(f"{path} still says {answer}")
+
+
+async def test_an_artifact_that_cannot_answer_is_refused_and_the_next_good_one_is_taken(
+    settings: Settings, artifacts: list[Artifact]
+) -> None:
+    """Intact but wrong inside: the watch over the champion must outlive it."""
+    mute = replace(artifacts[0], graph=artifacts[0].graph.replace(b"shape", b"shapo"))
+    async with running(settings) as client:
+        ChampionFile(settings.model_path).replace(mute)
+        await until(client, "/health", status="degraded")
+        assert (await client.post("/predict", json=HOUSE)).status_code == 200
+        ChampionFile(settings.model_path).replace(artifacts[1])
+        await until(client, "/health", status="healthy", model_version="v1.1.0-rc.1")
+
+
+async def test_a_stray_file_among_the_versions_is_passed_over(settings: Settings) -> None:
+    (settings.data_dir / "models" / "housing" / "vfoo.joblib").write_bytes(b"")
+    async with running(settings) as client:
+        info = await client.get("/model/info")
+        assert info.json()["versions"] == ["v1.0.0", "v1.1.0-rc.1"]

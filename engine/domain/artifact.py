@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from engine.domain.conformal import Calibration
+from engine.domain.errors import UnknownVersion
 from engine.domain.schema import Matrix, Vector
+from engine.domain.version import Version
 
 
 class Fact(BaseModel):
@@ -39,6 +41,14 @@ class ModelCard(Fact):
     profile: dict[str, dict[str, list[float]]]
     data: dict[str, Any]
     libraries: dict[str, str]
+
+    @field_validator("version")
+    @classmethod
+    def _is_semantic(cls, text: str) -> str:
+        try:
+            return str(Version.parse(text))
+        except UnknownVersion as error:
+            raise ValueError(str(error)) from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,10 @@ class Version:
         except (ValueError, TypeError) as error:
             raise UnknownVersion(f"{text[:50]!r} is not a version such as v1.2.3") from error
 
+    @staticmethod
+    def is_one(text: str) -> bool:
+        return semver.Version.is_valid(text.removeprefix("v"))
+
     @property
     def is_candidate(self) -> bool:
         return self._number.prerelease is not None

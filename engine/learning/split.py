@@ -1,6 +1,7 @@
 """Which rows are fitted on, which calibrate, which judge; a group is never on two sides."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,17 +44,17 @@ def calibration_share(rows: int) -> float:
 def hold_out(table: Table, share: float, seed: int) -> tuple[Rows, Rows]:
     """Row numbers kept and held out, about `share` of the rows."""
     if table.times is not None:
-        return _newest(table, share)
+        return _newest(table.times, table.groups, share)
     cut = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed)
     kept, held = next(cut.split(table.rows, groups=table.groups))
     return kept, held
 
 
-def _newest(table: Table, share: float) -> tuple[Rows, Rows]:
-    order = np.argsort(table.times, kind="stable")  # type: ignore[arg-type]
+def _newest(times: NDArray[Any], groups: Rows, share: float) -> tuple[Rows, Rows]:
+    order = np.argsort(times, kind="stable")
     border = len(order) - round(share * len(order))
     kept, held = order[:border], order[border:]
-    return kept[~np.isin(table.groups[kept], table.groups[held])], held
+    return kept[~np.isin(groups[kept], groups[held])], held
 
 
 def folds(table: Table, seed: int) -> list[tuple[Rows, Rows]]:

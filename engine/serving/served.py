@@ -56,7 +56,8 @@ class ServedModel:
 def serve(artifact: Artifact, schema: Schema, loaded_at: str) -> ServedModel:
     """Compile, ask the golden rows, and only then call it a served model.
 
-    Raises UntrustedArtifact when the features differ from the schema's or an answer differs.
+    Raises UntrustedArtifact when the features differ from the schema's, when an answer differs,
+    and when it cannot answer at all, for whatever reason: a file can hold anything.
     """
     names = tuple(feature.name for feature in artifact.card.features)
     if names != schema.names:
@@ -72,7 +73,12 @@ def serve(artifact: Artifact, schema: Schema, loaded_at: str) -> ServedModel:
         loaded_at=loaded_at,
         inline_rows=1,
     )
-    return _timed(served, _checked(served, artifact))
+    try:
+        return _timed(served, _checked(served, artifact))
+    except UntrustedArtifact:
+        raise
+    except Exception as error:
+        raise UntrustedArtifact(f"{artifact.card.version} cannot answer: {error}") from error
 
 
 def _checked(served: ServedModel, artifact: Artifact) -> Matrix:

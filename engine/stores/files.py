@@ -47,7 +47,8 @@ class FileArtifacts:
         return read(path)
 
     def versions(self, problem: str) -> list[Version]:
-        return sorted(Version.parse(path.stem) for path in self.root.glob(f"{problem}/v*.joblib"))
+        names = (path.stem for path in self.root.glob(f"{problem}/v*.joblib"))
+        return sorted(Version.parse(name) for name in names if Version.is_one(name))
 
     def _path(self, problem: str, version: Version) -> Path:
         return self.root / problem / f"{version}.joblib"

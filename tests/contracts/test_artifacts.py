@@ -101,3 +101,10 @@ def test_replacing_leaves_nothing_else_behind(tmp_path: Path, artifacts: list[Ar
     champion.replace(artifacts[0])
     champion.replace(artifacts[1])
     assert [path.name for path in tmp_path.iterdir()] == ["model.joblib"]
+
+
+def test_a_card_whose_version_is_none_is_refused(tmp_path: Path, artifacts: list[Artifact]) -> None:
+    champion = ChampionFile(tmp_path / "model.joblib")
+    champion.replace(named(artifacts[0], "newest"))
+    with pytest.raises(UntrustedArtifact, match="'newest' is not a version"):
+        champion.load()

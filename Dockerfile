@@ -1,0 +1,54 @@
+# Two images: `serve` (the default) answers requests, `train` makes the models it answers with.
+# They share a user and the folder /data, where models live.
+
+FROM python:3.13-slim AS serve-packages
+WORKDIR /build
+RUN python -m venv --without-pip /venv
+COPY requirements/serve.txt requirements/
+RUN pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check \
+    -r requirements/serve.txt
+
+FROM serve-packages AS train-packages
+COPY requirements.txt ./
+RUN pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check \
+    -r requirements.txt
+
+FROM python:3.13-slim AS base
+RUN python -m pip uninstall --yes --quiet --root-user-action=ignore pip \
+    && groupadd --gid 10001 service \
+    && useradd --uid 10001 --gid service --no-create-home --home-dir /tmp service \
+    && install -d -o service -g service /data
+ENV PATH=/venv/bin:$PATH \
+    API_HOST=0.0.0.0 \
+    API_PORT=8000 \
+    DATA_DIR=/data \
+    MODEL_PATH=/data/housing_model.joblib \
+    OMP_NUM_THREADS=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /app
+
+FROM base AS train
+COPY --from=train-packages /venv /venv
+COPY engine engine
+COPY problems problems
+COPY train_model.py ./
+USER 10001:10001
+ENTRYPOINT ["python", "train_model.py"]
+
+FROM base AS serve
+COPY --from=serve-packages /venv /venv
+COPY engine/*.py engine/
+COPY engine/domain engine/domain
+COPY engine/serving engine/serving
+COPY engine/stores engine/stores
+COPY problems problems
+COPY app app
+# A fresh volume mounted at /data starts with this model.
+COPY --chown=10001:10001 housing_model.joblib /data/housing_model.joblib
+USER 10001:10001
+EXPOSE 8000
+HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open(\
+f'http://127.0.0.1:{os.environ[\"API_PORT\"]}/ready', timeout=2)"]
+CMD ["python", "-m", "app"]

@@ -1,0 +1,79 @@
+"""A real server in a process of its own, on a free port of this machine."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 30
+STOP_SECONDS = 15
+NO_PROXY = build_opener(ProxyHandler({}))
+
+
+@contextmanager
+def serving(env: Mapping[str, str]) -> Iterator[str]:
+    """The base URL of `python -m app` with these settings; on failure the error has its output."""
+    port = free_port()
+    base_url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryFile("w+") as output:
+        process = start(env, port, output)
+        try:
+            wait_until_live(base_url, process)
+            yield base_url
+        except BaseException as error:
+            output.seek(0)
+            error.add_note(f"the server said:\n{output.read()}")
+            raise
+        finally:
+            stop(process)
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def start(env: Mapping[str, str], port: int, output: IO[str]) -> subprocess.Popen[str]:
+    address = {"API_HOST": "127.0.0.1", "API_PORT": str(port)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "app"],
+        cwd=ROOT,
+        env={**os.environ, **address, **env},
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_until_live(base_url: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None:
+        try:
+            NO_PROXY.open(f"{base_url}/live", timeout=2).close()
+        except (URLError, ConnectionError, TimeoutError):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not live after {START_SECONDS} s") from None
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError(f"the server ended with exit code {process.returncode}")
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
