@@ -17,7 +17,7 @@ FROM python:3.13-slim AS base
 RUN python -m pip uninstall --yes --quiet --root-user-action=ignore pip \
     && groupadd --gid 10001 service \
     && useradd --uid 10001 --gid service --no-create-home --home-dir /tmp service \
-    && install -d -o service -g service /data
+    && install -d -o service -g service /data /keys
 ENV PATH=/venv/bin:$PATH \
     API_HOST=0.0.0.0 \
     API_PORT=8000 \
@@ -32,9 +32,12 @@ FROM base AS train
 COPY --from=train-packages /venv /venv
 COPY engine engine
 COPY problems problems
-COPY train_model.py ./
+COPY train_model.py retrain.py ./
+# The key that signs models lives apart from /data: the server has no use for it.
+ENV SIGNING_KEY=/keys/signing_key.pem
 USER 10001:10001
-ENTRYPOINT ["python", "train_model.py"]
+ENTRYPOINT ["python"]
+CMD ["train_model.py"]
 
 FROM base AS serve
 COPY --from=serve-packages /venv /venv

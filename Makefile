@@ -2,7 +2,7 @@
 export OMP_NUM_THREADS = 1
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := app engine problems tests benchmarks train_model.py
+CODE := app engine problems tests benchmarks train_model.py retrain.py
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -29,16 +29,22 @@ types: .make/dev  ## mypy --strict
 	$(BIN)/mypy
 
 test: .make/dev  ## the quick tests, import table included
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 test-browser: .make/dev  ## /docs in a real headless Chromium
 	$(BIN)/pytest -m browser
+
+test-load: .make/dev  ## a hundred model swaps under load, two workers
+	$(BIN)/pytest -m load -s
 
 test-docker: .make/dev  ## build, start, predict, restart: in real containers
 	$(BIN)/pytest -m docker
 
 bench-intervals: .make/bench  ## our intervals beside MAPIE and crepes on King County
 	$(BIN)/python -m benchmarks.intervals
+
+bench-gate: .make/dev  ## how often the gate is wrong, and how often it sees what is better
+	$(BIN)/python -m benchmarks.gate
 
 format: .make/dev  ## format every file
 	$(BIN)/ruff check --fix $(CODE)
@@ -71,4 +77,4 @@ clean:  ## remove the environment and what was generated
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/bench.txt
 	@touch $@
 
-.PHONY: help serve train up check format-check lint types test test-browser test-docker bench-intervals format lock clean
+.PHONY: help serve train up check format-check lint types test test-browser test-docker test-load bench-intervals bench-gate format lock clean

@@ -17,12 +17,18 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.MalformedBody: HTTPStatus.BAD_REQUEST,
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.UnsupportedConfidence: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnknownVersion: HTTPStatus.NOT_FOUND,
     errors.ModelNotReady: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.UntrustedArtifact: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.VersionExists: HTTPStatus.CONFLICT,
+    errors.Outpaced: HTTPStatus.CONFLICT,
+    errors.RegistryUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.NothingToJudge: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.ContractChanged: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.UnusableTable: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.InvalidSetting: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -91,8 +97,10 @@ async def service_error(request: Request, error: Exception) -> Response:
 
 
 async def query_error(request: Request, error: Exception) -> Response:
-    """A wrong query parameter; bodies never come here, `app.predict` reads them itself."""
+    """A wrong query parameter, or a body that FastAPI read; `app.predict` reads its own."""
     found = error.errors()  # type: ignore[attr-defined]
+    if found[0]["type"] == "json_invalid":
+        return await service_error(request, MalformedBody("the body is not JSON"))
     return await service_error(request, InvalidInput([violation(one) for one in found], len(found)))
 
 

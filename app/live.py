@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from datetime import UTC, datetime
 from time import monotonic
 
+from pydantic import SecretStr
 from structlog.typing import FilteringBoundLogger
 
 from app.monitoring import Metrics
@@ -28,16 +29,24 @@ class Live:
     """Follows the champion; a request reads `champion()` once and keeps what it got."""
 
     def __init__(
-        self, problem: Problem, stores: Stores, *, metrics: Metrics, log: FilteringBoundLogger
+        self,
+        problem: Problem,
+        stores: Stores,
+        *,
+        admin_key: SecretStr | None,
+        metrics: Metrics,
+        log: FilteringBoundLogger,
     ) -> None:
         self.problem = problem
         self.stores = stores
+        self.admin_key = admin_key
         self.started = monotonic()
         self.refusal = f"no model yet: {stores.champion.place} does not exist"
         self._metrics = metrics
         self._log = log
         self._current: ServedModel | None = None
         self._stamp: Hashable | None = None
+        self._loading = asyncio.Lock()
         self._pinned: OrderedDict[Version, ServedModel] = OrderedDict()
 
     def champion(self) -> ServedModel:
@@ -55,13 +64,13 @@ class Live:
         current = self.champion()
         if str(version) == current.card.version:
             return current
-        if version not in self._pinned:
-            self._pinned[version] = await asyncio.to_thread(self._load, version)
-        self._pinned.move_to_end(version)
-        pinned = self._pinned[version]
-        if len(self._pinned) > PINNED_MODELS:
-            self._pinned.popitem(last=False)
-        return pinned
+        async with self._loading:
+            if version not in self._pinned:
+                self._pinned[version] = await asyncio.to_thread(self._load, version)
+            self._pinned.move_to_end(version)
+            if len(self._pinned) > PINNED_MODELS:
+                self._pinned.popitem(last=False)
+            return self._pinned[version]
 
     def versions(self) -> list[str]:
         """What `?model_version=` can name, in semantic order."""
@@ -74,20 +83,44 @@ class Live:
         """Look for a new champion, again and again, until cancelled."""
         while True:
             await asyncio.sleep(every_seconds)
-            await asyncio.to_thread(self.refresh)
+            try:
+                await asyncio.to_thread(self.refresh)
+            except Exception:
+                self._log.exception("watch_failed", problem=self.problem.name)
 
     def refresh(self) -> None:
-        """Load the champion if it changed; one that fails a check never replaces one that works."""
-        stamp = self.stores.champion.stamp()
+        """Load the champion if it changed; one that fails a check never replaces one that works.
+
+        What was refused is looked at again each time: the reason may lie outside of the file.
+        """
+        try:
+            stamp = self.stores.champion.stamp()
+        except ServiceError as error:
+            self._stamp = None
+            self._refuse(str(error))
+            return
+        if stamp is None and self._current is not None:
+            self._refuse(f"{self.stores.champion.place} is gone; the last version goes on")
         if stamp is None or stamp == self._stamp:
             return
         try:
-            served = serve(self.stores.champion.load(), self.problem.schema, loaded_at=now())
+            served = serve(self.stores.champion.load(), self.problem, loaded_at=now())
         except ServiceError as error:
             self._refuse(str(error))
         else:
+            self._stamp = stamp
             self._swap(served)
-        self._stamp = stamp
+
+    def promote(self, version: Version, why: str) -> None:
+        """Make a registered version champion, here at once and elsewhere at their next look.
+
+        Raises UnknownVersion, UntrustedArtifact when it may not serve, or Outpaced.
+        """
+        artifact = self.stores.artifacts.load(self.problem.name, version)
+        serve(artifact, self.problem, loaded_at=now())
+        champion = self.stores.champion
+        champion.move("loaded", version, who="HTTP", why=why, after=len(champion.history()))
+        self.refresh()
 
     def _swap(self, served: ServedModel) -> None:
         self._current = served
@@ -96,10 +129,12 @@ class Live:
         self._log.info("model_loaded", problem=self.problem.name, version=served.card.version)
 
     def _refuse(self, reason: str) -> None:
+        if reason == self.refusal:
+            return
         self.refusal = reason
         self._metrics.model_refused(self.problem.name)
         self._log.error("model_refused", problem=self.problem.name, reason=reason)
 
     def _load(self, version: Version) -> ServedModel:
         artifact = self.stores.artifacts.load(self.problem.name, version)
-        return serve(artifact, self.problem.schema, loaded_at=now())
+        return serve(artifact, self.problem, loaded_at=now())

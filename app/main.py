@@ -64,7 +64,13 @@ def lifespan_of(settings: Settings, problem: Problem) -> Any:
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         log = open_log(settings)
         metrics = monitoring.Metrics()
-        live = Live(problem, open_stores(settings), metrics=metrics, log=log)
+        live = Live(
+            problem,
+            open_stores(settings, problem.name),
+            admin_key=settings.admin_api_key,
+            metrics=metrics,
+            log=log,
+        )
         live.refresh()
         log.info("started", ready=live.loaded_version() is not None, reason=live.refusal or None)
         following = asyncio.create_task(live.follow(settings.model_poll_seconds))

@@ -11,11 +11,14 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from app.errors import problem
 
+HUNG_UP = 499
+"""Never sent, only counted: the caller left before the answer."""
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 REQUEST_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
@@ -107,6 +110,8 @@ class Observe:
 
         try:
             await self.app(scope, receive, stamped)
+        except ClientDisconnect:
+            status = HUNG_UP
         except Exception:
             if status:
                 raise

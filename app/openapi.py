@@ -14,7 +14,10 @@ REF = "#/components/schemas/{model}"
 PROBLEM_SCHEMA = {"$ref": REF.format(model=ProblemDetails.__name__)}
 MEANING = {
     400: "The body is not JSON, or one key stands twice.",
+    403: "The admin key is missing, wrong, or not set up.",
     404: "No registered model has the version that was asked for.",
+    408: "The body did not arrive in time.",
+    409: "Another process changed the champion at the same time; nothing was changed by this one.",
     413: "The body is larger than `MAX_BODY_BYTES`.",
     415: "The body is not declared as JSON.",
     422: "A field is missing, unknown, of the wrong type or out of bounds; `errors` lists each.",

@@ -12,16 +12,27 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
-from app.errors import invalid
+from app.errors import LONGEST_NAME, invalid
 from app.live import Live, now
 from app.openapi import refusals, request_body
 from engine.domain.conformal import DEFAULT_CONFIDENCE, HIGHEST_CONFIDENCE, LOWEST_CONFIDENCE
-from engine.domain.errors import BodyTooLarge, MalformedBody, UnsupportedMediaType
+from engine.domain.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    InvalidInput,
+    MalformedBody,
+    UnsupportedMediaType,
+    Violation,
+)
 from engine.domain.prediction import Answer, Prediction
 from engine.domain.problem import Contract, Problem
 from engine.domain.schema import Matrix
 from engine.serving.served import ServedModel
 from engine.settings import Settings
+
+BODY_SECONDS = 20
+INLINE_BYTES = 16_384
+PARAMETERS = {"confidence", "model_version"}
 
 Confidence = Annotated[
     float,
@@ -54,7 +65,7 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
             operation_id=f"{prefix}{contract.path}".strip("/").replace("/", "_"),
             response_model=contract.reply,
             openapi_extra=request_body(contract, settings.max_batch_size),
-            responses=refusals(400, 404, 413, 415, 422, 500, 503),
+            responses=refusals(400, 404, 408, 413, 415, 422, 500, 503),
         )
     return routes
 
@@ -70,7 +81,8 @@ def endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoi
     ) -> Response:
         live: Live = request.state.live
         served = await live.version(model_version) if model_version else live.champion()
-        body = parse(body_type, await read(request, settings.max_body_bytes))
+        check_names(request)
+        body = await parsed(body_type, await read(request, settings.max_body_bytes))
         rows = problem.schema.encode(contract.rows(body))
         prediction = await infer(served, rows, confidence)
         request.state.metrics.predicted(problem.name, served.card.version, len(rows))
@@ -82,17 +94,40 @@ def endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoi
 async def read(request: Request, limit: int) -> bytes:
     """The body, never more than `limit` bytes of it in memory.
 
-    Raises UnsupportedMediaType when it is not declared as JSON, or BodyTooLarge.
+    Raises UnsupportedMediaType when it is not declared as JSON, BodyTooLarge or BodyTooSlow.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType("send the body as Content-Type: application/json")
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise BodyTooLarge(f"MAX_BODY_BYTES is {limit}; send fewer rows at a time")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise BodyTooLarge(f"MAX_BODY_BYTES is {limit}; send fewer rows at a time")
+    except TimeoutError as error:
+        raise BodyTooSlow(f"the body did not arrive within {BODY_SECONDS} s") from error
     return body
+
+
+def check_names(request: Request) -> None:
+    """Raises InvalidInput for a parameter that is unknown or stands twice: neither is guessed."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    wrong = [name for name in names if name not in PARAMETERS or names.count(name) > 1]
+    if wrong:
+        rule = f"is unknown or stands twice; there are {' and '.join(sorted(PARAMETERS))}"
+        name = wrong[0][:LONGEST_NAME]
+        raise InvalidInput(
+            [Violation(f"/query/{name}", name, None, "unexpected", rule)], len(wrong)
+        )
+
+
+async def parsed(body_type: TypeAdapter[Any], body: bytes) -> Any:
+    """A small body at once, a large one in a thread, where its errors may take their time."""
+    if len(body) <= INLINE_BYTES:
+        return parse(body_type, body)
+    return await asyncio.to_thread(parse, body_type, body)
 
 
 def parse(body_type: TypeAdapter[Any], body: bytes) -> Any:

@@ -52,7 +52,7 @@ def ours(number: int) -> Method:
     def method(parts: Parts, seed: int) -> tuple[Vector, Interval]:
         kept, held = hold_out(parts.both, calibration_share(len(parts.both)), seed)
         fitted = fit(parts.both.take(kept), CANDIDATES[number], seed=seed, tell=lambda step: None)
-        calibration = calibrate(fitted, parts.both.take(held))
+        calibration = calibrate(fitted.distribution, fitted.graph, parts.both.take(held))
         outputs = run(fitted.graph, parts.test.rows)
         return calibration.values(outputs), calibration.interval(outputs, LEVEL)
 

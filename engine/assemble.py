@@ -1,27 +1,54 @@
-"""Which adapter stands behind which port."""
+"""Which adapter stands behind which port, chosen by the settings."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.domain.artifact import Artifact
 from engine.domain.ports import Artifacts, Champion
 from engine.settings import Settings
-from engine.stores.files import ChampionFile, FileArtifacts
+from engine.stores.champion import TrackedChampion
+from engine.stores.files import ArtifactFile, FileArtifacts
+from engine.stores.lock import exclusive
+from engine.stores.registry import SqlRegistry
+from engine.stores.seal import Seal
 
 
 @dataclass(frozen=True)
 class Stores:
-    """Every store of a running process, already opened."""
+    """The stores of one problem."""
 
     artifacts: Artifacts
     champion: Champion
+    lock_file: Path
+
+    def training(self) -> AbstractContextManager[None]:
+        """Held while versions are made; raises Outpaced when another process makes some."""
+        return exclusive(self.lock_file)
 
 
-def open_stores(settings: Settings) -> Stores:
-    return Stores(
-        artifacts=FileArtifacts(settings.data_dir / "models"),
-        champion=open_champion(settings.model_path),
+def open_stores(settings: Settings, problem: str) -> Stores:
+    """Nothing is touched before it is needed: a server can start with an empty folder."""
+    seal = open_seal(settings)
+    artifacts = FileArtifacts(settings.data_dir / "models", seal)
+    url = settings.registry_url or f"sqlite:///{settings.data_dir / 'registry.db'}"
+    champion = TrackedChampion(
+        problem,
+        registry=SqlRegistry(url),
+        artifacts=artifacts,
+        file=ArtifactFile(settings.model_path, seal),
+    )
+    return Stores(artifacts, champion, settings.data_dir / f"{problem}.lock")
+
+
+def open_seal(settings: Settings) -> Seal:
+    return Seal(
+        signing_key=settings.signing_key or settings.data_dir / "signing_key.pem",
+        trusted=frozenset(settings.trusted_keys),
+        trusted_folder=settings.data_dir / "trusted_keys",
     )
 
 
-def open_champion(path: Path) -> Champion:
-    return ChampionFile(path)
+def export(settings: Settings, artifact: Artifact, path: Path) -> None:
+    """Write a signed artifact to a file of its own, registering nothing."""
+    ArtifactFile(path, open_seal(settings)).replace(artifact)

@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from engine.domain.errors import InvalidSetting
+
+COMMITTED_MODEL_KEY = "Uq0avMgVgrkPthpt68HFh73DIY8ngD36Noe8UloZbt8="
+"""Public half of the key that signed the committed `housing_model.joblib`."""
 
 
 class Settings(BaseSettings):
@@ -22,8 +25,12 @@ class Settings(BaseSettings):
     api_reload: bool = False
     model_path: Path = Path("housing_model.joblib")
     data_dir: Path = Path("data")
+    registry_url: str | None = None
+    signing_key: Path | None = None
+    trusted_keys: list[str] = [COMMITTED_MODEL_KEY]
+    admin_api_key: SecretStr | None = Field(None, min_length=16)
     max_batch_size: int = Field(1_000, ge=1, le=100_000)
-    max_body_bytes: int = Field(1_048_576, ge=1_024)
+    max_body_bytes: int = Field(262_144, ge=1_024)
     cors_origins: list[str] = []
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_file: Path | None = None

@@ -10,13 +10,14 @@ import httpx
 import pytest
 
 from app.main import create_app
+from engine.assemble import open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.version import Version
 from engine.learning.data import Table, check
 from engine.learning.estimators import CANDIDATES
+from engine.learning.split import split
 from engine.learning.train import Origin, train
 from engine.settings import Settings
-from engine.stores.files import ChampionFile, FileArtifacts
 from problems.housing import HOUSING
 
 HOUSE = HOUSING.contracts[0].example
@@ -49,6 +50,7 @@ def artifacts(table: Table) -> list[Artifact]:
         train(
             HOUSING,
             table,
+            split(table, seed=1),
             candidate,
             origin=Origin(Version.parse(version), "2026-01-01T00:00:00Z", seed=1),
             tell=lambda step: None,
@@ -62,10 +64,11 @@ def home(tmp_path_factory: pytest.TempPathFactory, artifacts: list[Artifact]) ->
     """A folder with two registered versions, the first of them champion; tests copy it."""
     home = tmp_path_factory.mktemp("home")
     settings = empty_settings(home)
-    store = FileArtifacts(settings.data_dir / "models")
+    stores = open_stores(settings, HOUSING.name)
     for artifact in artifacts:
-        store.save(artifact)
-    ChampionFile(settings.model_path).replace(artifacts[0])
+        stores.artifacts.save(artifact)
+    first = Version.parse(VERSIONS[0])
+    stores.champion.move("trained", first, who="tests", why="the first", after=0)
     return home
 
 

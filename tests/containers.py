@@ -71,7 +71,9 @@ def started() -> Iterator[Stack]:
         stack.wait_until_healthy()
         yield stack
     finally:
-        stack.compose("--profile", "train", "down", "--volumes", "--rmi", "local")
+        stack.compose(
+            "--profile", "train", "--profile", "retrain", "down", "--volumes", "--rmi", "local"
+        )
 
 
 def compose_command() -> tuple[str, ...]:

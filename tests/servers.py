@@ -22,13 +22,20 @@ NO_PROXY = build_opener(ProxyHandler({}))
 @contextmanager
 def serving(env: Mapping[str, str]) -> Iterator[str]:
     """The base URL of `python -m app` with these settings; on failure the error has its output."""
+    with serving_process(env) as (base_url, _):
+        yield base_url
+
+
+@contextmanager
+def serving_process(env: Mapping[str, str]) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The base URL, and the process behind it."""
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile("w+") as output:
         process = start(env, port, output)
         try:
             wait_until_live(base_url, process)
-            yield base_url
+            yield base_url, process
         except BaseException as error:
             output.seek(0)
             error.add_note(f"the server said:\n{output.read()}")

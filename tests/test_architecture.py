@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "engine.assemble": DOMAIN | {"engine.stores", "engine.settings"},
     "problems": DOMAIN,
     "app": COMPOSED | ONLINE,
+    "retrain": COMPOSED | {"engine.learning", "engine.watching"},
     "train_model": COMPOSED | {"engine.learning", "engine.watching"},
 }
 OURS = ("app", "engine", "problems")

@@ -12,13 +12,13 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 
+from engine.assemble import open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.schema import Matrix
 from engine.learning.compile import Ensembles, compile_graph, disagreement, run
 from engine.learning.data import Table
 from engine.serving.compiled import CompiledModel
-from engine.stores.files import read
-from tests.conftest import market
+from tests.conftest import empty_settings, market
 
 EXACT = 1e-12
 
@@ -78,5 +78,5 @@ def test_trees_that_never_split_are_compiled_too() -> None:
 
 
 def test_the_graph_a_file_holds_is_the_one_that_was_proven(home: Path) -> None:
-    artifact = read(home / "champion.joblib")
+    artifact = open_stores(empty_settings(home), "housing").champion.load()
     assert disagreement(ensembles(artifact), artifact.graph, market(500, seed=8).rows) < EXACT

@@ -2,19 +2,23 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from engine.assemble import open_seal
 from engine.domain.version import Version
 from engine.serving.served import serve
-from engine.stores.files import ChampionFile
+from engine.settings import Settings
+from engine.stores.files import ArtifactFile
 from problems.housing import HOUSING
 from tests.conftest import HOUSE
 from tests.containers import Stack, run, started
 from tests.servers import ROOT
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
-SHIPPED = ChampionFile(ROOT / "housing_model.joblib")
+SHIPPED = ArtifactFile(ROOT / "housing_model.joblib", open_seal(Settings(_env_file=None)))
 UNWANTED_PACKAGES = ("pip", "sklearn", "scipy", "pandas", "onnx", "engine.learning")
 UNWANTED_COMMANDS = ("pip", "pip3", "gcc", "cc", "make")
 GRACE_SECONDS = 10
@@ -39,7 +43,7 @@ def before_training(stack: Stack) -> dict[str, str]:
 
 
 def test_the_documented_house_gets_the_price_of_the_shipped_model(stack: Stack) -> None:
-    shipped = serve(SHIPPED.load(), HOUSING.schema, loaded_at="now")
+    shipped = serve(SHIPPED.load(), HOUSING, loaded_at="now")
     rows = HOUSING.schema.encode([HOUSE])
     expected = shipped.predict(rows, confidence=0.9).values[0]
     answer = stack.ask(f"/predict?model_version={shipped.card.version}", HOUSE)
@@ -96,6 +100,28 @@ def test_a_model_trained_beside_the_service_takes_over_without_a_restart(
     assert {shipped, newer} < set(info["versions"])
     assert stack.ask("/predict", HOUSE)["model_version"] == newer
     assert stack.state(".State.StartedAt") == before_training["started"]
+
+
+@pytest.mark.usefixtures("before_training")
+def test_a_retraining_beside_the_service_promotes_on_a_market_that_changed(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """And the server, which holds no private key, takes up what the other container signed."""
+    frame = pd.DataFrame(HOUSING.simulate(2_500, 44))
+    frame["price"] = (frame["price"] * 1.5).round(-2)
+    frame.to_csv(tmp_path / "sales.csv", index=False)
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        folder.chmod(0o755)
+    before = stack.ask("/ready")["model_version"]
+    once = (*stack.command, "run", "--rm", "-T", "retrainer", "--data", "/incoming")
+    run(*once, env={**stack.env, "INCOMING": str(tmp_path)})
+    deadline = time.monotonic() + TAKEOVER_SECONDS
+    while stack.ask("/ready")["model_version"] == before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    info = stack.ask("/model/info")
+    assert info["model_version"] == str(Version.parse(before).next_minor())
+    assert info["history"][-1]["action"] == "promoted"
+    assert stack.inside("sh", "-c", "ls /keys/* || echo none").stdout == "none\n"
 
 
 @pytest.mark.usefixtures("before_training")

@@ -14,7 +14,7 @@ from tests.conftest import HOUSE
 
 pytestmark = pytest.mark.anyio
 JSON = {"Content-Type": "application/json"}
-REFUSALS = {"400", "404", "413", "415", "422", "500", "503"}
+REFUSALS = {"400", "404", "408", "413", "415", "422", "500", "503"}
 
 
 @pytest.fixture

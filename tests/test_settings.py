@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
         ("API_WORKERS", "0"),
         ("MAX_BATCH_SIZE", "-1"),
         ("LOG_LEVEL", "LOUD"),
+        ("ADMIN_API_KEY", "short"),
         ("CORS_ORIGINS", "https://a.example"),
         ("MODEL_POLL_SECONDS", "0"),
         ("LOG_FILE", "/dev/null/service.log"),
@@ -95,7 +96,11 @@ def test_a_real_server_honours_its_settings(home: Path, tmp_path: Path) -> None:
 
 
 def test_several_workers_answer_and_count_together(home: Path) -> None:
-    environment = {"MODEL_PATH": str(home / "champion.joblib"), "API_WORKERS": "2"}
+    environment = {
+        "MODEL_PATH": str(home / "champion.joblib"),
+        "DATA_DIR": str(home / "data"),
+        "API_WORKERS": "2",
+    }
     with serving(environment) as url:
         for _ in range(20):
             assert httpx.post(f"{url}/predict", json=HOUSE).status_code == 200

@@ -9,11 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from engine.assemble import open_seal
+from engine.domain.artifact import Artifact
 from engine.domain.schema import Vector
 from engine.learning.compile import run
-from engine.stores.files import read
+from engine.learning.data import check
+from engine.learning.split import hold_out, split
+from engine.stores.files import ArtifactFile
 from problems.housing import HOUSING, SEATTLE, miles_from
-from tests.conftest import KING_COUNTY, market, needs_king_county
+from tests.conftest import KING_COUNTY, empty_settings, market, needs_king_county
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,6 +39,12 @@ def predictions(path: Path) -> Vector:
     artifact = read(path)
     outputs = run(artifact.graph, market(50, seed=77).rows)
     return artifact.calibration.values(outputs)
+
+
+def read(path: Path) -> Artifact:
+    """An artifact of a run in its own folder, signed with the key that run made."""
+    settings = empty_settings(path.parent)
+    return ArtifactFile(path, open_seal(settings)).load()
 
 
 def sales(rows: int = 400) -> pd.DataFrame:
@@ -83,7 +93,7 @@ def test_a_table_in_our_columns_is_learned_from(tmp_path: Path, suffix: str) -> 
     card = read(tmp_path / "out.joblib").card
     assert card.data["source"] == f"sales{suffix}"
     assert card.data["rows"] == 400
-    assert not (tmp_path / "data").exists()
+    assert not (tmp_path / "data" / "models").exists()
 
 
 def test_rows_that_break_the_schema_are_set_aside_in_a_report(tmp_path: Path) -> None:
@@ -118,6 +128,19 @@ def unusable_tables() -> dict[str, tuple[pd.DataFrame | bytes, str]]:
             good.assign(price=np.where(np.arange(400) < 8, 300_000, 250_000)),
             "too many equal targets",
         ),
+        "a column twice": (
+            good.rename(columns={"price": "bedrooms"}).assign(price=good["price"]),
+            "the column bedrooms stands there twice",
+        ),
+        "groups over all times": (
+            good.assign(group=np.arange(400) % 80, time=np.arange(400)),
+            "groups among the newest rows go far back",
+        ),
+        "few groups": (good.assign(group=np.arange(400) % 6), "fewer than 50 groups"),
+        "mad prices": (
+            good.assign(price=np.where(np.arange(400) % 10, good["price"], 1_000_000_000)),
+            "every candidate predicts worse than the mean",
+        ),
         "mostly bad": (good.assign(bedrooms=-1), "400 of 400 rows break the schema"),
     }
 
@@ -139,7 +162,6 @@ def test_an_unusable_table_is_one_clear_line(tmp_path: Path, case: str) -> None:
     [
         (("--data", "nowhere.csv"), "nowhere.csv does not exist"),
         (("--data", "sales.xlsx"), "give a .csv or a .parquet file"),
-        (("--rows", "0"), "0 usable rows"),
     ],
 )
 def test_wrong_arguments_are_one_clear_line(
@@ -149,6 +171,62 @@ def test_wrong_arguments_are_one_clear_line(
     assert result.returncode == 1
     assert reason in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--rows", "0"),
+        ("--rows", "-5"),
+        ("--rows", "100000000000"),
+        ("--seed", "-1"),
+        ("--max-bad-share", "2"),
+        ("--layout", "king-county"),
+    ],
+)
+def test_arguments_that_cannot_be_meant_are_refused_before_anything_is_done(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    result = train(tmp_path, *arguments)
+    assert result.returncode == 2
+    assert arguments[0] in result.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("out", ["/dev/null/out.joblib", "."])
+def test_a_place_that_cannot_be_written_is_noticed_before_training(
+    tmp_path: Path, out: str
+) -> None:
+    result = train(tmp_path, "--rows", "1200", "--out", out)
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "rows to learn from" not in result.stdout
+
+
+def test_times_are_compared_as_numbers_or_dates_and_a_row_without_one_is_set_aside() -> None:
+    frame = sales().assign(time=[str(9_000 + row) for row in range(399)] + ["soon"])
+    table, rejected = check(HOUSING, frame, "sales")
+    assert rejected.report[["row", "column"]].to_numpy().tolist() == [[400, "time"]]
+    _, newest = hold_out(table, 0.2, seed=0)
+    assert sorted(newest) == list(range(319, 399))
+    dated = frame.assign(time=pd.date_range("2024-12-20", periods=400).astype(str))
+    assert np.all(np.diff(check(HOUSING, dated, "sales")[0].times) > 0)
+
+
+def test_a_row_that_names_no_group_is_a_group_of_its_own() -> None:
+    frame = sales().assign(group=[f"g{row // 2}" if row < 100 else None for row in range(400)])
+    table, _ = check(HOUSING, frame, "sales")
+    assert len(np.unique(table.groups)) == 50 + 300
+
+
+def test_a_group_is_never_on_two_sides_of_a_split() -> None:
+    frame = sales().assign(group=np.arange(400) // 5, time=np.arange(400))
+    for table in (check(HOUSING, f, "s")[0] for f in (frame, frame.drop(columns="time"))):
+        parts = split(table, seed=2)
+        sides = [set(table.groups[rows]) for rows in (parts.fit, parts.calibration, parts.test)]
+        assert not sides[0] & sides[1]
+        assert not sides[0] & sides[2]
+        assert not sides[1] & sides[2]
 
 
 def test_a_damaged_champion_stops_training_before_it_is_overwritten(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """A trained model at rest: the facts about it, and the parts that answer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from engine.domain.conformal import Calibration
@@ -70,6 +71,12 @@ class Artifact:
     estimator: bytes
     calibration: Calibration
     golden: Golden
+    seen: NDArray[np.uint64]
+    """Hashes of the rows that were fitted or calibrated on: no such row may judge this model."""
+
+    def named(self, version: Version) -> "Artifact":
+        """The same model under another version."""
+        return replace(self, card=self.card.model_copy(update={"version": str(version)}))
 
 
 def reproduces(golden: Golden, values: Vector, lower: Vector, upper: Vector) -> bool:

@@ -6,7 +6,9 @@ off that may be (`spread`), and how the standardised residual is distributed for
 conditional distribution, and from that the rank of any target value. Held-out rows say which ranks
 really occur; an interval runs between two of those. That last step alone carries the guarantee: on
 exchangeable rows an interval at confidence c covers with probability at least c and at most
-c + 2 / (n + 1) with n calibration rows (no ties), however wrong the learned distribution is.
+c + 2 / (n + 1) with n calibration rows (no ties), however wrong the learned distribution is. Rows
+that come in groups, or that drift with time, are not exchangeable: there coverage is measured, not
+promised.
 
 Sources: Chernozhukov, Wuethrich and Zhu, "Distributional conformal prediction", PNAS 118 (2021),
 section 2, here with the two tails calibrated apart and calibration rows kept apart from those
@@ -48,6 +50,7 @@ class Distribution:
     thresholds: (t,) ascending, standardised residuals at which the shape is known.
     marginal: (t,) ascending, share of all rows at or below each threshold, inside (0, 1).
     floor: the smallest spread that is believed.
+    lowest, highest: log targets that were seen; an expected value counts nothing beyond them.
 
     Ranks are log-odds. Between thresholds the residual is a straight line in the rank; beyond the
     first and the last it goes on with the slope of the marginal distribution there.
@@ -56,6 +59,8 @@ class Distribution:
     thresholds: Vector
     marginal: Vector
     floor: float
+    lowest: float
+    highest: float
 
     def ranks(self, outputs: Outputs, log_target: Vector) -> Vector:
         """The rank of each row's target, (n,)."""
@@ -82,9 +87,10 @@ class Distribution:
 
         The trapezoid rule over the knots, summed by parts: it needs the shape, not its steps.
         """
-        factors = np.exp(self._spread(outputs)[:, None] * self._knots)
-        falls = (outputs.shape * (factors[:, :-2] - factors[:, 2:])).sum(axis=1)
-        return np.asarray(np.exp(outputs.location) * (falls + factors[:, -2] + factors[:, -1]) / 2)
+        log_targets = outputs.location[:, None] + self._spread(outputs)[:, None] * self._knots
+        targets = np.exp(log_targets.clip(self.lowest, self.highest))
+        falls = (outputs.shape * (targets[:, :-2] - targets[:, 2:])).sum(axis=1)
+        return np.asarray((falls + targets[:, -2] + targets[:, -1]) / 2)
 
     def _spread(self, outputs: Outputs) -> Vector:
         return np.maximum(outputs.spread, self.floor)

@@ -4,12 +4,18 @@ ServiceError
 ├── InvalidInput            the request breaks the declared schema; lists field, row and rule
 ├── MalformedBody           the body is not JSON
 ├── BodyTooLarge            the body is larger than the service reads
+├── BodyTooSlow             the body did not arrive in time
 ├── UnsupportedMediaType    the body is not declared as JSON
 ├── UnsupportedConfidence   the model cannot answer at this level
 ├── UnknownVersion          no registered model has this version
 ├── ModelNotReady           no verified model is loaded
 ├── UntrustedArtifact       an artifact failed a check; it is not used
 ├── VersionExists           a registered version is immutable
+├── Outpaced                another process changed the champion first
+├── RegistryUnavailable     the history of the champions cannot be read or written
+├── Forbidden               the caller may not do this
+├── NothingToJudge          too few rows are new to the champion for a verdict
+├── ContractChanged         the champion was made for other features, units or target
 ├── UnusableTable           a table cannot be trained on
 └── InvalidSetting          an environment variable has a wrong value
 """
@@ -51,6 +57,10 @@ class BodyTooLarge(ServiceError):
     """The body is larger than the service reads."""
 
 
+class BodyTooSlow(ServiceError):
+    """The body did not arrive in time."""
+
+
 class UnsupportedMediaType(ServiceError):
     """The body is not declared as JSON."""
 
@@ -73,6 +83,26 @@ class UntrustedArtifact(ServiceError):
 
 class VersionExists(ServiceError):
     """A registered version is immutable and holds something else."""
+
+
+class Outpaced(ServiceError):
+    """Another process changed the champion, or is about to; nothing was changed by this one."""
+
+
+class RegistryUnavailable(ServiceError):
+    """The history of the champions cannot be read or written."""
+
+
+class Forbidden(ServiceError):
+    """The caller's key is missing, wrong, or no key was set up."""
+
+
+class NothingToJudge(ServiceError):
+    """Too few rows are new to the champion for a verdict."""
+
+
+class ContractChanged(ServiceError):
+    """The champion was made for other features, units or target than are declared today."""
 
 
 class UnusableTable(ServiceError):

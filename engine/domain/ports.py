@@ -4,6 +4,7 @@ from collections.abc import Hashable
 from typing import Protocol
 
 from engine.domain.artifact import Artifact
+from engine.domain.history import Event
 from engine.domain.version import Version
 
 
@@ -19,6 +20,22 @@ class Artifacts(Protocol):
     def versions(self, problem: str) -> list[Version]:
         """All versions of a problem, in semantic order."""
 
+    def remove(self, problem: str, version: Version) -> None:
+        """Forget a version; for what a crash left behind, never for one with a history."""
+
+
+class Registry(Protocol):
+    """The append-only history of each problem's champion."""
+
+    def append(self, problem: str, event: Event) -> None:
+        """Raises Outpaced when another event has this number already."""
+
+    def history(self, problem: str) -> list[Event]:
+        """All events in order; empty while there is none."""
+
+    def length(self, problem: str) -> int:
+        """How many events there are. Cheap."""
+
 
 class Champion(Protocol):
     """The artifact that answers unless a request names another version."""
@@ -32,5 +49,24 @@ class Champion(Protocol):
     def load(self) -> Artifact:
         """Raises UntrustedArtifact when it fails a check."""
 
-    def replace(self, artifact: Artifact) -> None:
-        """Put another in its place; whoever reads meanwhile gets the old one or the new one."""
+    def history(self) -> list[Event]:
+        """What happened to it."""
+
+    def adopt(self, who: str) -> None:
+        """Register what is served if the history does not know it; raises VersionExists."""
+
+    def move(
+        self,
+        action: str,
+        version: Version,
+        *,
+        who: str,
+        why: str,
+        after: int,
+        challenger: Version | None = None,
+    ) -> None:
+        """Append an event that names a registered version champion, the present one or another.
+
+        `after` is the length of the history the decision was taken on: raises Outpaced when it has
+        grown since, UnknownVersion or UntrustedArtifact when the version cannot be champion.
+        """

@@ -7,7 +7,7 @@ become two targets of one node; of the shape forest the same node answers which 
 in, and the leaves' distributions are looked up and averaged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -138,12 +138,21 @@ def _graph(nodes: _Nodes, leaves: Matrix, features: int, *, trees: int) -> bytes
 
 
 def run(graph: bytes, rows: Matrix) -> Outputs:
-    """Ask a compiled graph on one thread, as the server will: sums come in the same order."""
+    """Ask a compiled graph once."""
+    return opened(graph)(rows)
+
+
+def opened(graph: bytes) -> Callable[[Matrix], Outputs]:
+    """A graph to ask often, on one thread, as the server will: sums come in the same order."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(graph, options, ["CPUExecutionProvider"])
-    scale, shape = session.run(["scale", "shape"], {"rows": rows})
-    return Outputs(location=scale[:, 0], spread=scale[:, 1], shape=shape)
+
+    def ask_graph(rows: Matrix) -> Outputs:
+        scale, shape = session.run(["scale", "shape"], {"rows": rows})
+        return Outputs(location=scale[:, 0], spread=scale[:, 1], shape=shape)
+
+    return ask_graph
 
 
 def ask(ensembles: Ensembles, rows: Matrix) -> Outputs:

@@ -1,7 +1,8 @@
 """From a file, or a simulation, to rows that keep the schema; what breaks it is set aside."""
 
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from engine.domain.problem import Columns, Problem
 from engine.domain.schema import Column, Matrix, Target, Vector
 
 FEWEST_ROWS = 200
+FEWEST_GROUPS = 50
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": lambda path: pd.read_csv(path, low_memory=False),
     ".parquet": pd.read_parquet,
@@ -26,13 +28,13 @@ class Table:
     """Rows that keep the schema: (n, features), their target (n,), and who belongs together.
 
     `groups` (n,) are integers; rows of one group stay on one side of every split. `times` (n,)
-    ascend with time, or are None where the table does not say when a row happened.
+    are numbers that ascend with time, or None where the table does not say when a row happened.
     """
 
     rows: Matrix
     target: Vector
     groups: NDArray[np.int64]
-    times: NDArray[Any] | None
+    times: NDArray[np.int64] | None
     source: str
 
     def __len__(self) -> int:
@@ -46,6 +48,13 @@ class Table:
     def fingerprint(self) -> str:
         """SHA-256 of all numbers: equal tables have equal fingerprints."""
         return hashlib.sha256(self.rows.tobytes() + self.target.tobytes()).hexdigest()
+
+
+def row_hashes(table: Table) -> NDArray[np.uint64]:
+    """One number a row (n,), from its features and target: equal rows have equal numbers."""
+    rows = np.column_stack((table.rows, table.target))
+    digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
+    return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,10 @@ def read_file(path: Path) -> pd.DataFrame:
         raise UnusableTable(f"{path} cannot be read as a table: {first_line(error)}") from error
     if frame.empty:
         raise UnusableTable(f"{path} holds no rows")
+    twice = [str(name) for name in frame.columns if re.fullmatch(r".+\.\d+", str(name))]
+    twice = [name for name in twice if name.rpartition(".")[0] in frame]
+    if twice:
+        raise UnusableTable(f"{path}: the column {twice[0].rpartition('.')[0]} stands there twice")
     return frame
 
 
@@ -89,7 +102,25 @@ def translate(problem: Problem, frame: pd.DataFrame, layout: str | None) -> Colu
         ) from error
 
 
-def check(problem: Problem, columns: Columns, source: str) -> tuple[Table, Rejected]:
+def gather(problem: Problem, files: Sequence[Path], layout: str | None) -> pd.DataFrame:
+    """Some files, or all tables of some folders, one below the other, in the problem's columns."""
+    tables = [translate(problem, read_file(file), layout) for file in tables_in(files)]
+    return pd.concat([pd.DataFrame(table) for table in tables], ignore_index=True)
+
+
+def tables_in(places: Sequence[Path]) -> list[Path]:
+    """Files as they are, folders as the tables in them; raises UnusableTable for an empty one."""
+    files: list[Path] = []
+    for place in places:
+        inside = sorted(place.iterdir()) if place.is_dir() else [place]
+        found = [file for file in inside if file == place or file.suffix.lower() in READERS]
+        if not found:
+            raise UnusableTable(f"{place} holds no .csv and no .parquet file")
+        files += found
+    return files
+
+
+def check(problem: Problem, columns: Columns | pd.DataFrame, source: str) -> tuple[Table, Rejected]:
     """Split a table into rows that keep the schema and a report on those that break it.
 
     Raises UnusableTable when a column is missing or what is left cannot be learned from.
@@ -100,19 +131,52 @@ def check(problem: Problem, columns: Columns, source: str) -> tuple[Table, Rejec
     if missing:
         present = ", ".join(map(str, frame.columns))
         raise UnusableTable(f"{source} lacks {', '.join(missing)}; it has {present}")
-    numbers = frame[[c.name for c in wanted]].apply(pd.to_numeric, errors="coerce").astype(float)
+    numbers = frame[[c.name for c in wanted]].apply(as_numbers).astype(float)
+    times = as_times(frame["time"]) if "time" in frame else None
     findings = pd.concat([_findings(frame, numbers, column) for column in wanted])
+    if times is not None:
+        findings = pd.concat((findings, _timeless(frame["time"], times)))
     bad = sorted(set(findings["row"]))
     good = numbers.drop(index=[row - 1 for row in bad])
-    groups = frame["group"] if "group" in frame else pd.Series(frame.index)
+    groups = as_groups(frame)[good.index]
     table = Table(
-        rows=problem.schema.encode(good[list(problem.schema.names)].to_dict("records")),
+        rows=problem.schema.encode(records(good)),
         target=good[problem.target.name].to_numpy(),
-        groups=pd.factorize(groups[good.index])[0].astype(np.int64),
-        times=frame["time"][good.index].to_numpy(dtype=str) if "time" in frame else None,
+        groups=pd.factorize(groups)[0].astype(np.int64),
+        times=None if times is None else times[good.index].to_numpy().astype(np.int64),
         source=source,
     )
     return table, Rejected(findings.sort_values(["row", "column"]), len(bad), len(frame))
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, float]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def as_numbers(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Numbers, and NaN for what is none; `true` is none."""
+    return pd.to_numeric(
+        values.mask(values.map(lambda value: isinstance(value, bool))), errors="coerce"
+    )
+
+
+def as_times(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Numbers as they are, ISO 8601 dates as seconds, and NaN for what is neither."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().any():
+        return numbers
+    dates = pd.to_datetime(values.astype(str), format="ISO8601", errors="coerce", utc=True)
+    return (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+
+
+def as_groups(frame: pd.DataFrame) -> "pd.Series[Any]":
+    """Who belongs together, as text; a row that names no group is one of its own."""
+    alone = pd.Series([f"row {row}" for row in frame.index], index=frame.index)
+    return (
+        frame["group"].astype(str).where(frame["group"].notna(), alone)
+        if "group" in frame
+        else alone
+    )
 
 
 def refuse_unlearnable(table: Table, rejected: Rejected, *, max_bad_share: float) -> None:
@@ -126,6 +190,8 @@ def refuse_unlearnable(table: Table, rejected: Rejected, *, max_bad_share: float
         raise UnusableTable(
             f"{table.source} has {len(table)} usable rows; intervals need at least {FEWEST_ROWS}"
         )
+    if len(np.unique(table.groups)) < FEWEST_GROUPS:
+        raise UnusableTable(f"{table.source}: fewer than {FEWEST_GROUPS} groups cannot be split")
     if np.ptp(table.target) == 0:
         raise UnusableTable(f"{table.source}: the target is {table.target[0]:g} in every row")
 
@@ -150,6 +216,13 @@ def _findings(frame: pd.DataFrame, numbers: pd.DataFrame, column: Column | Targe
             "value": frame[column.name][bad].astype(str).str.slice(0, 80).to_numpy(),
         }
     )
+
+
+def _timeless(values: "pd.Series[Any]", times: "pd.Series[Any]") -> pd.DataFrame:
+    bad = values.index[times.isna()]
+    shown = values[bad].astype(str).str.slice(0, 80).to_numpy()
+    rule = "must be a number or an ISO 8601 date"
+    return pd.DataFrame({"row": bad + 1, "column": "time", "rule": rule, "value": shown})
 
 
 def first_line(error: Exception) -> str:

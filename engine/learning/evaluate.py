@@ -18,11 +18,16 @@ Predict = Callable[[float], tuple[Vector, Interval]]
 """Confidence to values and interval, for the rows that are evaluated."""
 
 
-def evaluate(predict: Predict, truth: Vector, sliced: Mapping[str, Vector]) -> dict[str, float]:
-    """Figures for n rows; `sliced` maps a name to the (n,) values whose quintiles are slices."""
+def evaluate(
+    predict: Predict, truth: Vector, sliced: Mapping[str, Vector], highest_confidence: float
+) -> dict[str, float]:
+    """Figures for n rows; `sliced` maps a name to the (n,) values whose quintiles are slices.
+
+    Levels above `highest_confidence` are left out.
+    """
     values, interval = predict(SLICE_LEVEL)
     figures = point_errors(values, truth)
-    for level in LEVELS:
+    for level in (level for level in LEVELS if level <= highest_confidence):
         _, at_level = predict(level)
         figures[f"coverage_{100 * level:.0f}"] = float(covered(at_level, truth).mean())
     figures["mean_width_90"] = float((interval.upper - interval.lower).mean())

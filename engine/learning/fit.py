@@ -25,11 +25,13 @@ STEPS = 2 * FOLDS + 1
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A candidate that has learned: its estimators, their graph, and how its residuals spread."""
+    """A candidate that has learned: its estimators, their graph, how its residuals spread, and
+    `log_error`, their mean size on rows unseen by the members that were asked."""
 
     ensembles: Ensembles
     graph: bytes
     distribution: Distribution
+    log_error: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,16 +55,18 @@ def fit(table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
     floor = SMALLEST_SPREAD * float(np.median(spread.out_of_fold))
     standardised = residual / np.maximum(spread.out_of_fold, floor)
     thresholds = np.quantile(standardised, estimators.LEVELS)
-    if floor <= 0 or (np.diff(thresholds) <= 0).any():
+    at_most = (standardised[:, None] <= thresholds).astype(np.float64)
+    marginal = at_most.mean(axis=0)
+    if floor <= 0 or (np.diff(thresholds) <= 0).any() or marginal.max() >= 1:
         raise UnusableTable(f"{table.source}: too many equal targets to learn how far off one is")
     tell("shape")
-    at_most = (standardised[:, None] <= thresholds).astype(np.float64)
     shape = estimators.shape(seed).fit(table.rows, at_most)
     ensembles = Ensembles(location.members, spread.members, shape)
     return Fitted(
         ensembles,
         compile_graph(ensembles, table.rows.shape[1]),
-        Distribution(thresholds, at_most.mean(axis=0), floor),
+        Distribution(thresholds, marginal, floor, log_target.min(), log_target.max()),
+        float(np.abs(residual).mean()),
     )
 
 
@@ -85,8 +89,7 @@ def cross_fit(
     return CrossFitted(members, out_of_fold)
 
 
-def calibrate(fitted: Fitted, held_out: Table) -> Calibration:
-    """Where the truth of held-out rows ranks in the distributions the model gave them."""
-    outputs = run(fitted.graph, held_out.rows)
-    ranks = fitted.distribution.ranks(outputs, np.log(held_out.target))
-    return Calibration(fitted.distribution, np.sort(ranks))
+def calibrate(distribution: Distribution, graph: bytes, held_out: Table) -> Calibration:
+    """Where the truth of held-out rows ranks in the distributions the model gives them."""
+    ranks = distribution.ranks(run(graph, held_out.rows), np.log(held_out.target))
+    return Calibration(distribution, np.sort(ranks))

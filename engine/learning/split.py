@@ -1,12 +1,12 @@
 """Which rows are fitted on, which calibrate, which judge; a group is never on two sides."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
+from engine.domain.errors import UnusableTable
 from engine.learning.data import Table
 
 FOLDS = 5
@@ -16,6 +16,8 @@ LARGEST_CALIBRATION_SHARE = 0.25
 CALIBRATION_ROWS = 400
 """A tenth of the rows that are not test rows, but these many where a quarter of them allows it:
 199 are what a 99 % interval needs at least."""
+
+FEWEST_KEPT = 100
 
 Rows = NDArray[np.int64]
 
@@ -42,7 +44,10 @@ def calibration_share(rows: int) -> float:
 
 
 def hold_out(table: Table, share: float, seed: int) -> tuple[Rows, Rows]:
-    """Row numbers kept and held out, about `share` of the rows."""
+    """Row numbers kept and held out, about `share` of the rows.
+
+    Raises UnusableTable when groups that reach far back leave too little to keep.
+    """
     if table.times is not None:
         return _newest(table.times, table.groups, share)
     cut = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed)
@@ -50,11 +55,17 @@ def hold_out(table: Table, share: float, seed: int) -> tuple[Rows, Rows]:
     return kept, held
 
 
-def _newest(times: NDArray[Any], groups: Rows, share: float) -> tuple[Rows, Rows]:
+def _newest(times: NDArray[np.int64], groups: Rows, share: float) -> tuple[Rows, Rows]:
     order = np.argsort(times, kind="stable")
     border = len(order) - round(share * len(order))
     kept, held = order[:border], order[border:]
-    return kept[~np.isin(groups[kept], groups[held])], held
+    kept = kept[~np.isin(groups[kept], groups[held])]
+    if len(kept) < FEWEST_KEPT:
+        raise UnusableTable(
+            f"{len(kept)} rows are left to learn from, because groups among the newest rows go far "
+            "back; leave the column `group` or the column `time` out"
+        )
+    return kept, held
 
 
 def folds(table: Table, seed: int) -> list[tuple[Rows, Rows]]:

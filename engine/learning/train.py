@@ -2,29 +2,33 @@
 
 import io
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 
 import joblib
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.domain.artifact import Artifact, Feature, Golden, ModelCard
 from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration
-from engine.domain.errors import UntrustedArtifact
+from engine.domain.errors import UntrustedArtifact, UnusableTable
 from engine.domain.prediction import Interval
 from engine.domain.problem import Problem
 from engine.domain.schema import Matrix, Vector
 from engine.domain.version import Version
 from engine.learning import fit as fitting
-from engine.learning.compile import disagreement, run
-from engine.learning.data import Table
-from engine.learning.estimators import Candidate
+from engine.learning.compile import Ensembles, disagreement, run
+from engine.learning.data import Table, row_hashes
+from engine.learning.estimators import CANDIDATES, Candidate
 from engine.learning.evaluate import evaluate, slices_of
 from engine.learning.fit import Fitted, Tell, calibrate, fit
-from engine.learning.split import Split, split
+from engine.learning.split import Split
 
 STEPS = fitting.STEPS + 3
+Progress = Callable[[str, int], AbstractContextManager[Tell]]
+"""Called with an algorithm and its number of steps; gives what is told of each."""
 GOLDEN_ROWS = 64
 PARITY = 1e-9
 """Largest difference allowed between the compiled graph and the estimators, on the log scale."""
@@ -42,19 +46,48 @@ class Origin:
     seed: int
 
 
+def train_all(
+    problem: Problem, table: Table, parts: Split, *, origin: Origin, progress: Progress
+) -> list[Artifact]:
+    """One artifact a candidate, best first.
+
+    They are compared by cross-fitted error on the rows they learned from: calibration rows vouch
+    for the coverage of whatever is chosen, test rows only judge. Raises UnusableTable when the
+    best predicts worse than one price for all.
+    """
+    artifacts = []
+    for candidate in CANDIDATES:
+        with progress(candidate.algorithm, STEPS) as tell:
+            artifacts.append(train(problem, table, parts, candidate, origin=origin, tell=tell))
+    best, *others = sorted(artifacts, key=selection_score)
+    if best.card.metrics["calibration"]["r2"] < 0:
+        raise UnusableTable(f"{table.source}: every candidate predicts worse than the mean does")
+    return [best, *others]
+
+
+def selection_score(artifact: Artifact) -> float:
+    """Mean |log error| of the location, cross-fitted."""
+    return artifact.card.metrics["cross_fitted"]["log_error"]
+
+
 def train(
-    problem: Problem, table: Table, candidate: Candidate, *, origin: Origin, tell: Tell
+    problem: Problem,
+    table: Table,
+    parts: Split,
+    candidate: Candidate,
+    *,
+    origin: Origin,
+    tell: Tell,
 ) -> Artifact:
-    """Split, fit, prove parity, calibrate, evaluate, package.
+    """Fit, prove parity, calibrate, evaluate, package.
 
     Raises UnusableTable when there is nothing to learn a distribution from.
     """
-    parts = split(table, origin.seed)
     fitted = fit(table.take(parts.fit), candidate, seed=origin.seed, tell=tell)
     tell("parity")
-    prove_parity(problem, table, fitted, origin.seed)
+    prove_parity(problem, table, fitted.ensembles, fitted.graph, origin.seed)
     tell("calibration")
-    calibration = calibrate(fitted, table.take(parts.calibration))
+    calibration = calibrate(fitted.distribution, fitted.graph, table.take(parts.calibration))
     tell("evaluation")
     metrics = {
         name: measure(problem, table.take(rows), fitted, calibration)
@@ -64,11 +97,15 @@ def train(
             ("test", parts.test),
         )
     }
+    metrics["cross_fitted"] = {"log_error": fitted.log_error}
     card = describe(problem, table, candidate, origin=origin, parts=parts, metrics=metrics)
-    return package(card, fitted, calibration, table.rows[parts.test[:GOLDEN_ROWS]])
+    seen = row_hashes(table.take(np.concatenate((parts.fit, parts.calibration))))
+    return package(card, fitted, calibration, table.rows[parts.test[:GOLDEN_ROWS]], seen)
 
 
-def prove_parity(problem: Problem, table: Table, fitted: Fitted, seed: int) -> None:
+def prove_parity(
+    problem: Problem, table: Table, ensembles: Ensembles, graph: bytes, seed: int
+) -> None:
     """Raises UntrustedArtifact unless graph and estimators agree on the table, on random points
     between the declared bounds, and on values next to each other in float32."""
     rng = np.random.default_rng(seed)
@@ -78,7 +115,7 @@ def prove_parity(problem: Problem, table: Table, fitted: Fitted, seed: int) -> N
     inside = rng.uniform(table.rows.min(axis=0), table.rows.max(axis=0), anywhere.shape)
     near = np.nextafter(inside.astype(np.float32), np.float32(np.inf)).astype(np.float64)
     for rows in (table.rows, anywhere, inside, near):
-        difference = disagreement(fitted.ensembles, fitted.graph, rows)
+        difference = disagreement(ensembles, graph, rows)
         if not difference <= PARITY:
             raise UntrustedArtifact(f"the compiled graph differs from its source by {difference:g}")
 
@@ -90,11 +127,10 @@ def measure(
     outputs = run(fitted.graph, table.rows)
 
     def predict(confidence: float) -> tuple[Vector, Interval]:
-        level = min(confidence, calibration.highest_confidence)
-        return calibration.values(outputs), calibration.interval(outputs, level)
+        return calibration.values(outputs), calibration.interval(outputs, confidence)
 
     sliced = slices_of(problem.schema.names, problem.slices, table.rows)
-    return evaluate(predict, table.target, sliced)
+    return evaluate(predict, table.target, sliced, calibration.highest_confidence)
 
 
 def describe(
@@ -148,7 +184,13 @@ def profile(problem: Problem, table: Table) -> dict[str, dict[str, list[float]]]
     }
 
 
-def package(card: ModelCard, fitted: Fitted, calibration: Calibration, rows: Matrix) -> Artifact:
+def package(
+    card: ModelCard,
+    fitted: Fitted,
+    calibration: Calibration,
+    rows: Matrix,
+    seen: NDArray[np.uint64],
+) -> Artifact:
     """Put the parts together with golden rows: questions whose answers must never change."""
     outputs = run(fitted.graph, rows)
     interval = calibration.interval(outputs, DEFAULT_CONFIDENCE)
@@ -160,4 +202,20 @@ def package(card: ModelCard, fitted: Fitted, calibration: Calibration, rows: Mat
         estimator=buffer.getvalue(),
         calibration=calibration,
         golden=Golden(rows, calibration.values(outputs), interval.lower, interval.upper),
+        seen=seen,
     )
+
+
+def ensembles_of(artifact: Artifact) -> Ensembles:
+    """The estimators an artifact was compiled from.
+
+    Raises UntrustedArtifact when scikit-learn is of another major or minor version than theirs:
+    it would load them, and might answer differently.
+    """
+    then, now = artifact.card.libraries["scikit-learn"], installed("scikit-learn")
+    if then.split(".")[:2] != now.split(".")[:2]:
+        raise UntrustedArtifact(
+            f"{artifact.card.version} was trained with scikit-learn {then}, this is {now}; "
+            "train anew, or install that version"
+        )
+    return Ensembles(**joblib.load(io.BytesIO(artifact.estimator)))

@@ -9,7 +9,8 @@ from engine.domain.artifact import Artifact, ModelCard, reproduces
 from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration
 from engine.domain.errors import UntrustedArtifact
 from engine.domain.prediction import Prediction
-from engine.domain.schema import Matrix, Schema, Vector
+from engine.domain.problem import Problem
+from engine.domain.schema import Matrix, Vector
 from engine.serving.compiled import CompiledModel
 
 INLINE_SECONDS = 0.001
@@ -53,16 +54,17 @@ class ServedModel:
         return warnings
 
 
-def serve(artifact: Artifact, schema: Schema, loaded_at: str) -> ServedModel:
+def serve(artifact: Artifact, problem: Problem, loaded_at: str) -> ServedModel:
     """Compile, ask the golden rows, and only then call it a served model.
 
-    Raises UntrustedArtifact when the features differ from the schema's, when an answer differs,
-    and when it cannot answer at all, for whatever reason: a file can hold anything.
+    Raises UntrustedArtifact when it is for another problem or other features, when an answer
+    differs, and when it cannot answer at all, for whatever reason: a file can hold anything.
     """
-    names = tuple(feature.name for feature in artifact.card.features)
-    if names != schema.names:
+    card, names = artifact.card, tuple(feature.name for feature in artifact.card.features)
+    if (card.problem, names) != (problem.name, problem.schema.names):
         raise UntrustedArtifact(
-            f"the model was trained on {names}, this problem has {schema.names}"
+            f"{card.version} answers {card.problem} from {', '.join(names)}; "
+            f"this is {problem.name} with {', '.join(problem.schema.names)}"
         )
     served = ServedModel(
         card=artifact.card,

@@ -1,6 +1,5 @@
-"""Every adapter behind the ports `Artifacts` and `Champion` keeps the same promises."""
+"""Every adapter behind the port `Artifacts` keeps the same promises, and so does every seal."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +10,29 @@ from engine.domain.errors import UnknownVersion, UntrustedArtifact, VersionExist
 from engine.domain.ports import Artifacts
 from engine.domain.version import Version
 from engine.learning.compile import run
-from engine.stores.files import ChampionFile, FileArtifacts, pack, unseal
+from engine.stores.files import ArtifactFile, FileArtifacts, pack
+from engine.stores.seal import Seal
 from tests.conftest import market
 
 ADAPTERS = {"files": FileArtifacts}
 
 
+def seal_in(folder: Path) -> Seal:
+    return Seal(folder / "signing_key.pem", frozenset(), folder / "trusted_keys")
+
+
+@pytest.fixture
+def seal(tmp_path: Path) -> Seal:
+    return seal_in(tmp_path)
+
+
 @pytest.fixture(params=sorted(ADAPTERS))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Artifacts:
-    return ADAPTERS[request.param](tmp_path)
+def store(request: pytest.FixtureRequest, tmp_path: Path, seal: Seal) -> Artifacts:
+    return ADAPTERS[request.param](tmp_path, seal)
 
 
 def named(artifact: Artifact, version: str) -> Artifact:
-    return replace(artifact, card=artifact.card.model_copy(update={"version": version}))
+    return artifact.named(Version.parse(version))
 
 
 def test_what_was_saved_answers_the_same(store: Artifacts, artifacts: list[Artifact]) -> None:
@@ -55,56 +64,79 @@ def test_a_version_is_immutable_but_may_be_saved_again(
     assert store.load("housing", Version.parse("v1.0.0")).card == artifacts[0].card
 
 
-def test_a_version_that_was_never_saved_is_unknown(store: Artifacts) -> None:
+def test_a_version_that_was_never_saved_or_was_removed_is_unknown(
+    store: Artifacts, artifacts: list[Artifact]
+) -> None:
+    store.save(artifacts[0])
+    store.remove("housing", Version.parse("v1.0.0"))
     assert store.versions("housing") == []
     with pytest.raises(UnknownVersion):
-        store.load("housing", Version.parse("v3.0.0"))
+        store.load("housing", Version.parse("v1.0.0"))
 
 
 def test_one_altered_byte_anywhere_is_refused_before_unpickling(
-    tmp_path: Path, artifacts: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, seal: Seal, artifacts: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    packed = pack(artifacts[0])
+    """In the dump, in the card, in the seal: wherever it is."""
+    packed = pack(artifacts[0], seal)
     monkeypatch.setattr("joblib.load", lambda *_: pytest.fail("unpickled what was altered"))
-    file = tmp_path / "model.joblib"
-    places = [0, 1, len(packed) // 2, len(packed) - 1]
-    places += np.random.default_rng(0).integers(0, len(packed), 60).tolist()
-    places += range(len(packed) - 60, len(packed))
+    file = ArtifactFile(tmp_path / "model.joblib", seal)
+    card = packed.index(b'{"problem":"housing"')
+    places = [0, 1, card + 3, len(packed) // 2, *range(len(packed) - 130, len(packed))]
+    places += np.random.default_rng(0).integers(0, len(packed), 30).tolist()
     for place in places:
         altered = bytearray(packed)
         altered[place] ^= 0x10
-        file.write_bytes(altered)
+        file.path.write_bytes(altered)
         with pytest.raises(UntrustedArtifact, match=r"model\.joblib"):
-            ChampionFile(file).load()
+            file.load()
 
 
-@pytest.mark.parametrize("size", [0, 1, 55, 56, 1_000])
-def test_a_file_that_was_cut_short_is_refused(artifacts: list[Artifact], size: int) -> None:
+@pytest.mark.parametrize("size", [0, 1, 119, 120, 1_000])
+def test_a_file_that_was_cut_short_is_refused(
+    seal: Seal, artifacts: list[Artifact], size: int
+) -> None:
     with pytest.raises(UntrustedArtifact):
-        unseal(pack(artifacts[0])[:size])
+        seal.open(pack(artifacts[0], seal)[:size])
 
 
-def test_a_missing_champion_has_no_stamp_and_a_new_one_a_new_stamp(
+def test_a_stranger_signature_is_refused_until_the_key_is_trusted(
     tmp_path: Path, artifacts: list[Artifact]
 ) -> None:
-    champion = ChampionFile(tmp_path / "deep" / "model.joblib")
-    stamps = [champion.stamp()]
+    stranger, server = seal_in(tmp_path / "stranger"), seal_in(tmp_path / "server")
+    packed = pack(artifacts[0], stranger)
+    with pytest.raises(UntrustedArtifact, match="not among the trusted keys"):
+        server.open(packed)
+    (public,) = (tmp_path / "stranger" / "trusted_keys").iterdir()
+    informed = Seal(server.signing_key, frozenset([public.read_text().strip()]), tmp_path / "none")
+    assert informed.open(packed)[1].startswith(b'{"problem":"housing"')
+
+
+def test_the_private_key_is_for_its_owner_only_and_made_once(tmp_path: Path) -> None:
+    seal = seal_in(tmp_path)
+    first = seal.close(b"dump", b"card")
+    assert seal.close(b"dump", b"card") == first
+    assert seal.signing_key.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_card_whose_version_is_none_is_refused(
+    tmp_path: Path, seal: Seal, artifacts: list[Artifact]
+) -> None:
+    card = artifacts[0].card.model_copy(update={"version": "newest"})
+    file = ArtifactFile(tmp_path / "model.joblib", seal)
+    file.path.write_bytes(seal.close(b"", card.model_dump_json().encode()))
+    with pytest.raises(UntrustedArtifact, match="'newest' is not a version"):
+        file.load()
+
+
+def test_replacing_leaves_nothing_else_behind(
+    tmp_path: Path, seal: Seal, artifacts: list[Artifact]
+) -> None:
+    file = ArtifactFile(tmp_path / "models" / "model.joblib", seal)
+    stamps = [file.stamp()]
     for artifact in (*artifacts, artifacts[0]):
-        champion.replace(artifact)
-        stamps.append(champion.stamp())
+        file.replace(artifact)
+        stamps.append(file.stamp())
     assert stamps[0] is None
     assert len(set(stamps)) == 4
-
-
-def test_replacing_leaves_nothing_else_behind(tmp_path: Path, artifacts: list[Artifact]) -> None:
-    champion = ChampionFile(tmp_path / "model.joblib")
-    champion.replace(artifacts[0])
-    champion.replace(artifacts[1])
-    assert [path.name for path in tmp_path.iterdir()] == ["model.joblib"]
-
-
-def test_a_card_whose_version_is_none_is_refused(tmp_path: Path, artifacts: list[Artifact]) -> None:
-    champion = ChampionFile(tmp_path / "model.joblib")
-    champion.replace(named(artifacts[0], "newest"))
-    with pytest.raises(UntrustedArtifact, match="'newest' is not a version"):
-        champion.load()
+    assert [path.name for path in file.path.parent.iterdir()] == ["model.joblib"]

@@ -1,0 +1,109 @@
+"""The champion: the history says which version it is, one file is what is served.
+
+An event in the history is the moment a change happens; the file follows, and whoever looks next
+finishes what a crash left undone. A file that the history does not know is somebody's own: it is
+served as it is, and adopted into the history before anything is trained to replace it.
+"""
+
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from engine.domain import history
+from engine.domain.artifact import Artifact
+from engine.domain.history import Event
+from engine.domain.ports import Registry
+from engine.domain.version import Version
+from engine.stores.files import ArtifactFile, FileArtifacts
+
+Stamp = tuple[tuple[int, int, int] | None, int]
+
+
+class TrackedChampion:
+    """A problem's champion, its history and its file."""
+
+    def __init__(
+        self, problem: str, *, registry: Registry, artifacts: FileArtifacts, file: ArtifactFile
+    ) -> None:
+        self.problem = problem
+        self.place = str(file.path)
+        self._registry = registry
+        self._artifacts = artifacts
+        self._file = file
+
+    def stamp(self) -> Stamp | None:
+        stamp = self._file.stamp(), self._registry.length(self.problem)
+        return None if stamp == (None, 0) else stamp
+
+    def history(self) -> list[Event]:
+        return self._registry.history(self.problem)
+
+    def load(self) -> Artifact:
+        version = history.champion(self.history())
+        if version is None or not self._is_behind(version):
+            return self._file.load()
+        try:
+            self._settle(version)
+        except OSError:  # a place this process may not write to
+            return self._artifacts.load(self.problem, version)
+        return self._file.load()
+
+    def adopt(self, who: str) -> None:
+        """Register what is served if the history does not know it; raises VersionExists.
+
+        Releases that never were champion are what a crash left of an earlier run; they go first.
+        """
+        released = set(history.champions(self.history()))
+        for version in self._artifacts.versions(self.problem):
+            if version not in released and not version.is_candidate:
+                self._artifacts.remove(self.problem, version)
+        if self._file.stamp() is None or self._known_as() is not None:
+            return
+        artifact = self._file.load()
+        self._artifacts.save(artifact)
+        version = Version.parse(artifact.card.version)
+        why = f"found at {self.place}"
+        self._append("adopted", version, None, who=who, why=why, after=len(self.history()))
+
+    def move(
+        self,
+        action: str,
+        version: Version,
+        *,
+        who: str,
+        why: str,
+        after: int,
+        challenger: Version | None = None,
+    ) -> None:
+        """One more event; `after` is how long the history was when this was decided."""
+        self._artifacts.load(self.problem, version)
+        self._append(action, version, challenger, who=who, why=why, after=after)
+        with suppress(OSError):  # the change has happened; whoever loads it next can do without
+            self._settle(version)
+
+    def _append(
+        self,
+        action: str,
+        version: Version,
+        challenger: Version | None,
+        *,
+        who: str,
+        why: str,
+        after: int,
+    ) -> None:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        event = Event(after + 1, at, action, version, challenger, who, why)
+        self._registry.append(self.problem, event)
+
+    def _settle(self, version: Version) -> None:
+        self._file.copy(self._artifacts.file(self.problem, version))
+
+    def _is_behind(self, version: Version) -> bool:
+        """Whether the file is missing or is another version that is registered."""
+        return self._file.stamp() is None or self._known_as() not in {None, version}
+
+    def _known_as(self) -> Version | None:
+        mark = self._file.mark()
+        for version in reversed(self._artifacts.versions(self.problem)):
+            if self._artifacts.file(self.problem, version).mark() == mark:
+                return version
+        return None

@@ -1,0 +1,133 @@
+"""The history of the champions: in memory, or in any database SQLAlchemy speaks to."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    func,
+    insert,
+    select,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.schema import CreateTable
+
+from engine.domain.errors import Outpaced, RegistryUnavailable
+from engine.domain.history import Event
+from engine.domain.version import Version
+
+EVENTS = Table(
+    "champion_history",
+    MetaData(),
+    Column("problem", String(100), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", String(40), nullable=False),
+    Column("action", String(40), nullable=False),
+    Column("version", String(100), nullable=False),
+    Column("challenger", String(100)),
+    Column("who", String(200), nullable=False),
+    Column("why", String(2_000), nullable=False),
+)
+"""(problem, number) is the key: of two writers who saw the same past, one gets the number."""
+
+
+class MemoryRegistry:
+    """Forgets everything when the process ends; for tests and trials."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, list[Event]] = {}
+
+    def append(self, problem: str, event: Event) -> None:
+        events = self._events.setdefault(problem, [])
+        if event.number != len(events) + 1:
+            raise Outpaced(outpaced(event))
+        events.append(event)
+
+    def history(self, problem: str) -> list[Event]:
+        return list(self._events.get(problem, []))
+
+    def length(self, problem: str) -> int:
+        return len(self._events.get(problem, []))
+
+
+class SqlRegistry:
+    """One table; an event is one INSERT, so a crash leaves it whole or not there at all."""
+
+    def __init__(self, url: str) -> None:
+        parsed = make_url(url)
+        in_file = parsed.get_backend_name() == "sqlite" and parsed.database
+        self._file = Path(parsed.database) if in_file and parsed.database else None
+        self._engine = create_engine(parsed)
+
+    def append(self, problem: str, event: Event) -> None:
+        if event.number != self.length(problem) + 1:
+            raise Outpaced(outpaced(event))
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._connected() as connection:
+                connection.execute(CreateTable(EVENTS, if_not_exists=True))
+                connection.execute(insert(EVENTS).values(problem=problem, **_values(event)))
+        except IntegrityError as error:
+            raise Outpaced(outpaced(event)) from error
+
+    def history(self, problem: str) -> list[Event]:
+        mine = select(EVENTS).where(EVENTS.c.problem == problem).order_by(EVENTS.c.number)
+        return [_event(row) for row in self._ask(mine)]
+
+    def length(self, problem: str) -> int:
+        newest = select(func.max(EVENTS.c.number)).where(EVENTS.c.problem == problem)
+        rows = self._ask(newest)
+        return rows[0][0] or 0 if rows else 0
+
+    def _ask(self, question: Any) -> list[Any]:
+        if self._file is not None and not self._file.exists():
+            return []
+        with self._connected() as connection:
+            if not connection.dialect.has_table(connection, EVENTS.name):
+                return []
+            return list(connection.execute(question))
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except IntegrityError:
+            raise
+        except SQLAlchemyError as error:
+            reason = str(error).split("\n")[0]
+            raise RegistryUnavailable(f"the registry cannot be used: {reason}") from error
+
+
+def outpaced(event: Event) -> str:
+    return f"event {event.number} was written by another process first; look again and retry"
+
+
+def _values(event: Event) -> dict[str, Any]:
+    return {
+        **vars(event),
+        "version": str(event.version),
+        "challenger": None if event.challenger is None else str(event.challenger),
+    }
+
+
+def _event(row: Any) -> Event:
+    return Event(
+        number=row.number,
+        at=row.at,
+        action=row.action,
+        version=Version.parse(row.version),
+        challenger=None if row.challenger is None else Version.parse(row.challenger),
+        who=row.who,
+        why=row.why,
+    )

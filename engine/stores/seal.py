@@ -1,0 +1,97 @@
+"""Who made an artifact, and is it still what they made? Ed25519 over its bytes, checked first.
+
+The seal closes a file: a signature of everything before it, the public key it can be checked with,
+two lengths and a mark. A server holds public keys only; a private key is made where models are.
+"""
+
+import base64
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from engine.domain.errors import UntrustedArtifact
+
+FOOT = struct.Struct(">64s32sQQ8s")
+MARK = b"ARTIFACT"
+
+
+@dataclass(frozen=True)
+class Seal:
+    """`signing_key`: PEM file of a private key, made on first use; `trusted`: public keys in
+    base64; `trusted_folder`: more of them, one a `.pub` file, the own one among them."""
+
+    signing_key: Path
+    trusted: frozenset[str]
+    trusted_folder: Path
+
+    def close(self, dump: bytes, card: bytes) -> bytes:
+        """The bytes of a file: dump, card, seal."""
+        key = self._private_key()
+        sizes = struct.pack(">QQ", len(dump), len(card))
+        signature = key.sign(dump + card + sizes)
+        public = key.public_key().public_bytes_raw()
+        return dump + card + FOOT.pack(signature, public, len(dump), len(card), MARK)
+
+    def open(self, data: bytes) -> tuple[bytes, bytes]:
+        """Dump and card; raises UntrustedArtifact unless a trusted key signed every byte."""
+        if len(data) < FOOT.size or not data.endswith(MARK):
+            raise UntrustedArtifact("not a model artifact, or cut short")
+        signature, public, dump_size, card_size, _ = FOOT.unpack(data[-FOOT.size :])
+        body = data[: -FOOT.size]
+        if len(body) != dump_size + card_size:
+            raise UntrustedArtifact("the lengths do not add up; the file was altered")
+        name = base64.b64encode(public).decode()
+        if name not in self.trusted | self._folder_keys():
+            raise UntrustedArtifact(f"signed by {name}, which is not among the trusted keys")
+        try:
+            sizes = struct.pack(">QQ", dump_size, card_size)
+            Ed25519PublicKey.from_public_bytes(public).verify(signature, body + sizes)
+        except (InvalidSignature, ValueError) as error:
+            raise UntrustedArtifact("the signature does not fit; the file was altered") from error
+        return body[:dump_size], body[dump_size:]
+
+    def _folder_keys(self) -> set[str]:
+        return {path.read_text().strip() for path in self.trusted_folder.glob("*.pub")}
+
+    def _private_key(self) -> Ed25519PrivateKey:
+        if not self.signing_key.exists():
+            self._make_key()
+        key = load_pem_private_key(self.signing_key.read_bytes(), password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise UntrustedArtifact(f"{self.signing_key} is not an Ed25519 private key")
+        self._publish(key)
+        return key
+
+    def _make_key(self) -> None:
+        pem = Ed25519PrivateKey.generate().private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+        self.signing_key.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.signing_key.with_name(f".{self.signing_key.name}.{os.getpid()}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(pem)
+        try:
+            os.link(draft, self.signing_key)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+
+    def _publish(self, key: Ed25519PrivateKey) -> None:
+        name = base64.b64encode(key.public_key().public_bytes_raw()).decode()
+        if name in self.trusted | self._folder_keys():
+            return
+        self.trusted_folder.mkdir(parents=True, exist_ok=True)
+        (
+            self.trusted_folder / f"{base64.urlsafe_b64encode(name.encode())[:16].decode()}.pub"
+        ).write_text(name + "\n")

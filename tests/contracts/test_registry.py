@@ -1,0 +1,103 @@
+"""Every adapter behind the port `Registry` keeps the same promises."""
+
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from engine.domain import history
+from engine.domain.errors import Outpaced, RegistryUnavailable, UnknownVersion
+from engine.domain.history import Event
+from engine.domain.ports import Registry
+from engine.domain.version import Version
+from engine.stores.registry import MemoryRegistry, SqlRegistry
+
+ADAPTERS: dict[str, Callable[[Path], Registry]] = {
+    "memory": lambda folder: MemoryRegistry(),
+    "sqlite": lambda folder: SqlRegistry(f"sqlite:///{folder / 'deep' / 'registry.db'}"),
+}
+
+
+@pytest.fixture(params=sorted(ADAPTERS))
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
+    return ADAPTERS[request.param](tmp_path)
+
+
+def event(number: int, version: str = "v1.0.0", action: str = "promoted") -> Event:
+    at = f"2026-01-01T00:{number:02}:00.000Z"
+    return Event(number, at, action, Version.parse(version), None, "tests", "why — ü")
+
+
+def test_what_was_appended_is_the_history(registry: Registry) -> None:
+    events = [event(1), event(2, "v1.1.0"), event(3, "v1.1.0", history.KEPT)]
+    for one in events:
+        registry.append("housing", one)
+    assert registry.history("housing") == events
+    assert registry.length("housing") == 3
+
+
+def test_problems_do_not_see_each_other(registry: Registry) -> None:
+    registry.append("housing", event(1))
+    assert registry.history("churn") == []
+    assert registry.length("churn") == 0
+    registry.append("churn", event(1, "v2.0.0"))
+    assert history.champion(registry.history("housing")) == Version.parse("v1.0.0")
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_an_event_decided_on_another_past_is_outpaced(registry: Registry, number: int) -> None:
+    registry.append("housing", event(1))
+    with pytest.raises(Outpaced, match=f"event {number}"):
+        registry.append("housing", event(number, "v9.0.0"))
+    assert registry.length("housing") == 1
+
+
+def test_of_many_writers_at_once_exactly_one_wins(registry: Registry) -> None:
+    registry.append("housing", event(1))
+
+    def attempt(number: int) -> bool:
+        try:
+            registry.append("housing", event(2, f"v1.{number}.0"))
+        except Outpaced:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(attempt, range(24))) == 1
+    assert registry.length("housing") == 2
+
+
+def test_the_history_answers_who_was_champion_when() -> None:
+    past = [event(1), event(2, "v1.1.0"), event(3, "v1.1.0", history.KEPT), event(4, "v1.0.0")]
+    assert history.champion_at(past, "2025-12-31T00:00:00.000Z") is None
+    assert str(history.champion_at(past, "2026-01-01T00:02:30.000Z")) == "v1.1.0"
+    assert history.since(past[:3]) == "2026-01-01T00:02:00.000Z"
+    assert history.attempts(past[:3]) == 1
+    assert history.attempts(past) == 0
+    assert str(history.before(past)) == "v1.1.0"
+    assert str(history.next_minor(past)) == "v1.2.0"
+    assert str(history.next_patch(past[:3])) == "v1.1.1"
+    with pytest.raises(UnknownVersion, match="no earlier champion"):
+        history.before(past[:1])
+
+
+def test_a_damaged_database_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "registry.db").write_bytes(b"not a database, but long enough to be looked at" * 99)
+    registry = SqlRegistry(f"sqlite:///{tmp_path / 'registry.db'}")
+    with pytest.raises(RegistryUnavailable, match="cannot be used"):
+        registry.history("housing")
+
+
+def test_asking_creates_nothing(tmp_path: Path) -> None:
+    registry = SqlRegistry(f"sqlite:///{tmp_path / 'registry.db'}")
+    assert registry.history("housing") == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_table_is_plain_sql_that_people_can_read(tmp_path: Path) -> None:
+    SqlRegistry(f"sqlite:///{tmp_path / 'registry.db'}").append("housing", event(1))
+    with sqlite3.connect(tmp_path / "registry.db") as database:
+        rows = list(database.execute("select problem, number, version from champion_history"))
+    assert rows == [("housing", 1, "v1.0.0")]

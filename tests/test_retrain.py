@@ -1,0 +1,264 @@
+"""The retraining script as people run it: it promotes on a market that changed, and keeps on one
+that did not; whatever happens to it, the champion is the old one or the new one."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.assemble import open_stores
+from engine.domain import history
+from engine.domain.artifact import Artifact
+from engine.domain.errors import Outpaced
+from engine.domain.version import Version
+from engine.learning.challenge import same_contract, unseen
+from engine.learning.data import check, row_hashes
+from engine.settings import Settings
+from problems.housing import HOUSING
+from tests.conftest import market
+
+ROOT = Path(__file__).parents[1]
+KEPT, PROMOTED, FAILED = 10, 0, 1
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    own = {"DATA_DIR": str(settings.data_dir), "MODEL_PATH": str(settings.model_path)}
+    return {**os.environ, **own, "COLUMNS": "200"}
+
+
+def retrain(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "retrain.py"), *arguments],
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def champion(settings: Settings) -> str:
+    return open_stores(settings, "housing").champion.load().card.version
+
+
+def sales(folder: Path, *, change: float = 1.0, seed: int = 40, rows: int = 2_500) -> str:
+    """A file with sales of the market as it was, or with prices near the centre changed."""
+    frame = pd.DataFrame(HOUSING.simulate(rows, seed))
+    near = frame["distance_to_city"] < 12
+    frame["price"] = frame["price"].where(~near, (frame["price"] * change).round(-2))
+    file = folder / f"sales-{change:g}.csv"
+    frame.to_csv(file, index=False)
+    return str(file)
+
+
+def test_a_market_that_changed_gets_a_new_champion_with_a_minor_release(
+    settings: Settings,
+) -> None:
+    result = retrain(settings, "--data", sales(settings.data_dir, change=1.6))
+    stores = open_stores(settings, "housing")
+    last = stores.champion.history()[-1]
+    assert result.returncode == PROMOTED, result.stderr + result.stdout
+    assert champion(settings) == "v1.1.0"
+    assert (last.action, str(last.challenger), last.who) == (
+        "promoted",
+        "v1.1.0-rc.2",
+        "retrain.py",
+    )
+    assert "Promote" in result.stdout
+    page = (settings.data_dir / "reports" / "housing-v1.1.0-rc.2.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "http" not in page
+
+
+def test_a_market_that_did_not_change_keeps_its_champion_and_says_why(settings: Settings) -> None:
+    result = retrain(settings, "--data", sales(settings.data_dir))
+    stores = open_stores(settings, "housing")
+    last = stores.champion.history()[-1]
+    assert result.returncode == KEPT, result.stderr + result.stdout
+    assert champion(settings) == "v1.0.0"
+    assert (last.action, str(last.challenger)) == (history.KEPT, "v1.1.0-rc.2")
+    assert last.why.startswith("Keep the champion")
+    assert "v1.1.0" not in {str(one) for one in stores.artifacts.versions("housing")}
+    assert history.attempts(stores.champion.history()) == 1
+
+
+def test_a_dry_run_changes_nothing(settings: Settings) -> None:
+    file = sales(settings.data_dir, change=1.6)
+    before = {path: path.stat().st_mtime_ns for path in files(settings)}
+    result = retrain(settings, "--data", file, "--dry-run")
+    assert result.returncode == KEPT
+    assert "Promote" in result.stdout
+    assert {path: path.stat().st_mtime_ns for path in files(settings)} == before
+
+
+def files(settings: Settings) -> list[Path]:
+    return [p for p in settings.data_dir.parent.rglob("*") if p.is_file() and p.suffix != ".lock"]
+
+
+def test_rollback_and_back_again(settings: Settings) -> None:
+    retrain(settings, "--data", sales(settings.data_dir, change=1.6))
+    assert retrain(settings, "--rollback").returncode == PROMOTED
+    assert champion(settings) == "v1.0.0"
+    assert retrain(settings, "--rollback", "v1.1.0").returncode == PROMOTED
+    assert champion(settings) == "v1.1.0"
+    actions = [event.action for event in open_stores(settings, "housing").champion.history()]
+    assert actions == ["trained", "promoted", "rolled back", "rolled back"]
+
+
+def test_there_is_nothing_to_go_back_to_at_first(settings: Settings) -> None:
+    for arguments, reason in (((), "no earlier champion"), (("v9.0.0",), "no version v9.0.0")):
+        result = retrain(settings, "--rollback", *arguments)
+        assert result.returncode == FAILED
+        assert reason in result.stderr
+
+
+def test_recalibration_is_a_patch_with_the_same_predictions(settings: Settings) -> None:
+    before = open_stores(settings, "housing").champion.load()
+    result = retrain(settings, "--data", sales(settings.data_dir, change=1.2), "--recalibrate")
+    after = open_stores(settings, "housing").champion.load()
+    assert result.returncode == PROMOTED, result.stderr + result.stdout
+    assert after.card.version == "v1.0.1"
+    assert after.graph == before.graph
+    assert np.array_equal(after.golden.values, before.golden.values)
+    assert not np.array_equal(after.golden.upper, before.golden.upper)
+
+
+def test_rows_the_champion_has_seen_never_judge_it(artifacts: list[Artifact]) -> None:
+    table, _ = check(HOUSING, pd.DataFrame(HOUSING.simulate(2_500, 1)), "the champion's own")
+    rest, judged = unseen(table, artifacts[0], seed=0)
+    hashes = row_hashes(table.take(judged))
+    assert not np.isin(hashes, artifacts[0].seen).any()
+    assert len(judged) == 500
+    assert not set(table.groups[rest]) & set(table.groups[judged])
+
+
+def test_a_table_without_news_is_not_judged(settings: Settings, artifacts: list[Artifact]) -> None:
+    frame = pd.DataFrame(HOUSING.simulate(2_500, 1))
+    known = np.isin(row_hashes(market(2_500, seed=1)), artifacts[0].seen)
+    frame[known].to_csv(settings.data_dir / "old.csv", index=False)
+    result = retrain(settings, "--data", str(settings.data_dir / "old.csv"))
+    assert result.returncode == KEPT
+    assert "rows are new to the champion" in result.stdout
+    assert len(open_stores(settings, "housing").champion.history()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (("--data", "nowhere.csv"), 1, "does not exist"),
+        ((), 2, "--data FILE"),
+        (("--data", "x.csv", "--layout", "mars"), 2, "has no layout mars"),
+        (("--data", "x.csv", "--every", "soon"), 2, "--every"),
+    ],
+)
+def test_wrong_arguments_say_so(
+    settings: Settings, arguments: tuple[str, ...], code: int, reason: str
+) -> None:
+    result = retrain(settings, *arguments)
+    assert result.returncode == code
+    assert reason in result.stderr.splitlines()[-1]
+
+
+def test_another_contract_is_another_major_version(artifacts: list[Artifact]) -> None:
+    assert same_contract(HOUSING, artifacts[0].card)
+    renamed = artifacts[0].card.model_copy(update={"target_unit": "EUR"})
+    assert not same_contract(HOUSING, renamed)
+    fewer = artifacts[0].card.model_copy(update={"features": artifacts[0].card.features[:4]})
+    assert not same_contract(HOUSING, fewer)
+    assert str(history.next_major([])) == "v1.0.0"
+
+
+def test_a_changed_contract_needs_a_yes(settings: Settings, artifacts: list[Artifact]) -> None:
+    stores = open_stores(settings, "housing")
+    foreign = artifacts[0].card.model_copy(update={"target_unit": "EUR", "version": "v1.5.0"})
+    stores.artifacts.save(replace(artifacts[0], card=foreign))
+    stores.champion.move("loaded", Version.parse("v1.5.0"), who="tests", why="euros", after=1)
+    file = sales(settings.data_dir)
+    refused = retrain(settings, "--data", file)
+    allowed = retrain(settings, "--data", file, "--yes-major")
+    assert refused.returncode == FAILED
+    assert "--yes-major" in refused.stderr
+    assert allowed.returncode == PROMOTED, allowed.stderr
+    assert champion(settings) == "v2.0.0"
+
+
+def test_two_at_once_one_is_told_to_wait(settings: Settings) -> None:
+    with open_stores(settings, "housing").training():
+        result = retrain(settings, "--data", sales(settings.data_dir))
+    assert result.returncode == FAILED
+    assert "another training holds" in result.stderr
+
+
+def test_a_rollback_during_training_wins_and_the_training_is_told(settings: Settings) -> None:
+    stores = open_stores(settings, "housing")
+    past = len(stores.champion.history())
+    first = stores.champion.load()
+    release = first.named(history.next_minor(stores.champion.history()))
+    stores.artifacts.save(release)
+    move = {"who": "tests", "why": "a race"}
+    candidate = Version.parse("v1.1.0-rc.1")
+    stores.champion.move("loaded", candidate, after=past, **move)
+    with pytest.raises(Outpaced):
+        stores.champion.move("promoted", Version.parse("v1.1.0"), after=past, **move)
+    assert champion(settings) == "v1.1.0-rc.1"
+
+
+def test_killed_at_any_moment_the_champion_is_whole(settings: Settings) -> None:
+    """kill -9 while rollbacks move the pointer to and fro, at many random moments."""
+    retrain(settings, "--data", sales(settings.data_dir, change=1.6))
+    script = (
+        "import sys; from engine.settings import load_settings; "
+        "from engine.assemble import open_stores; from engine.domain.history import before; "
+        "c = open_stores(load_settings(), 'housing').champion; print('on', flush=True)\n"
+        "while True:\n"
+        "    past = c.history()\n"
+        "    c.move('rolled back', before(past), who='t', why='t', after=len(past))\n"
+    )
+    rng = np.random.default_rng(0)
+    lengths = []
+    for _ in range(15):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script],
+            env={**environment(settings), "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(rng.uniform(0.0, 0.06))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        stores = open_stores(settings, "housing")
+        past = stores.champion.history()
+        loaded = stores.champion.load()
+        assert loaded.card.version == str(history.champion(past))
+        assert (
+            settings.model_path.read_bytes()
+            == (
+                settings.data_dir / "models" / "housing" / f"{loaded.card.version}.joblib"
+            ).read_bytes()
+        )
+        lengths.append(len(past))
+    assert lengths[-1] > lengths[0]
+
+
+def test_what_a_crash_left_of_a_release_does_not_stop_the_next_run(settings: Settings) -> None:
+    stores = open_stores(settings, "housing")
+    orphan = stores.champion.load().named(history.next_minor(stores.champion.history()))
+    stores.artifacts.save(orphan)
+    result = retrain(settings, "--data", sales(settings.data_dir, change=1.6))
+    assert result.returncode == PROMOTED, result.stderr
+    assert champion(settings) == "v1.1.0"
+
+
+def test_help_shows_examples_and_exit_codes() -> None:
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "retrain.py"), "--help"], capture_output=True, text=True
+    )
+    assert "python retrain.py --data sales.csv --every 24h" in result.stdout
+    assert "10 the champion was kept" in result.stdout
