@@ -50,12 +50,15 @@ def since(history: History) -> str | None:
 
 
 def attempts(history: History) -> int:
-    """How many challengers were judged and turned away since the champion last changed."""
-    count = 0
-    for event in reversed(history):
-        if event.action != KEPT:
-            break
-        count += 1
+    """How many challengers were judged against the champion's trees, whenever they reigned.
+
+    Coming back by rollback, or being recalibrated, does not make a champion's past unhappen.
+    """
+    now, before, count = champion(history), None, 0
+    for event in history:
+        if before is not None and now is not None and event.challenger is not None:
+            count += before.line == now.line != event.challenger.line
+        before = event.version
     return count
 
 

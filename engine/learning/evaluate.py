@@ -64,17 +64,19 @@ def winkler(interval: Interval, truth: Vector) -> Vector:
     return np.asarray(interval.upper - interval.lower + penalty * (below + above))
 
 
-def slice_coverage(hits: NDArray[np.bool_], sliced: Mapping[str, Vector]) -> dict[str, float]:
-    """Coverage in each quintile of each quantity; slices below SMALLEST_SLICE rows are left out."""
-    coverage = {}
+def slices(sliced: Mapping[str, Vector]) -> dict[str, NDArray[np.bool_]]:
+    """The rows (n,) in each quintile of each quantity, where they are SMALLEST_SLICE or more."""
+    parts = {}
     for name, values in sliced.items():
         borders = np.quantile(values, np.linspace(0, 1, SLICES + 1)[1:-1])
         part = np.searchsorted(borders, values, side="left")
         for number in range(SLICES):
-            inside = part == number
-            if inside.sum() >= SMALLEST_SLICE:
-                coverage[f"{name}, quintile {number + 1}"] = float(hits[inside].mean())
-    return coverage
+            parts[f"{name}, quintile {number + 1}"] = part == number
+    return {name: rows for name, rows in parts.items() if rows.sum() >= SMALLEST_SLICE}
+
+
+def slice_coverage(hits: NDArray[np.bool_], sliced: Mapping[str, Vector]) -> dict[str, float]:
+    return {name: float(hits[rows].mean()) for name, rows in slices(sliced).items()}
 
 
 def worst_slice(hits: NDArray[np.bool_], sliced: Mapping[str, Vector]) -> float:

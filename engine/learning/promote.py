@@ -20,7 +20,7 @@ from scipy import stats
 from engine.domain.conformal import tail_ranks
 from engine.domain.prediction import Interval
 from engine.domain.schema import Vector
-from engine.learning.evaluate import SLICES, SMALLEST_SLICE, covered, winkler
+from engine.learning.evaluate import SMALLEST_SLICE, covered, slices, winkler
 
 ALPHA = 0.05
 MINIMUM_EFFECT = 0.005
@@ -183,13 +183,9 @@ def interval_score(evidence: Evidence) -> Check:
 def worst_slice(evidence: Evidence, harm: Vector) -> Check:
     """P-values times the number of slices (Bonferroni). Slices of the predicted value are of both
     models' mean: one model's own value is tied to its errors, and favours one of the two."""
-    parts: dict[str, Vector] = {}
     predicted = np.sqrt(evidence.champion.values * evidence.challenger.values)
-    for name, values in {"predicted": predicted, **evidence.sliced}.items():
-        borders = np.quantile(values, np.linspace(0, 1, SLICES + 1)[1:-1])
-        part = np.searchsorted(borders, values, side="left")
-        large = [k for k in range(SLICES) if (part == k).sum() >= SMALLEST_SLICE]
-        parts |= {f"{name}, quintile {k + 1}": harm[part == k] for k in large}
+    found = slices({"predicted": predicted, **evidence.sliced})
+    parts = {name: harm[rows] for name, rows in found.items()}
     if not parts:
         return Check("slices", True, "none is large enough", f"{SMALLEST_SLICE} rows to be judged")
     p_values = {name: min(1.0, len(parts) * p_positive(part)) for name, part in parts.items()}

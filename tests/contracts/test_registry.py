@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,13 +75,29 @@ def test_the_history_answers_who_was_champion_when() -> None:
     assert history.champion_at(past, "2025-12-31T00:00:00.000Z") is None
     assert str(history.champion_at(past, "2026-01-01T00:02:30.000Z")) == "v1.1.0"
     assert history.since(past[:3]) == "2026-01-01T00:02:00.000Z"
-    assert history.attempts(past[:3]) == 1
-    assert history.attempts(past) == 0
     assert str(history.before(past)) == "v1.1.0"
     assert str(history.next_minor(past)) == "v1.2.0"
     assert str(history.next_patch(past[:3])) == "v1.1.1"
     with pytest.raises(UnknownVersion, match="no earlier champion"):
         history.before(past[:1])
+
+
+def judged(number: int, version: str, challenger: str) -> Event:
+    action = history.KEPT if number % 2 else "promoted"
+    return replace(event(number, version, action), challenger=Version.parse(challenger))
+
+
+def test_attempts_count_whatever_was_judged_against_these_trees() -> None:
+    past = [
+        event(1),
+        judged(2, "v1.0.0", "v1.1.0-rc.1"),
+        judged(3, "v1.0.1", "v1.0.1-rc.1"),
+        judged(4, "v1.0.1", "v1.1.0-rc.2"),
+        judged(5, "v1.1.0", "v1.1.0-rc.3"),
+    ]
+    assert [history.attempts(past[:n]) for n in range(6)] == [0, 0, 1, 1, 2, 0]
+    assert history.attempts([*past, judged(6, "v1.1.0", "v1.2.0-rc.1")]) == 1
+    assert history.attempts([*past, event(6, "v1.0.0", "rolled back")]) == 3
 
 
 def test_a_damaged_database_is_a_clear_error(tmp_path: Path) -> None:
