@@ -65,6 +65,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--every", type=seconds, help="run again and again: 90s, 30m, 24h, 7d")
     parser.add_argument("--dry-run", action="store_true", help="judge, but change nothing")
     parser.add_argument("--yes-major", action="store_true", help="allow a changed contract")
+    parser.add_argument(
+        "--other-library", action="store_true", help="recalibrate under another scikit-learn"
+    )
     parser.add_argument("--recalibrate", action="store_true", help="same trees, new intervals")
     parser.add_argument(
         "--rollback", nargs="?", const="", metavar="VERSION", help="back to an earlier champion"
@@ -123,6 +126,7 @@ def reconcile(arguments: argparse.Namespace, settings: Settings, stores: Stores)
         is_dry=arguments.dry_run,
         is_recalibration=arguments.recalibrate,
         allows_major=arguments.yes_major,
+        allows_other_library=arguments.other_library,
     )
     problem = PROBLEMS[arguments.problem]
     changed = retrain(problem, stores.champion, stores.artifacts, order)

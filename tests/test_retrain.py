@@ -71,6 +71,7 @@ def test_a_market_that_changed_gets_a_new_champion_with_a_minor_release(
         "retrain.py",
     )
     assert "Promote" in result.stdout
+    assert all(name in result.stdout for name in ("RMSE", "interval score", "worst slice"))
     page = (settings.data_dir / "reports" / "housing-v1.1.0-rc.2.html").read_text()
     assert "data:image/png;base64," in page
     assert "http" not in page
@@ -186,6 +187,25 @@ def test_a_changed_contract_needs_a_yes(settings: Settings, artifacts: list[Arti
     assert "--yes-major" in refused.stderr
     assert allowed.returncode == PROMOTED, allowed.stderr
     assert champion(settings) == "v2.0.0"
+
+
+def test_another_scikit_learn_recalibrates_only_when_told_to(
+    settings: Settings, artifacts: list[Artifact]
+) -> None:
+    stores = open_stores(settings, "housing")
+    libraries = {**artifacts[0].card.libraries, "scikit-learn": "1.2.3"}
+    card = artifacts[0].card.model_copy(update={"libraries": libraries, "version": "v1.5.0"})
+    stores.artifacts.save(replace(artifacts[0], card=card))
+    stores.champion.move("loaded", Version.parse("v1.5.0"), who="tests", why="old", after=1)
+    arguments = ("--data", sales(settings.data_dir, change=1.2), "--recalibrate")
+    refused, allowed = (
+        retrain(settings, *arguments),
+        retrain(settings, *arguments, "--other-library"),
+    )
+    assert refused.returncode == FAILED
+    assert "was trained with scikit-learn 1.2.3" in refused.stderr
+    assert allowed.returncode == PROMOTED, allowed.stderr
+    assert champion(settings) == "v1.5.1"
 
 
 def test_two_at_once_one_is_told_to_wait(settings: Settings) -> None:

@@ -12,9 +12,15 @@ from engine.domain.problem import Problem
 from engine.domain.schema import Matrix
 from engine.learning.compile import opened, run
 from engine.learning.data import Table, row_hashes
-from engine.learning.evaluate import slices_of
+from engine.learning.evaluate import (
+    covered,
+    point_errors,
+    slices_of,
+    winkler,
+    worst_slice,
+)
 from engine.learning.fit import calibrate
-from engine.learning.promote import FEWEST_JUDGED, Answers, Check, Evidence, Verdict, judge
+from engine.learning.promote import FEWEST_JUDGED, Answers, Check, Evidence, Verdict, judge, loss
 from engine.learning.split import Rows, Split, calibration_share, hold_out, split
 from engine.learning.train import Origin, Progress, ensembles_of, prove_parity, train_all
 
@@ -124,6 +130,27 @@ def latencies_us(champion: Artifact, challenger: Artifact, row: Matrix) -> list[
     return [float(time) for time in 1e6 * np.median(times, axis=0)]
 
 
+def side_by_side(evidence: Evidence) -> dict[str, tuple[str, str]]:
+    """What a person compares: a figure's name to the champion's and the challenger's."""
+    sides = (evidence.champion, evidence.challenger)
+    errors = [point_errors(side.values, evidence.truth) for side in sides]
+    hits = [covered(side.interval, evidence.truth) for side in sides]
+    sliced = [{"predicted": side.values, **evidence.sliced} for side in sides]
+    scores = [winkler(side.interval, evidence.truth).mean() for side in sides]
+    figures = {
+        "mean |log error|": [f"{loss(s.values, evidence.truth).mean():.4f}" for s in sides],
+        "MAE": [f"{error['mae']:,.0f}" for error in errors],
+        "RMSE": [f"{error['rmse']:,.0f}" for error in errors],
+        "MAPE": [f"{error['mape']:.1%}" for error in errors],
+        "R2": [f"{error['r2']:.3f}" for error in errors],
+        "interval score": [f"{score:,.0f}" for score in scores],
+        "coverage": [f"{hit.mean():.1%}" for hit in hits],
+        "worst slice": [f"{worst_slice(h, s):.1%}" for h, s in zip(hits, sliced, strict=True)],
+        "latency, µs a row": [f"{side.latency_us:.0f}" for side in sides],
+    }
+    return {name: (old, new) for name, (old, new) in figures.items()}
+
+
 def answers(artifact: Artifact, outputs: Outputs, latency_us: float) -> Answers:
     calibration = artifact.calibration
     return Answers(
@@ -143,13 +170,20 @@ def same_contract(problem: Problem, card: ModelCard) -> bool:
 
 
 def recalibrate(
-    problem: Problem, table: Table, champion: Artifact, *, origin: Origin, attempt: int
+    problem: Problem,
+    table: Table,
+    champion: Artifact,
+    *,
+    origin: Origin,
+    attempt: int,
+    allows_other_library: bool,
 ) -> Trial:
     """The champion's own trees with scores from rows new to it, judged on the newest of those.
 
     Raises NothingToJudge when the new rows are too few for both.
     """
-    prove_parity(problem, table, ensembles_of(champion), champion.graph, origin.seed)
+    ensembles = ensembles_of(champion, allows_other_library=allows_other_library)
+    prove_parity(problem, table, ensembles, champion.graph, origin.seed)
     fresh = table.take(np.flatnonzero(~np.isin(row_hashes(table), champion.seen)))
     kept, held = hold_out(fresh, JUDGED_SHARE, origin.seed)
     if len(kept) < FEWEST_CALIBRATION or len(held) < FEWEST_JUDGED:

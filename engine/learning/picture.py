@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from engine.domain.artifact import Artifact
 from engine.domain.problem import Problem
-from engine.learning.challenge import Trial
+from engine.learning.challenge import Trial, side_by_side
 from engine.learning.evaluate import covered, slice_coverage
 from engine.learning.promote import Evidence, loss
 
@@ -24,7 +24,7 @@ img{{max-width:100%}}</style>
 <h1>{sentence}</h1>
 <p>{facts}</p>
 <table><tr><th></th><th>check</th><th>found</th><th>asked for</th></tr>{rows}</table>
-{picture}
+{comparison}
 </html>
 """
 
@@ -47,10 +47,19 @@ def write_report(path: Path, problem: Problem, trial: Trial, champion: Artifact)
         sentence=escape(verdict.sentence),
         facts=escape(facts),
         rows=rows,
-        picture="" if trial.evidence is None else as_image(draw(trial.evidence)),
+        comparison="" if trial.evidence is None else comparison(trial.evidence),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page)
+
+
+def comparison(evidence: Evidence) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td>{old}</td><td>{new}</td></tr>"
+        for name, (old, new) in side_by_side(evidence).items()
+    )
+    heading = "<tr><th></th><th>champion</th><th>challenger</th></tr>"
+    return f"<table>{heading}{rows}</table>{as_image(draw(evidence))}"
 
 
 def as_image(figure: Figure) -> str:

@@ -1,7 +1,7 @@
 """What the scripts show in a terminal: progress, rows set aside, how candidates compare."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -142,6 +142,16 @@ def figure(artifact: Artifact, label: str) -> str:
     part, name, form = FIGURES[label]
     value = artifact.card.metrics[part].get(name)
     return "too few rows" if value is None else form.format(value)
+
+
+def show_comparison(figures: Mapping[str, tuple[str, str]]) -> None:
+    """Champion and challenger on the judged rows."""
+    grid = Grid(title="on rows that neither has seen", min_width=80)
+    for heading in ("", "champion", "challenger"):
+        grid.add_column(heading, justify="right" if heading else "left")
+    for name, (old, new) in figures.items():
+        grid.add_row(name, old, new)
+    console.print(grid)
 
 
 def show_verdict(verdict: Verdict) -> None:

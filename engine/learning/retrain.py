@@ -12,10 +12,17 @@ from engine.domain.history import KEPT, History
 from engine.domain.ports import Artifacts, Champion
 from engine.domain.problem import Problem
 from engine.domain.version import Version
-from engine.learning.challenge import Trial, challenge, recalibrate, same_contract, succeed
+from engine.learning.challenge import (
+    Trial,
+    challenge,
+    recalibrate,
+    same_contract,
+    side_by_side,
+    succeed,
+)
 from engine.learning.data import Table
 from engine.learning.picture import write_report
-from engine.learning.report import console, load, progress, show_verdict
+from engine.learning.report import console, load, progress, show_comparison, show_verdict
 from engine.learning.train import Origin
 
 
@@ -33,6 +40,7 @@ class Order:
     is_dry: bool
     is_recalibration: bool
     allows_major: bool
+    allows_other_library: bool
 
 
 def retrain(problem: Problem, champion: Champion, artifacts: Artifacts, order: Order) -> bool:
@@ -92,11 +100,20 @@ def judged(
     if not same_contract(problem, reigning.card):
         return succeed(problem, table, origin=origin, progress=progress)
     if order.is_recalibration:
-        return recalibrate(problem, table, reigning, origin=origin, attempt=attempt)
+        return recalibrate(
+            problem,
+            table,
+            reigning,
+            origin=origin,
+            attempt=attempt,
+            allows_other_library=order.allows_other_library,
+        )
     return challenge(problem, table, reigning, origin=origin, attempt=attempt, progress=progress)
 
 
 def show(problem: Problem, trial: Trial, reigning: Artifact, order: Order) -> None:
+    if trial.evidence is not None:
+        show_comparison(side_by_side(trial.evidence))
     show_verdict(trial.verdict)
     path = order.reports / f"{problem.name}-{trial.challenger.card.version}.html"
     if not order.is_dry:

@@ -206,16 +206,16 @@ def package(
     )
 
 
-def ensembles_of(artifact: Artifact) -> Ensembles:
+def ensembles_of(artifact: Artifact, *, allows_other_library: bool = False) -> Ensembles:
     """The estimators an artifact was compiled from.
 
-    Raises UntrustedArtifact when scikit-learn is of another major or minor version than theirs:
-    it would load them, and might answer differently.
+    Raises UntrustedArtifact when scikit-learn is of another major or minor version than theirs,
+    unless that is allowed: it would load them, and might answer differently.
     """
     then, now = artifact.card.libraries["scikit-learn"], installed("scikit-learn")
-    if then.split(".")[:2] != now.split(".")[:2]:
+    if then.split(".")[:2] != now.split(".")[:2] and not allows_other_library:
         raise UntrustedArtifact(
             f"{artifact.card.version} was trained with scikit-learn {then}, this is {now}; "
-            "train anew, or install that version"
+            "train anew, install that version, or allow it with --other-library"
         )
     return Ensembles(**joblib.load(io.BytesIO(artifact.estimator)))
