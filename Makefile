@@ -43,6 +43,9 @@ test-docker: .make/dev  ## build, start, predict, restart: in real containers
 bench-intervals: .make/bench  ## our intervals beside MAPIE and crepes on King County
 	$(BIN)/python -m benchmarks.intervals
 
+bench-serving: .make/dev  ## our service beside a plain scikit-learn one, the ratio of their speeds
+	$(BIN)/python -m benchmarks.serving
+
 bench-gate: .make/dev  ## how often the gate is wrong, and how often it sees what is better
 	$(BIN)/python -m benchmarks.gate
 
@@ -77,4 +80,4 @@ clean:  ## remove the environment and what was generated
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/bench.txt
 	@touch $@
 
-.PHONY: help serve train up check format-check lint types test test-browser test-docker test-load bench-intervals bench-gate format lock clean
+.PHONY: help serve train up check format-check lint types test test-browser test-docker test-load bench-intervals bench-gate bench-serving format lock clean
