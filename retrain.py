@@ -2,6 +2,7 @@
 
 import argparse
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -10,16 +11,16 @@ from pathlib import Path
 
 from engine.assemble import Stores, open_stores
 from engine.domain import history
-from engine.domain.errors import InvalidSetting, ServiceError
+from engine.domain.errors import InvalidSetting, ServiceError, UnknownVersion
 from engine.domain.version import Version
+from engine.learning.arguments import seconds, seed, share
 from engine.settings import Settings, load_settings
 from problems import PROBLEMS
 
-PROMOTED, KEPT_CHAMPION, FAILED, MISUSED, INTERRUPTED = 0, 10, 1, 2, 130
+PROMOTED, KEPT_CHAMPION, FAILED, MISUSED, INTERRUPTED, TERMINATED = 0, 10, 1, 2, 130, 143
 WHO = "retrain.py"
 JITTER = 0.1
 """Repeated runs start up to this share of the interval later, so that many do not start at once."""
-UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 EXAMPLES = """examples:
   python retrain.py --data sales.csv             judge a challenger, promote it if it has earned it
   python retrain.py --data sales.csv --dry-run   the same, changing nothing
@@ -38,14 +39,23 @@ def main() -> int:
     except InvalidSetting as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return MISUSED
-    return once(arguments, settings) if arguments.every is None else repeat(arguments.every)
+    if arguments.every is None:
+        return once(arguments, settings)
+    try:
+        return repeat(arguments.every)
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def repeat(interval: int) -> int:
-    """Each run is a process of its own: whatever happens to one, the next one starts."""
+    """Each run is a process of its own: whatever happens to one, the next one starts.
+
+    A run ends with this process: `subprocess.run` kills it when the exception of a signal passes.
+    """
     position = next(at for at, word in enumerate(sys.argv) if word.startswith("--every"))
     width = 1 if "=" in sys.argv[position] else 2
     command = [sys.executable, *sys.argv[:position], *sys.argv[position + width :]]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     while True:
         code = subprocess.run(command, check=False).returncode  # noqa: S603
         pause = interval * (1 + random.uniform(0, JITTER))  # noqa: S311
@@ -55,13 +65,16 @@ def repeat(interval: int) -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--problem", choices=sorted(PROBLEMS), default="housing")
     parser.add_argument("--data", type=Path, nargs="+", help="CSV or Parquet tables, old and new")
     parser.add_argument("--layout", help="whose columns the tables have; default: ours")
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything random (0)")
-    parser.add_argument("--max-bad-share", type=float, default=0.05, help="as in train_model.py")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of everything random (0)")
+    parser.add_argument("--max-bad-share", type=share, default=0.05, help="as in train_model.py")
     parser.add_argument("--every", type=seconds, help="run again and again: 90s, 30m, 24h, 7d")
     parser.add_argument("--dry-run", action="store_true", help="judge, but change nothing")
     parser.add_argument("--yes-major", action="store_true", help="allow a changed contract")
@@ -73,6 +86,9 @@ def parse() -> argparse.Namespace:
         "--rollback", nargs="?", const="", metavar="VERSION", help="back to an earlier champion"
     )
     arguments = parser.parse_args()
+    others = (arguments.data, arguments.every, arguments.dry_run, arguments.recalibrate)
+    if arguments.rollback is not None and any(others):
+        parser.error("--rollback goes alone: it moves the pointer, at once and once")
     if arguments.rollback is None and not arguments.data:
         parser.error("--data FILE … is needed: the rows to learn from and to judge on")
     if arguments.layout not in {None, *PROBLEMS[arguments.problem].layouts}:
@@ -80,15 +96,10 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-def seconds(text: str) -> int:
-    """`24h` in seconds; raises ValueError, which argparse turns into its own message."""
-    return int(text[:-1]) * UNITS[text[-1:]] if text[-1:] in UNITS else int(text)
-
-
 def once(arguments: argparse.Namespace, settings: Settings) -> int:
     """One run, whatever it finds; the exit code."""
-    stores = open_stores(settings, arguments.problem)
     try:
+        stores = open_stores(settings, arguments.problem)
         if arguments.rollback is not None:
             return rollback(stores, arguments.rollback)
         with stores.training():
@@ -105,10 +116,17 @@ def rollback(stores: Stores, wanted: str) -> int:
     """A pointer move; nothing is trained, so no training library is imported on this way."""
     past = stores.champion.history()
     version = Version.parse(wanted) if wanted else history.before(past)
+    if version not in history.champions(past):
+        raise UnknownVersion(f"{version} never was champion; those were {known_champions(past)}")
     why = f"back from {history.champion(past)}"
-    stores.champion.move("rolled back", version, who=WHO, why=why, after=len(past))
-    print(f"champion: {version}, {why}")  # noqa: T201
+    follows = stores.champion.move("rolled back", version, who=WHO, why=why, after=len(past))
+    note = "" if follows else f"; {stores.champion.place} could not be written"
+    print(f"champion: {version}, {why}{note}")  # noqa: T201
     return PROMOTED
+
+
+def known_champions(past: history.History) -> str:
+    return ", ".join(map(str, history.champions(past))) or "none"
 
 
 def reconcile(arguments: argparse.Namespace, settings: Settings, stores: Stores) -> int:

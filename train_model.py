@@ -10,6 +10,7 @@ from engine.domain.artifact import Artifact
 from engine.domain.errors import InvalidSetting, ServiceError
 from engine.domain.history import next_minor
 from engine.domain.version import FIRST, Version
+from engine.learning.arguments import rows, seed, share
 from engine.learning.data import Table
 from engine.learning.report import (
     check_writable,
@@ -17,19 +18,16 @@ from engine.learning.report import (
     console,
     load,
     progress,
-    seed,
-    share,
     show_candidates,
 )
 from engine.learning.split import split
 from engine.learning.train import Origin, train_all
 from engine.settings import Settings, load_settings
-from problems import PROBLEMS
+from problems import DEFAULT
 
 ROWS = 20_000
-MOST_ROWS = 10_000_000
 MAX_BAD_SHARE = 0.05
-PROBLEM = PROBLEMS["housing"]
+PROBLEM = DEFAULT
 WHO = "train_model.py"
 
 
@@ -92,7 +90,8 @@ def to_registry(arguments: argparse.Namespace, settings: Settings) -> None:
     with stores.training():
         stores.champion.adopt(WHO)
         past = stores.champion.history()
-        best, *others = train(arguments, settings, next_minor(past))
+        taken = stores.artifacts.versions(PROBLEM.name)
+        best, *others = train(arguments, settings, next_minor(past, taken))
         version = Version.parse(best.card.version)
         stores.artifacts.save(best)
         for number, other in enumerate(others, start=1):
@@ -119,14 +118,6 @@ def read(arguments: argparse.Namespace, reports: Path) -> Table:
         return load(PROBLEM, [arguments.data], layout=arguments.layout, **rules)
     source = f"simulated market, {arguments.rows} rows, seed {arguments.seed}"
     return checked(PROBLEM, PROBLEM.simulate(arguments.rows, arguments.seed), source, **rules)
-
-
-def rows(text: str) -> int:
-    """A number of rows to simulate; ValueError becomes argparse's own message."""
-    number = int(text)
-    if not 1 <= number <= MOST_ROWS:
-        raise ValueError(text)
-    return number
 
 
 def now() -> str:

@@ -8,8 +8,10 @@ import tempfile
 import uvicorn
 
 from app.logs import logging_config
+from engine.assemble import open_stores
 from engine.domain.errors import InvalidSetting
 from engine.settings import Settings, load_settings
+from problems import DEFAULT
 
 GRACE_SECONDS = 8
 
@@ -32,6 +34,9 @@ def main() -> int:
 
 def start(settings: Settings) -> None:
     """Several workers count into one folder, made anew at each start."""
+    open_stores(
+        settings, DEFAULT.name
+    )  # a wrong setting is one line here, not a worker's traceback
     if settings.api_workers == 1:
         serve(settings)
         return

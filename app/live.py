@@ -11,7 +11,8 @@ from structlog.typing import FilteringBoundLogger
 
 from app.monitoring import Metrics
 from engine.assemble import Stores
-from engine.domain.errors import ModelNotReady, ServiceError
+from engine.domain import history
+from engine.domain.errors import ModelNotReady, ServiceError, UnknownVersion
 from engine.domain.problem import Problem
 from engine.domain.version import Version
 from engine.serving.served import ServedModel, serve
@@ -74,10 +75,14 @@ class Live:
 
     def versions(self) -> list[str]:
         """What `?model_version=` can name, in semantic order."""
-        known = set(self.stores.artifacts.versions(self.problem.name))
+        known = set(self._servable())
         if self._current is not None:
             known.add(Version.parse(self._current.card.version))
         return [str(version) for version in sorted(known)]
+
+    def _servable(self) -> list[Version]:
+        past = self.stores.champion.history()
+        return history.servable(past, self.stores.artifacts.versions(self.problem.name))
 
     async def follow(self, every_seconds: float) -> None:
         """Look for a new champion, again and again, until cancelled."""
@@ -97,12 +102,18 @@ class Live:
             stamp = self.stores.champion.stamp()
         except ServiceError as error:
             self._stamp = None
+            if self._current is None:
+                self._take(None)
             self._refuse(str(error))
             return
         if stamp is None and self._current is not None:
+            self._stamp = None
             self._refuse(f"{self.stores.champion.place} is gone; the last version goes on")
         if stamp is None or stamp == self._stamp:
             return
+        self._take(stamp)
+
+    def _take(self, stamp: Hashable | None) -> None:
         try:
             served = serve(self.stores.champion.load(), self.problem, loaded_at=now())
         except ServiceError as error:
@@ -116,8 +127,7 @@ class Live:
 
         Raises UnknownVersion, UntrustedArtifact when it may not serve, or Outpaced.
         """
-        artifact = self.stores.artifacts.load(self.problem.name, version)
-        serve(artifact, self.problem, loaded_at=now())
+        self._load(version)
         champion = self.stores.champion
         champion.move("loaded", version, who="HTTP", why=why, after=len(champion.history()))
         self.refresh()
@@ -136,5 +146,7 @@ class Live:
         self._log.error("model_refused", problem=self.problem.name, reason=reason)
 
     def _load(self, version: Version) -> ServedModel:
+        if version not in self._servable():
+            raise UnknownVersion(f"{self.problem.name} has no version {version}")
         artifact = self.stores.artifacts.load(self.problem.name, version)
         return serve(artifact, self.problem, loaded_at=now())

@@ -17,7 +17,7 @@ from app.openapi import describe
 from engine.assemble import open_stores
 from engine.domain.problem import Problem
 from engine.settings import Settings, load_settings
-from problems import PROBLEMS
+from problems import DEFAULT
 
 DESCRIPTION = """Predictions from a versioned model, each with an interval that covers.
 
@@ -28,7 +28,7 @@ Errors are RFC 9457 problem documents; every reply carries an `X-Request-ID`.
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Declare the routes; nothing is opened before the lifespan starts."""
     settings = settings or load_settings()
-    problem = PROBLEMS["housing"]
+    problem = DEFAULT
     app = FastAPIOffline(
         title=health.NAME,
         version=health.API_VERSION,

@@ -20,10 +20,15 @@ class Stores:
 
     artifacts: Artifacts
     champion: Champion
+    seal: Seal
     lock_file: Path
 
     def training(self) -> AbstractContextManager[None]:
-        """Held while versions are made; raises Outpaced when another process makes some."""
+        """Held while versions are made.
+
+        Raises Outpaced when another process makes some, InvalidSetting when they cannot be signed.
+        """
+        self.seal.private_key()
         return exclusive(self.lock_file)
 
 
@@ -38,7 +43,7 @@ def open_stores(settings: Settings, problem: str) -> Stores:
         artifacts=artifacts,
         file=ArtifactFile(settings.model_path, seal),
     )
-    return Stores(artifacts, champion, settings.data_dir / f"{problem}.lock")
+    return Stores(artifacts, champion, seal, settings.data_dir / f"{problem}.lock")
 
 
 def open_seal(settings: Settings) -> Seal:

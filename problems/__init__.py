@@ -2,4 +2,5 @@
 
 from problems.housing import HOUSING
 
-PROBLEMS = {HOUSING.name: HOUSING}
+DEFAULT = HOUSING
+PROBLEMS = {problem.name: problem for problem in (HOUSING,)}

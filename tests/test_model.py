@@ -158,10 +158,32 @@ async def test_a_champion_file_that_is_lost_comes_back_from_the_registry(
         assert (await client.get("/health")).json()["status"] == "healthy"
 
 
+async def test_a_release_that_was_never_earned_is_not_served(
+    settings: Settings, artifacts: list[Artifact]
+) -> None:
+    """What a crash leaves between the file of a release and its event."""
+    left = artifacts[0].named(Version.parse("v1.1.0"))
+    open_stores(settings, "housing").artifacts.save(left)
+    async with running(settings) as client:
+        reply = await client.post("/predict?model_version=v1.1.0", json=HOUSE)
+        versions = (await client.get("/model/info")).json()["versions"]
+    assert reply.status_code == 404
+    assert versions == ["v1.0.0", "v1.1.0-rc.1"]
+
+
+async def test_with_a_registry_that_is_down_from_the_start_the_file_is_served(
+    settings: Settings,
+) -> None:
+    (settings.data_dir / "registry.db").write_bytes(b"?" * 9_999)
+    async with running(settings) as client:
+        assert (await client.post("/predict", json=HOUSE)).status_code == 200
+        assert "registry cannot be used" in (await client.get("/health")).json()["reason"]
+
+
 async def test_a_version_under_another_name_is_refused(settings: Settings) -> None:
     folder = settings.data_dir / "models" / "housing"
-    (folder / "v5.0.0.joblib").write_bytes((folder / "v1.0.0.joblib").read_bytes())
+    (folder / "v5.0.0-rc.1.joblib").write_bytes((folder / "v1.0.0.joblib").read_bytes())
     async with running(settings) as client:
-        reply = await client.post("/predict?model_version=v5.0.0", json=HOUSE)
+        reply = await client.post("/predict?model_version=v5.0.0-rc.1", json=HOUSE)
     assert reply.status_code == 500
     assert "holds v1.0.0" in reply.json()["detail"]

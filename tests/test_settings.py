@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
         ("MAX_BATCH_SIZE", "-1"),
         ("LOG_LEVEL", "LOUD"),
         ("ADMIN_API_KEY", "short"),
+        ("REGISTRY_URL", "nonsense"),
         ("CORS_ORIGINS", "https://a.example"),
         ("MODEL_POLL_SECONDS", "0"),
         ("LOG_FILE", "/dev/null/service.log"),

@@ -1,7 +1,7 @@
 """What happened to a problem's champion: an append-only list of events, and what it tells.
 
-The last event names the champion. Everything else about the past is read from the list: who was
-champion when, what was refused, how often challengers have tried since the last change.
+The last event names the champion. Everything else about the past is read from the list: since when,
+what was refused, how often challengers have tried.
 """
 
 from collections.abc import Sequence
@@ -34,12 +34,6 @@ def champion(history: History) -> Version | None:
     return history[-1].version if history else None
 
 
-def champion_at(history: History, moment: str) -> Version | None:
-    """Who was champion at a moment; None before the first event."""
-    before = [event for event in history if event.at <= moment]
-    return champion(before)
-
-
 def since(history: History) -> str | None:
     """From when the champion has been champion without a break."""
     start = None
@@ -67,16 +61,21 @@ def champions(history: History) -> list[Version]:
     return sorted({event.version for event in history})
 
 
-def next_minor(history: History) -> Version:
-    """The release a retrained model gets: v1.0.0, or one above all that ever were champion."""
-    return champions(history)[-1].next_minor() if history else FIRST
+def next_minor(history: History, taken: Sequence[Version]) -> Version:
+    """The release a retrained model gets: v1.0.0, or one above all there ever were.
+
+    A number that a crash left on a model without an event is not given again.
+    """
+    releases = releases_of(history, taken)
+    return releases[-1].next_minor() if releases else FIRST
 
 
-def next_major(history: History) -> Version:
-    return champions(history)[-1].next_major() if history else FIRST
+def next_major(history: History, taken: Sequence[Version]) -> Version:
+    releases = releases_of(history, taken)
+    return releases[-1].next_major() if releases else FIRST
 
 
-def next_patch(history: History) -> Version:
+def next_patch(history: History, taken: Sequence[Version]) -> Version:
     """The release the champion gets when it is only recalibrated: one above its own line's last.
 
     Raises UnknownVersion when there is no champion.
@@ -84,8 +83,17 @@ def next_patch(history: History) -> Version:
     now = champion(history)
     if now is None:
         raise UnknownVersion("there is no champion to recalibrate")
-    line = [version for version in champions(history) if version.line == now.line]
-    return line[-1].next_patch()
+    return [one for one in releases_of(history, taken) if one.line == now.line][-1].next_patch()
+
+
+def releases_of(history: History, taken: Sequence[Version]) -> list[Version]:
+    return sorted({*champions(history), *(one for one in taken if not one.is_candidate)})
+
+
+def servable(history: History, versions: Sequence[Version]) -> list[Version]:
+    """Candidates, and releases that were earned; all there are while nothing has happened yet."""
+    earned = set(champions(history))
+    return [one for one in versions if one.is_candidate or one in earned or not history]
 
 
 def before(history: History) -> Version:

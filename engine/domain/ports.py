@@ -20,9 +20,6 @@ class Artifacts(Protocol):
     def versions(self, problem: str) -> list[Version]:
         """All versions of a problem, in semantic order."""
 
-    def remove(self, problem: str, version: Version) -> None:
-        """Forget a version; for what a crash left behind, never for one with a history."""
-
 
 class Registry(Protocol):
     """The append-only history of each problem's champion."""
@@ -53,7 +50,7 @@ class Champion(Protocol):
         """What happened to it."""
 
     def adopt(self, who: str) -> None:
-        """Register what is served if the history does not know it; raises VersionExists."""
+        """Register what is served if the history does not know it."""
 
     def move(
         self,
@@ -64,8 +61,9 @@ class Champion(Protocol):
         why: str,
         after: int,
         challenger: Version | None = None,
-    ) -> None:
-        """Append an event that names a registered version champion, the present one or another.
+    ) -> bool:
+        """Append an event that names a registered version champion, the present one or another;
+        whether `place` follows already.
 
         `after` is the length of the history the decision was taken on: raises Outpaced when it has
         grown since, UnknownVersion or UntrustedArtifact when the version cannot be champion.

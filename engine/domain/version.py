@@ -44,11 +44,6 @@ class Version:
         """Major and minor: all recalibrations of one training share them."""
         return self._number.major, self._number.minor
 
-    @property
-    def release(self) -> "Version":
-        """The version a candidate becomes when it is promoted."""
-        return Version(self._number.finalize_version())
-
     def candidate(self, number: int) -> "Version":
         """The `number`-th release candidate of this version."""
         return Version(self._number.replace(prerelease=f"rc.{number}"))

@@ -1,17 +1,17 @@
 """A challenger and its trial: judged on rows that neither it nor the champion has seen."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 
 import numpy as np
 
 from engine.domain.artifact import Artifact, ModelCard
-from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration, Outputs
+from engine.domain.conformal import DEFAULT_CONFIDENCE, Outputs
 from engine.domain.errors import NothingToJudge
 from engine.domain.problem import Problem
 from engine.domain.schema import Matrix
 from engine.learning.compile import opened, run
-from engine.learning.data import Table, row_hashes
+from engine.learning.data import FEWEST_ROWS, Table, row_hashes
 from engine.learning.evaluate import (
     covered,
     point_errors,
@@ -19,14 +19,12 @@ from engine.learning.evaluate import (
     winkler,
     worst_slice,
 )
-from engine.learning.fit import calibrate
 from engine.learning.promote import FEWEST_JUDGED, Answers, Check, Evidence, Verdict, judge, loss
 from engine.learning.split import Rows, Split, calibration_share, hold_out, split
-from engine.learning.train import Origin, Progress, ensembles_of, prove_parity, train_all
+from engine.learning.train import Origin, Progress, train_all
 
 JUDGED_SHARE = 0.2
 """Of the table, as far as the champion has not seen it."""
-FEWEST_CALIBRATION = 199
 LATENCY_ROUNDS = 1_000
 
 
@@ -74,19 +72,37 @@ def succeed(problem: Problem, table: Table, *, origin: Origin, progress: Progres
 
 
 def unseen(table: Table, champion: Artifact, seed: int) -> tuple[Rows, Rows]:
-    """Row numbers to learn from, and to judge on: the newest that are new to the champion."""
-    fresh = np.flatnonzero(~np.isin(row_hashes(table), champion.seen))
+    """Row numbers to learn from, and to judge on: the newest that are new to the champion.
+
+    New is a row of which the champion has seen neither an equal nor one of the same group; neither
+    is learned from by the challenger. Of equal rows one judges.
+    """
+    fresh = fresh_rows(table, champion)
     wanted = round(JUDGED_SHARE * len(table))
     if len(fresh) > wanted:
-        _, newest = hold_out(table.take(fresh), wanted / len(fresh), seed)
-        fresh = fresh[newest]
-    if len(fresh) < FEWEST_JUDGED:
+        fresh = newest(table, fresh, wanted, seed)
+    numbers = row_hashes(table)
+    touched = np.isin(table.groups, table.groups[fresh]) | np.isin(numbers, numbers[fresh])
+    judged = fresh[np.unique(numbers[fresh], return_index=True)[1]]
+    rest = np.flatnonzero(~touched)
+    if len(judged) < FEWEST_JUDGED or len(rest) < FEWEST_ROWS:
         raise NothingToJudge(
-            f"{table.source}: {len(fresh)} of {len(table)} rows are new to the champion; "
-            f"a challenger is judged on at least {FEWEST_JUDGED}"
+            f"{table.source}: of {len(table)} rows, {len(judged)} are new to the champion and may "
+            f"judge (it takes {FEWEST_JUDGED}); {len(rest)} are left to learn from ({FEWEST_ROWS})"
         )
-    touched = np.isin(table.groups, table.groups[fresh])
-    return np.flatnonzero(~touched), fresh
+    return rest, judged
+
+
+def fresh_rows(table: Table, champion: Artifact) -> Rows:
+    seen = np.isin(row_hashes(table), champion.seen)
+    return np.flatnonzero(~np.isin(table.groups, table.groups[seen]))
+
+
+def newest(table: Table, rows: Rows, wanted: int, seed: int) -> Rows:
+    """The last by time, or some at random, by group, where the table has no times."""
+    if table.times is None:
+        return rows[hold_out(table.take(rows), wanted / len(rows), seed)[1]]
+    return rows[np.argsort(table.times[rows], kind="stable")[-wanted:]]
 
 
 def split_rest(table: Table, rest: Rows, judged: Rows, seed: int) -> Split:
@@ -167,64 +183,3 @@ def same_contract(problem: Problem, card: ModelCard) -> bool:
     declared = tuple((column.name, column.unit) for column in problem.schema.columns)
     target = (card.target, card.target_unit)
     return features == declared and target == (problem.target.name, problem.target.unit)
-
-
-def recalibrate(
-    problem: Problem,
-    table: Table,
-    champion: Artifact,
-    *,
-    origin: Origin,
-    attempt: int,
-    allows_other_library: bool,
-) -> Trial:
-    """The champion's own trees with scores from rows new to it, judged on the newest of those.
-
-    Raises NothingToJudge when the new rows are too few for both.
-    """
-    ensembles = ensembles_of(champion, allows_other_library=allows_other_library)
-    prove_parity(problem, table, ensembles, champion.graph, origin.seed)
-    fresh = table.take(np.flatnonzero(~np.isin(row_hashes(table), champion.seen)))
-    kept, held = hold_out(fresh, JUDGED_SHARE, origin.seed)
-    if len(kept) < FEWEST_CALIBRATION or len(held) < FEWEST_JUDGED:
-        raise NothingToJudge(
-            f"{table.source}: {len(fresh)} rows are new to the champion; recalibration takes "
-            f"{FEWEST_CALIBRATION} to calibrate and {FEWEST_JUDGED} to judge"
-        )
-    scores = calibrate(champion.calibration.distribution, champion.graph, fresh.take(kept))
-    challenger = with_calibration(champion, scores, fresh.take(kept), origin)
-    evidence = compare(problem, fresh.take(held), champion, challenger, attempt=attempt)
-    return Trial(challenger, evidence, judge_recalibration(evidence))
-
-
-def judge_recalibration(evidence: Evidence) -> Verdict:
-    """The point predictions are the same, so only the guardrails on the intervals decide."""
-    verdict = judge(evidence)
-    failed = [check for check in verdict.checks if not check.passed and check.name != "loss"]
-    kept = tuple(check for check in verdict.checks if check.name != "loss")
-    sentence = (
-        f"Keep the champion's calibration: {failed[0].figure}."
-        if failed
-        else "Recalibrate: same predictions, and no objection to the new intervals."
-    )
-    return Verdict(not failed, sentence, kept, verdict.alpha)
-
-
-def with_calibration(
-    champion: Artifact, calibration: Calibration, table: Table, origin: Origin
-) -> Artifact:
-    """A copy of the champion that answers with other scores."""
-    outputs = run(champion.graph, champion.golden.rows)
-    interval = calibration.interval(outputs, DEFAULT_CONFIDENCE)
-    facts = {
-        "version": str(origin.version),
-        "trained_at": origin.trained_at,
-        "calibration": {**champion.card.calibration, "rows": len(table), "source": table.source},
-    }
-    return replace(
-        champion,
-        card=champion.card.model_copy(update=facts),
-        calibration=calibration,
-        golden=replace(champion.golden, lower=interval.lower, upper=interval.upper),
-        seen=np.union1d(champion.seen, row_hashes(table)),
-    )

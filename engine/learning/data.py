@@ -52,8 +52,12 @@ class Table:
 
 def row_hashes(table: Table) -> NDArray[np.uint64]:
     """One number a row (n,), from its features and target: equal rows have equal numbers."""
-    rows = np.column_stack((table.rows, table.target))
-    digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows)
+    return hashes(table.rows, table.target)
+
+
+def hashes(rows: Matrix, target: Vector) -> NDArray[np.uint64]:
+    joined = np.column_stack((rows, target))
+    digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in joined)
     return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
 
@@ -138,11 +142,13 @@ def check(problem: Problem, columns: Columns | pd.DataFrame, source: str) -> tup
         findings = pd.concat((findings, _timeless(frame["time"], times)))
     bad = sorted(set(findings["row"]))
     good = numbers.drop(index=[row - 1 for row in bad])
-    groups = as_groups(frame)[good.index]
+    rows = problem.schema.encode(records(good))
+    target = good[problem.target.name].to_numpy()
+    alone = pd.Series(hashes(rows, target), index=good.index).astype(str)
     table = Table(
-        rows=problem.schema.encode(records(good)),
-        target=good[problem.target.name].to_numpy(),
-        groups=pd.factorize(groups)[0].astype(np.int64),
+        rows=rows,
+        target=target,
+        groups=as_groups(frame.loc[good.index], alone),
         times=None if times is None else times[good.index].to_numpy().astype(np.int64),
         source=source,
     )
@@ -169,14 +175,11 @@ def as_times(values: "pd.Series[Any]") -> "pd.Series[Any]":
     return (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
 
 
-def as_groups(frame: pd.DataFrame) -> "pd.Series[Any]":
-    """Who belongs together, as text; a row that names no group is one of its own."""
-    alone = pd.Series([f"row {row}" for row in frame.index], index=frame.index)
-    return (
-        frame["group"].astype(str).where(frame["group"].notna(), alone)
-        if "group" in frame
-        else alone
-    )
+def as_groups(frame: pd.DataFrame, alone: "pd.Series[Any]") -> NDArray[np.int64]:
+    """Who belongs together (n,); a row that names no group belongs to rows equal to it."""
+    named = frame["group"] if "group" in frame else pd.Series(None, index=frame.index, dtype=object)
+    groups = ("group " + named.astype(str)).where(named.notna(), "row " + alone)
+    return pd.factorize(groups)[0].astype(np.int64)
 
 
 def refuse_unlearnable(table: Table, rejected: Rejected, *, max_bad_share: float) -> None:

@@ -92,7 +92,8 @@ def draw_errors(axes: Any, evidence: Evidence) -> None:
 
 def draw_coverage(axes: Any, evidence: Evidence) -> None:
     """Coverage in each slice, with the spread that chance alone gives a slice of its size."""
-    sliced = {"predicted": evidence.champion.values, **evidence.sliced}
+    predicted = np.sqrt(evidence.champion.values * evidence.challenger.values)
+    sliced = {"predicted": predicted, **evidence.sliced}
     level = evidence.challenger.interval.confidence
     sides = {"champion": evidence.champion, "challenger": evidence.challenger}
     for offset, (name, answers) in enumerate(sides.items()):

@@ -17,7 +17,6 @@ from engine.learning.promote import Verdict
 from engine.learning.train import selection_score
 
 SHOWN_REJECTS = 5
-HIGHEST_SEED = 2**31
 FIGURES = {
     "R2 train": ("train", "r2", "{:.3f}"),
     "R2": ("test", "r2", "{:.3f}"),
@@ -84,22 +83,6 @@ def check_writable(path: Path) -> None:
         raise IsADirectoryError(f"{path} is a folder; name a file")
     with tempfile.TemporaryFile(dir=path.parent):
         pass
-
-
-def seed(text: str) -> int:
-    """A seed for an argument parser; ValueError becomes its own message."""
-    number = int(text)
-    if not 0 <= number < HIGHEST_SEED:
-        raise ValueError(text)
-    return number
-
-
-def share(text: str) -> float:
-    """A share from 0 to 1 for an argument parser."""
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise ValueError(text)
-    return number
 
 
 @contextmanager

@@ -15,13 +15,13 @@ from engine.domain.version import Version
 from engine.learning.challenge import (
     Trial,
     challenge,
-    recalibrate,
     same_contract,
     side_by_side,
     succeed,
 )
 from engine.learning.data import Table
 from engine.learning.picture import write_report
+from engine.learning.recalibrate import recalibrate
 from engine.learning.report import console, load, progress, show_comparison, show_verdict
 from engine.learning.train import Origin
 
@@ -48,6 +48,8 @@ def retrain(problem: Problem, champion: Champion, artifacts: Artifacts, order: O
 
     Raises what reading, training and moving the pointer raise; nothing is half done then.
     """
+    if champion.stamp() is None:
+        raise NothingToJudge("there is no champion yet; train one with train_model.py")
     if not order.is_dry:
         champion.adopt(order.who)
     past = champion.history()
@@ -59,8 +61,9 @@ def retrain(problem: Problem, champion: Champion, artifacts: Artifacts, order: O
         reports=order.reports,
         max_bad_share=order.max_bad_share,
     )
-    release = next_release(problem, reigning, past, order)
-    name = next_candidate(release, artifacts.versions(problem.name))
+    taken = artifacts.versions(problem.name)
+    release = next_release(problem, reigning, past, taken, order)
+    name = next_candidate(release, taken)
     try:
         trial = judged(problem, table, reigning, past, Origin(name, order.at, order.seed), order)
     except NothingToJudge as error:
@@ -72,16 +75,19 @@ def retrain(problem: Problem, champion: Champion, artifacts: Artifacts, order: O
     return trial.verdict.promote and not order.is_dry
 
 
-def next_release(problem: Problem, reigning: Artifact, past: History, order: Order) -> Version:
+def next_release(
+    problem: Problem, reigning: Artifact, past: History, taken: Sequence[Version], order: Order
+) -> Version:
     """Patch for new scores, minor for new trees, major for a new contract."""
     if same_contract(problem, reigning.card):
-        return history.next_patch(past) if order.is_recalibration else history.next_minor(past)
+        next_one = history.next_patch if order.is_recalibration else history.next_minor
+        return next_one(past, taken)
     if order.is_recalibration or not order.allows_major:
         raise ContractChanged(
             f"{reigning.card.version} was made for other features, units or target than "
             f"{problem.name} declares today; a new major version takes --yes-major"
         )
-    return history.next_major(past)
+    return history.next_major(past, taken)
 
 
 def next_candidate(release: Version, taken: Sequence[Version]) -> Version:
@@ -136,8 +142,12 @@ def conclude(
     reason = trial.verdict.sentence
     if trial.verdict.promote:
         artifacts.save(trial.challenger.named(release))
-        champion.move("promoted", release, who=who, why=reason, after=after, challenger=candidate)
-        console.print(f"champion: {release}")
+        follows = champion.move(
+            "promoted", release, who=who, why=reason, after=after, challenger=candidate
+        )
+        console.print(
+            f"champion: {release}{'' if follows else f'; {champion.place} is not writable'}"
+        )
         return
     now = history.champion(champion.history())
     assert now is not None  # noqa: S101

@@ -5,11 +5,11 @@ finishes what a crash left undone. A file that the history does not know is some
 served as it is, and adopted into the history before anything is trained to replace it.
 """
 
-from contextlib import suppress
 from datetime import UTC, datetime
 
 from engine.domain import history
 from engine.domain.artifact import Artifact
+from engine.domain.errors import RegistryUnavailable
 from engine.domain.history import Event
 from engine.domain.ports import Registry
 from engine.domain.version import Version
@@ -38,31 +38,37 @@ class TrackedChampion:
         return self._registry.history(self.problem)
 
     def load(self) -> Artifact:
-        version = history.champion(self.history())
-        if version is None or not self._is_behind(version):
+        try:
+            version = history.champion(self.history())
+        except RegistryUnavailable:  # what is in the file was champion, and may still be
             return self._file.load()
         try:
+            if version is None or not self._is_behind(version):
+                return self._file.load()
             self._settle(version)
-        except OSError:  # a place this process may not write to
+        except OSError:  # a place this process may not read or write
+            if version is None:
+                raise
             return self._artifacts.load(self.problem, version)
         return self._file.load()
 
     def adopt(self, who: str) -> None:
-        """Register what is served if the history does not know it; raises VersionExists.
-
-        Releases that never were champion are what a crash left of an earlier run; they go first.
-        """
-        released = set(history.champions(self.history()))
-        for version in self._artifacts.versions(self.problem):
-            if version not in released and not version.is_candidate:
-                self._artifacts.remove(self.problem, version)
-        if self._file.stamp() is None or self._known_as() is not None:
+        """Register what is served if the history does not know it, under its own number or, where
+        that is another model's, the next free one."""
+        past = self.history()
+        known = None if self._file.stamp() is None else self._known_as()
+        if self._file.stamp() is None or (known is not None and past):
             return
         artifact = self._file.load()
-        self._artifacts.save(artifact)
+        taken = self._artifacts.versions(self.problem)
         version = Version.parse(artifact.card.version)
+        if known is None and version in {*taken, *history.champions(past)}:
+            version = history.next_minor(past, taken)
+        if known is None:
+            self._artifacts.save(artifact.named(version))
         why = f"found at {self.place}"
-        self._append("adopted", version, None, who=who, why=why, after=len(self.history()))
+        self._append("adopted", version, None, who=who, why=why, after=len(past))
+        self._settle(version)
 
     def move(
         self,
@@ -73,12 +79,15 @@ class TrackedChampion:
         why: str,
         after: int,
         challenger: Version | None = None,
-    ) -> None:
+    ) -> bool:
         """One more event; `after` is how long the history was when this was decided."""
         self._artifacts.load(self.problem, version)
         self._append(action, version, challenger, who=who, why=why, after=after)
-        with suppress(OSError):  # the change has happened; whoever loads it next can do without
+        try:
             self._settle(version)
+        except OSError:  # the change has happened; whoever loads it next can do without the file
+            return False
+        return True
 
     def _append(
         self,

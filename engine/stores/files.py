@@ -104,9 +104,6 @@ class FileArtifacts:
         names = (path.stem for path in self.root.glob(f"{problem}/v*.joblib"))
         return sorted(Version.parse(name) for name in names if Version.is_one(name))
 
-    def remove(self, problem: str, version: Version) -> None:
-        self.file(problem, version).path.unlink(missing_ok=True)
-
     def file(self, problem: str, version: Version) -> ArtifactFile:
         return ArtifactFile(self.root / problem / f"{version}.joblib", self._seal)
 

@@ -18,10 +18,10 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
-from engine.domain.errors import Outpaced, RegistryUnavailable
+from engine.domain.errors import InvalidSetting, Outpaced, RegistryUnavailable
 from engine.domain.history import Event
 from engine.domain.version import Version
 
@@ -63,10 +63,13 @@ class SqlRegistry:
     """One table; an event is one INSERT, so a crash leaves it whole or not there at all."""
 
     def __init__(self, url: str) -> None:
-        parsed = make_url(url)
+        try:
+            parsed = make_url(url)
+            self._engine = create_engine(parsed)
+        except (ArgumentError, ImportError) as error:
+            raise InvalidSetting(f"REGISTRY_URL: {error}") from error
         in_file = parsed.get_backend_name() == "sqlite" and parsed.database
         self._file = Path(parsed.database) if in_file and parsed.database else None
-        self._engine = create_engine(parsed)
 
     def append(self, problem: str, event: Event) -> None:
         if event.number != self.length(problem) + 1:

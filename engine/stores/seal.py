@@ -7,10 +7,11 @@ two lengths and a mark. A server holds public keys only; a private key is made w
 import base64
 import os
 import struct
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from engine.domain.errors import UntrustedArtifact
+from engine.domain.errors import InvalidSetting, UntrustedArtifact
 
 FOOT = struct.Struct(">64s32sQQ8s")
 MARK = b"ARTIFACT"
@@ -36,7 +37,7 @@ class Seal:
 
     def close(self, dump: bytes, card: bytes) -> bytes:
         """The bytes of a file: dump, card, seal."""
-        key = self._private_key()
+        key = self.private_key()
         sizes = struct.pack(">QQ", len(dump), len(card))
         signature = key.sign(dump + card + sizes)
         public = key.public_key().public_bytes_raw()
@@ -61,14 +62,19 @@ class Seal:
         return body[:dump_size], body[dump_size:]
 
     def _folder_keys(self) -> set[str]:
-        return {path.read_text().strip() for path in self.trusted_folder.glob("*.pub")}
+        return {
+            path.read_text(errors="replace").strip() for path in self.trusted_folder.glob("*.pub")
+        }
 
-    def _private_key(self) -> Ed25519PrivateKey:
+    def private_key(self) -> Ed25519PrivateKey:
         if not self.signing_key.exists():
             self._make_key()
-        key = load_pem_private_key(self.signing_key.read_bytes(), password=None)
+        try:
+            key = load_pem_private_key(self.signing_key.read_bytes(), password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            key = None
         if not isinstance(key, Ed25519PrivateKey):
-            raise UntrustedArtifact(f"{self.signing_key} is not an Ed25519 private key")
+            raise InvalidSetting(f"SIGNING_KEY: {self.signing_key} is not an Ed25519 private key")
         self._publish(key)
         return key
 
@@ -77,8 +83,9 @@ class Seal:
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
         self.signing_key.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.signing_key.with_name(f".{self.signing_key.name}.{os.getpid()}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        handle, name = tempfile.mkstemp(dir=self.signing_key.parent, prefix=".signing_key.")
+        draft = Path(name)
+        with os.fdopen(handle, "wb") as file:
             file.write(pem)
         try:
             os.link(draft, self.signing_key)

@@ -70,14 +70,16 @@ def test_of_many_writers_at_once_exactly_one_wins(registry: Registry) -> None:
     assert registry.length("housing") == 2
 
 
-def test_the_history_answers_who_was_champion_when() -> None:
+def test_the_history_tells_what_was_and_what_comes_next() -> None:
     past = [event(1), event(2, "v1.1.0"), event(3, "v1.1.0", history.KEPT), event(4, "v1.0.0")]
-    assert history.champion_at(past, "2025-12-31T00:00:00.000Z") is None
-    assert str(history.champion_at(past, "2026-01-01T00:02:30.000Z")) == "v1.1.0"
     assert history.since(past[:3]) == "2026-01-01T00:02:00.000Z"
     assert str(history.before(past)) == "v1.1.0"
-    assert str(history.next_minor(past)) == "v1.2.0"
-    assert str(history.next_patch(past[:3])) == "v1.1.1"
+    left = [Version.parse("v1.4.0"), Version.parse("v1.9.0-rc.1")]
+    assert str(history.next_minor(past, [])) == "v1.2.0"
+    assert str(history.next_minor(past, left)) == "v1.5.0"
+    assert str(history.next_patch(past[:3], left)) == "v1.1.1"
+    assert str(history.next_major(past, left)) == "v2.0.0"
+    assert history.servable(past, left) == left[1:]
     with pytest.raises(UnknownVersion, match="no earlier champion"):
         history.before(past[:1])
 
