@@ -67,10 +67,12 @@ def test_training_again_keeps_what_was_champion_and_releases_the_next_minor(
     tmp_path: Path,
 ) -> None:
     first = train(tmp_path, "--rows", "1200", "--out", "champion.joblib")
+    found = (tmp_path / "champion.joblib").read_bytes()
     second = train(tmp_path, "--rows", "1200", "--seed", "5")
     saved = {path.stem for path in (tmp_path / "data" / "models" / "housing").iterdir()}
     assert (first.returncode, second.returncode) == (0, 0)
     assert saved == {"v1.0.0", "v1.1.0", "v1.2.0-rc.1"}
+    assert (tmp_path / "data" / "models" / "housing" / "v1.0.0.joblib").read_bytes() == found
     assert read(tmp_path / "champion.joblib").card.version == "v1.1.0"
 
 

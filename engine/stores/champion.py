@@ -64,8 +64,9 @@ class TrackedChampion:
         version = Version.parse(artifact.card.version)
         if known is None and version in {*taken, *history.champions(past)}:
             version = history.next_minor(past, taken)
-        if known is None:
             self._artifacts.save(artifact.named(version))
+        elif known is None:  # byte for byte, with the seal of whoever made it
+            self._artifacts.file(self.problem, version).copy(self._file)
         why = f"found at {self.place}"
         self._append("adopted", version, None, who=who, why=why, after=len(past))
         self._settle(version)
