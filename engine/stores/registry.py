@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateTable
 
 from engine.domain.errors import InvalidSetting, Outpaced, RegistryUnavailable
@@ -60,12 +61,15 @@ class MemoryRegistry:
 
 
 class SqlRegistry:
-    """One table; an event is one INSERT, so a crash leaves it whole or not there at all."""
+    """One table; an event is one INSERT, so a crash leaves it whole or not there at all.
+
+    A connection is closed when its question is answered: questions are a few a second.
+    """
 
     def __init__(self, url: str) -> None:
         try:
             parsed = make_url(url)
-            self._engine = create_engine(parsed)
+            self._engine = create_engine(parsed, poolclass=NullPool)
         except (ArgumentError, ImportError) as error:
             raise InvalidSetting(f"REGISTRY_URL: {error}") from error
         in_file = parsed.get_backend_name() == "sqlite" and parsed.database

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,6 +118,6 @@ def test_asking_creates_nothing(tmp_path: Path) -> None:
 
 def test_the_table_is_plain_sql_that_people_can_read(tmp_path: Path) -> None:
     SqlRegistry(f"sqlite:///{tmp_path / 'registry.db'}").append("housing", event(1))
-    with sqlite3.connect(tmp_path / "registry.db") as database:
+    with closing(sqlite3.connect(tmp_path / "registry.db")) as database:
         rows = list(database.execute("select problem, number, version from champion_history"))
     assert rows == [("housing", 1, "v1.0.0")]
