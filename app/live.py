@@ -90,8 +90,9 @@ class Live:
             await asyncio.sleep(every_seconds)
             try:
                 await asyncio.to_thread(self.refresh)
-            except Exception:
-                self._log.exception("watch_failed", problem=self.problem.name)
+            except Exception as error:  # unforeseen: told like a refusal, and looked at again
+                self._stamp = None
+                self._refuse(f"the watch over the champion failed: {error!r}")
 
     def refresh(self) -> None:
         """Load the champion if it changed; one that fails a check never replaces one that works.

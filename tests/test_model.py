@@ -12,6 +12,7 @@ from engine.assemble import export, open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.version import Version
 from engine.settings import Settings
+from engine.stores.registry import SqlRegistry
 from tests.conftest import HOUSE, empty_settings, running
 
 pytestmark = pytest.mark.anyio
@@ -187,3 +188,15 @@ async def test_a_version_under_another_name_is_refused(settings: Settings) -> No
         reply = await client.post("/predict?model_version=v5.0.0-rc.1", json=HOUSE)
     assert reply.status_code == 500
     assert "holds v1.0.0" in reply.json()["detail"]
+
+
+async def test_an_unforeseen_failure_of_the_watch_is_told_and_survived(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(settings) as client:
+        with monkeypatch.context() as broken:
+            broken.setattr(SqlRegistry, "length", lambda *_: 1 // 0)
+            await until(client, "/health", status="degraded")
+            assert "ZeroDivisionError" in (await client.get("/health")).json()["reason"]
+            assert (await client.post("/predict", json=HOUSE)).status_code == 200
+        await until(client, "/health", status="healthy")
