@@ -8,6 +8,9 @@ ServiceError
 ├── UnsupportedMediaType    the body is not declared as JSON
 ├── UnsupportedConfidence   the model cannot answer at this level
 ├── UnknownVersion          no registered model has this version
+├── UnknownPrediction       no record has this id
+├── OutcomeConflict         another outcome was reported for this prediction
+├── RecordsUnavailable      the records cannot be read or written
 ├── ModelNotReady           no verified model is loaded
 ├── UntrustedArtifact       an artifact failed a check; it is not used
 ├── VersionExists           a registered version is immutable
@@ -71,6 +74,18 @@ class UnsupportedConfidence(ServiceError):
 
 class UnknownVersion(ServiceError):
     """No registered model has this version."""
+
+
+class UnknownPrediction(ServiceError):
+    """No prediction was recorded under this id; names the first few and their rows."""
+
+
+class OutcomeConflict(ServiceError):
+    """A prediction has one outcome; another value was reported before, or in the same request."""
+
+
+class RecordsUnavailable(ServiceError):
+    """The records cannot be read or written now; asking again later may help."""
 
 
 class ModelNotReady(ServiceError):

@@ -6,8 +6,10 @@ what was refused, how often challengers have tried.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from engine.domain.errors import UnknownVersion
+from engine.domain.traffic import ALONE, Traffic
 from engine.domain.version import FIRST, Version
 
 KEPT = "kept"
@@ -16,7 +18,8 @@ KEPT = "kept"
 
 @dataclass(frozen=True)
 class Event:
-    """One line: `version` is champion from `at` (UTC, ISO 8601) on; numbers count from 1."""
+    """One line: from `at` (UTC, ISO 8601) on `version` is champion, with this traffic beside it;
+    numbers count from 1."""
 
     number: int
     at: str
@@ -25,6 +28,7 @@ class Event:
     challenger: Version | None
     who: str
     why: str
+    traffic: Traffic = ALONE
 
 
 History = Sequence[Event]
@@ -43,17 +47,32 @@ def since(history: History) -> str | None:
     return None if start is None else start.at
 
 
+def traffic(history: History) -> Traffic:
+    return history[-1].traffic if history else ALONE
+
+
+def arranged(history: History) -> Event | None:
+    """The event that made the traffic what it is, under this champion; verdicts only repeat it."""
+    made = None
+    for event in history:
+        if made is None or (event.version, event.traffic) != (made.version, made.traffic):
+            made = event
+    return made
+
+
 def attempts(history: History) -> int:
-    """How many challengers were judged against the champion's trees, whenever they reigned.
+    """How many challengers were judged against the champion's trees, whenever they reigned; one
+    that is rolled out step by step counts once.
 
     Coming back by rollback, or being recalibrated, does not make a champion's past unhappen.
     """
-    now, before, count = champion(history), None, 0
-    for event in history:
-        if before is not None and now is not None and event.challenger is not None:
-            count += before.line == now.line != event.challenger.line
-        before = event.version
-    return count
+    now, judged = champion(history), set()
+    for before, event in pairwise(history):
+        if now is None or event.challenger is None:
+            continue
+        if before.version.line == now.line != event.challenger.line:
+            judged.add(event.challenger)
+    return len(judged)
 
 
 def champions(history: History) -> list[Version]:

@@ -1,10 +1,12 @@
 """What the engine needs from the outside, named by role; adapters live in `engine.stores`."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Protocol
 
 from engine.domain.artifact import Artifact
 from engine.domain.history import Event
+from engine.domain.record import Joined, Outcome, Question, Record
+from engine.domain.traffic import Traffic
 from engine.domain.version import Version
 
 
@@ -61,10 +63,35 @@ class Champion(Protocol):
         why: str,
         after: int,
         challenger: Version | None = None,
+        traffic: Traffic | None = None,
     ) -> bool:
         """Append an event that names a registered version champion, the present one or another;
-        whether `place` follows already.
+        whether `place` follows already. Without `traffic` it stays as it is under the same
+        champion, and a new champion starts alone.
 
         `after` is the length of the history the decision was taken on: raises Outpaced when it has
         grown since, UnknownVersion or UntrustedArtifact when the version cannot be champion.
         """
+
+
+class Records(Protocol):
+    """Every answer, and what turned out to be true. Each method raises RecordsUnavailable."""
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Keep all of them or none; when this returns they outlive the process and the power."""
+
+    def label(self, problem: str, outcomes: Sequence[Outcome]) -> int:
+        """Join outcomes to their predictions, all or none; how many were new.
+
+        Raises UnknownPrediction, or OutcomeConflict when a prediction has another actual already.
+        """
+
+    def read(self, question: Question) -> Iterator[Joined]:
+        """What was asked for, in the order of time."""
+
+    def forget(self, before: str, at_most: int) -> int:
+        """Remove some of the records older than `before` (UTC, ISO 8601), with their outcomes; how
+        many. A table is emptied by asking until it is 0: no writer waits for long."""
+
+    def close(self) -> None:
+        """Let go of every connection."""

@@ -5,6 +5,7 @@ finishes what a crash left undone. A file that the history does not know is some
 served as it is, and adopted into the history before anything is trained to replace it.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from engine.domain import history
@@ -12,6 +13,7 @@ from engine.domain.artifact import Artifact
 from engine.domain.errors import RegistryUnavailable
 from engine.domain.history import Event
 from engine.domain.ports import Registry
+from engine.domain.traffic import ALONE, Traffic
 from engine.domain.version import Version
 from engine.stores.files import ArtifactFile, FileArtifacts
 
@@ -68,7 +70,8 @@ class TrackedChampion:
         elif known is None:  # byte for byte, with the seal of whoever made it
             self._artifacts.file(self.problem, version).copy(self._file)
         why = f"found at {self.place}"
-        self._append("adopted", version, None, who=who, why=why, after=len(past))
+        event = made("adopted", version, None, who=who, why=why, after=len(past))
+        self._registry.append(self.problem, event)
         self._settle(version)
 
     def move(
@@ -80,29 +83,20 @@ class TrackedChampion:
         why: str,
         after: int,
         challenger: Version | None = None,
+        traffic: Traffic | None = None,
     ) -> bool:
         """One more event; `after` is how long the history was when this was decided."""
         self._artifacts.load(self.problem, version)
-        self._append(action, version, challenger, who=who, why=why, after=after)
+        if traffic is None:
+            past = self.history()
+            traffic = history.traffic(past) if history.champion(past) == version else ALONE
+        event = made(action, version, challenger, who=who, why=why, after=after)
+        self._registry.append(self.problem, replace(event, traffic=traffic))
         try:
             self._settle(version)
         except OSError:  # the change has happened; whoever loads it next can do without the file
             return False
         return True
-
-    def _append(
-        self,
-        action: str,
-        version: Version,
-        challenger: Version | None,
-        *,
-        who: str,
-        why: str,
-        after: int,
-    ) -> None:
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        event = Event(after + 1, at, action, version, challenger, who, why)
-        self._registry.append(self.problem, event)
 
     def _settle(self, version: Version) -> None:
         self._file.copy(self._artifacts.file(self.problem, version))
@@ -117,3 +111,11 @@ class TrackedChampion:
             if self._artifacts.file(self.problem, version).mark() == mark:
                 return version
         return None
+
+
+def made(
+    action: str, version: Version, challenger: Version | None, *, who: str, why: str, after: int
+) -> Event:
+    """The event that happens now, and is the next one."""
+    at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Event(after + 1, at, action, version, challenger, who, why)

@@ -1,6 +1,7 @@
 """The history of the champions: in memory, or in any database SQLAlchemy speaks to."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     create_engine,
     func,
     insert,
+    inspect,
     select,
+    text,
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
@@ -24,6 +28,7 @@ from sqlalchemy.schema import CreateTable
 
 from engine.domain.errors import InvalidSetting, Outpaced, RegistryUnavailable
 from engine.domain.history import Event
+from engine.domain.traffic import ALONE, Traffic
 from engine.domain.version import Version
 
 EVENTS = Table(
@@ -37,6 +42,7 @@ EVENTS = Table(
     Column("challenger", String(100)),
     Column("who", String(200), nullable=False),
     Column("why", String(2_000), nullable=False),
+    Column("traffic", Text),
 )
 """(problem, number) is the key: of two writers who saw the same past, one gets the number."""
 
@@ -83,13 +89,15 @@ class SqlRegistry:
         try:
             with self._connected() as connection:
                 connection.execute(CreateTable(EVENTS, if_not_exists=True))
+                _complete(connection)
                 connection.execute(insert(EVENTS).values(problem=problem, **_values(event)))
         except IntegrityError as error:
             raise Outpaced(outpaced(event)) from error
 
     def history(self, problem: str) -> list[Event]:
-        mine = select(EVENTS).where(EVENTS.c.problem == problem).order_by(EVENTS.c.number)
-        return [_event(row) for row in self._ask(mine)]
+        every = select(text("*")).select_from(EVENTS)  # an older table has fewer columns
+        mine = every.where(EVENTS.c.problem == problem).order_by(EVENTS.c.number)
+        return [_event(row._mapping) for row in self._ask(mine)]
 
     def length(self, problem: str) -> int:
         newest = select(func.max(EVENTS.c.number)).where(EVENTS.c.problem == problem)
@@ -120,21 +128,31 @@ def outpaced(event: Event) -> str:
     return f"event {event.number} was written by another process first; look again and retry"
 
 
+def _complete(connection: Connection) -> None:
+    """Add the column that a table made by an earlier release lacks."""
+    present = {column["name"] for column in inspect(connection).get_columns(EVENTS.name)}
+    if EVENTS.c.traffic.name not in present:
+        connection.execute(text(f"ALTER TABLE {EVENTS.name} ADD COLUMN traffic TEXT"))
+
+
 def _values(event: Event) -> dict[str, Any]:
     return {
         **vars(event),
         "version": str(event.version),
         "challenger": None if event.challenger is None else str(event.challenger),
+        "traffic": json.dumps(event.traffic.as_json()) if event.traffic.variants else None,
     }
 
 
-def _event(row: Any) -> Event:
+def _event(row: Mapping[Any, Any]) -> Event:
+    challenger, traffic = row["challenger"], row.get("traffic")
     return Event(
-        number=row.number,
-        at=row.at,
-        action=row.action,
-        version=Version.parse(row.version),
-        challenger=None if row.challenger is None else Version.parse(row.challenger),
-        who=row.who,
-        why=row.why,
+        number=row["number"],
+        at=row["at"],
+        action=row["action"],
+        version=Version.parse(row["version"]),
+        challenger=None if challenger is None else Version.parse(challenger),
+        who=row["who"],
+        why=row["why"],
+        traffic=ALONE if traffic is None else Traffic.from_json(json.loads(traffic)),
     )
