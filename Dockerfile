@@ -32,7 +32,7 @@ FROM base AS train
 COPY --from=train-packages /venv /venv
 COPY engine engine
 COPY problems problems
-COPY train_model.py retrain.py ./
+COPY deployment.py records.py replay.py retrain.py train_model.py ./
 # The key that signs models lives apart from /data: the server has no use for it.
 ENV SIGNING_KEY=/keys/signing_key.pem
 USER 10001:10001
@@ -45,6 +45,7 @@ COPY engine/*.py engine/
 COPY engine/domain engine/domain
 COPY engine/serving engine/serving
 COPY engine/stores engine/stores
+COPY engine/watching engine/watching
 COPY problems problems
 COPY app app
 # A fresh volume mounted at /data starts with this model.

@@ -2,7 +2,7 @@
 export OMP_NUM_THREADS = 1
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := app engine problems tests benchmarks train_model.py retrain.py
+CODE := app engine problems tests benchmarks $(wildcard *.py)
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ test-load: .make/dev  ## a hundred model swaps under load, two workers
 test-docker: .make/dev  ## build, start, predict, restart: in real containers
 	$(BIN)/pytest -m docker
 
+demo: .make/dev  ## a month of a moving market in a minute: drift, a roll-out, a roll-back
+	$(BIN)/python demo.py
+
 bench-intervals: .make/bench  ## our intervals beside MAPIE and crepes on King County
 	$(BIN)/python -m benchmarks.intervals
 
@@ -48,6 +51,9 @@ bench-serving: .make/dev  ## our service beside a plain scikit-learn one, the ra
 
 bench-gate: .make/dev  ## how often the gate is wrong, and how often it sees what is better
 	$(BIN)/python -m benchmarks.gate
+
+bench-watching: .make/dev  ## how often live comparisons and roll-outs err, whenever one looks
+	$(BIN)/python -m benchmarks.watching
 
 format: .make/dev  ## format every file
 	$(BIN)/ruff check --fix $(CODE)
@@ -80,4 +86,4 @@ clean:  ## remove the environment and what was generated
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/bench.txt
 	@touch $@
 
-.PHONY: help serve train up check format-check lint types test test-browser test-docker test-load bench-intervals bench-gate bench-serving format lock clean
+.PHONY: help serve train up check format-check lint types test test-browser test-docker test-load bench-intervals bench-gate bench-watching bench-serving demo format lock clean

@@ -6,15 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.assemble import Stores, open_stores
+from engine.assemble import Stores, open_records, open_stores
 from engine.domain import history
 from engine.domain.errors import InvalidSetting, ServiceError, UnknownVersion
+from engine.domain.ports import Records
+from engine.domain.times import utc
 from engine.domain.version import Version
 from engine.learning.arguments import seconds, seed, share
 from engine.settings import Settings, load_settings
+from engine.watching.rollout import ADVANCE, under_way
+from engine.watching.steer import Helm, refuse_beside_others
 from problems import PROBLEMS
 
 PROMOTED, KEPT_CHAMPION, FAILED, MISUSED, INTERRUPTED, TERMINATED = 0, 10, 1, 2, 130, 143
@@ -22,10 +27,12 @@ WHO = "retrain.py"
 JITTER = 0.1
 """Repeated runs start up to this share of the interval later, so that many do not start at once."""
 EXAMPLES = """examples:
+  python retrain.py                              from the records with outcomes
   python retrain.py --data sales.csv             judge a challenger, promote it if it has earned it
   python retrain.py --data sales.csv --dry-run   the same, changing nothing
   python retrain.py --data sales.csv --every 24h
-  python retrain.py --data sales.csv --recalibrate
+  python retrain.py --data sales.csv --with-records --recalibrate
+  python retrain.py --rollout                    a shadow first, then a canary of 1, 10, 50 %
   python retrain.py --rollback                   back to the champion before; --rollback v1.0.0
 
 exit code: 0 promoted, 10 the champion was kept, 1 it failed, 2 wrong settings or arguments
@@ -71,7 +78,14 @@ def parse() -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("--problem", choices=sorted(PROBLEMS), default="housing")
-    parser.add_argument("--data", type=Path, nargs="+", help="CSV or Parquet tables, old and new")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        help="CSV or Parquet tables, old and new; without, the records with outcomes",
+    )
+    parser.add_argument("--with-records", action="store_true", help="add the records to --data")
+    parser.add_argument("--since", type=utc, help="records from this date or ISO 8601 time on only")
     parser.add_argument("--layout", help="whose columns the tables have; default: ours")
     parser.add_argument("--seed", type=seed, default=0, help="seed of everything random (0)")
     parser.add_argument("--max-bad-share", type=share, default=0.05, help="as in train_model.py")
@@ -83,14 +97,25 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--recalibrate", action="store_true", help="same trees, new intervals")
     parser.add_argument(
+        "--rollout", action="store_true", help="step by step: shadow, canary, champion; or go on"
+    )
+    parser.add_argument(
         "--rollback", nargs="?", const="", metavar="VERSION", help="back to an earlier champion"
     )
-    arguments = parser.parse_args()
-    others = (arguments.data, arguments.every, arguments.dry_run, arguments.recalibrate)
-    if arguments.rollback is not None and any(others):
+    return checked(parser, parser.parse_args())
+
+
+def checked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> argparse.Namespace:
+    """Ends with exit code 2 where arguments do not go together."""
+    others = ("since", "data", "with_records", "every", "dry_run", "recalibrate", "rollout")
+    if arguments.rollback is not None and any(getattr(arguments, name) for name in others):
         parser.error("--rollback goes alone: it moves the pointer, at once and once")
-    if arguments.rollback is None and not arguments.data:
-        parser.error("--data FILE … is needed: the rows to learn from and to judge on")
+    if arguments.rollout and (arguments.dry_run or arguments.yes_major):
+        parser.error("--rollout compares on live traffic: no --dry-run, and no changed contract")
+    if arguments.since and arguments.data and not arguments.with_records:
+        parser.error("--since is about records; add them with --with-records")
+    if arguments.layout and not arguments.data:
+        parser.error("--layout says whose columns tables have; name them with --data")
     if arguments.layout not in {None, *PROBLEMS[arguments.problem].layouts}:
         parser.error(f"--layout: {arguments.problem} has no layout {arguments.layout}")
     return arguments
@@ -130,12 +155,41 @@ def known_champions(past: history.History) -> str:
 
 
 def reconcile(arguments: argparse.Namespace, settings: Settings, stores: Stores) -> int:
-    """Judge a challenger on rows neither model has seen, and act on the verdict."""
-    from engine.learning.retrain import Order, retrain  # a rollback must not wait for these
+    """Go on with the roll-out that is under way, or judge a challenger and act on the verdict."""
+    helm = Helm(arguments.problem, stores.champion, stores.artifacts, WHO)
+    with closing(open_records(settings)) as records:
+        if arguments.rollout:
+            past = stores.champion.history()
+            if under_way(past) is not None:
+                return roll_on(helm, records)
+            refuse_beside_others(past)
+        return PROMOTED if challenge(arguments, settings, helm, records) else KEPT_CHAMPION
 
+
+def roll_on(helm: Helm, records: Records) -> int:
+    """One look at the candidate; no training library is imported on this way either."""
+    step = helm.step(records)
+    now = history.champion(helm.champion.history())
+    print(f"roll-out: {step.move} - {step.reason} champion: {now}")  # noqa: T201
+    arrived = step.move == ADVANCE and under_way(helm.champion.history()) is None
+    return PROMOTED if arrived else KEPT_CHAMPION
+
+
+def challenge(
+    arguments: argparse.Namespace, settings: Settings, helm: Helm, records: Records
+) -> bool:
+    """Whether the champion changed."""
+    from engine.learning.recorded import Sources  # a rollback must not wait for these
+    from engine.learning.retrain import Order, retrain
+
+    uses_records = arguments.with_records or not arguments.data
     order = Order(
-        files=arguments.data,
-        layout=arguments.layout,
+        sources=Sources(
+            arguments.data or (),
+            arguments.layout,
+            records if uses_records else None,
+            arguments.since,
+        ),
         seed=arguments.seed,
         max_bad_share=arguments.max_bad_share,
         reports=settings.data_dir / "reports",
@@ -145,10 +199,9 @@ def reconcile(arguments: argparse.Namespace, settings: Settings, stores: Stores)
         is_recalibration=arguments.recalibrate,
         allows_major=arguments.yes_major,
         allows_other_library=arguments.other_library,
+        roll_out=helm.start if arguments.rollout else None,
     )
-    problem = PROBLEMS[arguments.problem]
-    changed = retrain(problem, stores.champion, stores.artifacts, order)
-    return PROMOTED if changed else KEPT_CHAMPION
+    return retrain(PROBLEMS[arguments.problem], helm.champion, helm.artifacts, order)
 
 
 if __name__ == "__main__":

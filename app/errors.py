@@ -21,6 +21,7 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.UnsupportedConfidence: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnknownVersion: HTTPStatus.NOT_FOUND,
+    errors.InvalidTraffic: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnknownPrediction: HTTPStatus.NOT_FOUND,
     errors.OutcomeConflict: HTTPStatus.CONFLICT,
     errors.RecordsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,

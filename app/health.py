@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 
 from app.live import Live, now
 from app.openapi import refusals
+from engine.serving.recorder import Recorder
 
 NAME = "Predictive service"
 API_VERSION = "1.0.0"
@@ -21,27 +22,45 @@ async def live(request: Request) -> dict[str, str]:
 
 
 @router.get("/ready", operation_id="ready", responses=refusals(503))
-async def ready(request: Request) -> dict[str, str]:
-    """200 once a verified model has answered its golden rows, 503 with the reason until then."""
+async def ready(request: Request) -> dict[str, Any]:
+    """200 once a verified model has answered its golden rows, 503 with the reason until then.
+
+    Predictions go on while records cannot be written; `records` says so.
+    """
     live: Live = request.state.live
     champion = live.champion()
     return {
         "status": "ready",
         "model": live.stores.champion.place,
         "model_version": champion.card.version,
+        "records": recording_state(request.state.recorder),
+    }
+
+
+def recording_state(recorder: Recorder) -> dict[str, Any]:
+    """Of this process: whether records are written, how many rows wait, how many are lost."""
+    return {
+        "mode": recorder.mode,
+        "status": "failing" if recorder.refusal else "ok",
+        "reason": recorder.refusal or None,
+        "waiting": recorder.waiting,
+        "dropped": recorder.dropped,
     }
 
 
 @router.get("/health", operation_id="health")
 async def health(request: Request) -> dict[str, Any]:
-    """One look at everything; `degraded` while no model is loaded or a newer one was refused."""
+    """One look at everything; `degraded` while no model is loaded, a newer one was refused, or
+    records cannot be written."""
     live: Live = request.state.live
+    recorder: Recorder = request.state.recorder
     version = live.loaded_version()
     return {
-        "status": "degraded" if live.refusal else "healthy",
+        "status": "degraded" if live.refusal or recorder.refusal else "healthy",
         "model_loaded": version is not None,
         "model_version": version,
-        "reason": live.refusal or None,
+        "reason": live.refusal or recorder.refusal or None,
+        "records": recording_state(recorder),
         "uptime_seconds": round(monotonic() - live.started, 3),
         "timestamp": now(),
     }

@@ -1,24 +1,29 @@
-"""Owner of the running state: which verified versions answer for a problem, now."""
+"""Owner of the running state: one replaceable deployment of verified versions."""
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime
 from time import monotonic
 
 from pydantic import SecretStr
 from structlog.typing import FilteringBoundLogger
 
-from app.monitoring import Metrics
+from app.metrics import Metrics
 from engine.assemble import Stores
 from engine.domain import history
-from engine.domain.errors import ModelNotReady, ServiceError, UnknownVersion
+from engine.domain.arrange import arrange
+from engine.domain.errors import ModelNotReady, RegistryUnavailable, ServiceError, UnknownVersion
 from engine.domain.problem import Problem
+from engine.domain.record import CHAMPION
+from engine.domain.traffic import ALONE, Variant, Wish
 from engine.domain.version import Version
+from engine.serving.deployment import Arm, Deployment
 from engine.serving.served import ServedModel, serve
 
+WHO = "HTTP"
 PINNED_MODELS = 4
-"""How many versions besides the champion stay in memory for `?model_version=`."""
+"""How many versions besides those deployed stay in memory for `?model_version=`."""
 
 
 def now() -> str:
@@ -27,7 +32,7 @@ def now() -> str:
 
 
 class Live:
-    """Follows the champion; a request reads `champion()` once and keeps what it got."""
+    """Follows the history; a request reads `deployment()` once and keeps what it got."""
 
     def __init__(
         self,
@@ -45,39 +50,46 @@ class Live:
         self.refusal = f"no model yet: {stores.champion.place} does not exist"
         self._metrics = metrics
         self._log = log
-        self._current: ServedModel | None = None
+        self._current: Deployment | None = None
         self._stamp: Hashable | None = None
         self._loading = asyncio.Lock()
         self._pinned: OrderedDict[Version, ServedModel] = OrderedDict()
 
-    def champion(self) -> ServedModel:
-        """Raises ModelNotReady, with the reason, until a verified model is loaded."""
+    def deployment(self) -> Deployment:
+        """Raises ModelNotReady, with the reason, until a verified champion is loaded."""
         if self._current is None:
             raise ModelNotReady(self.refusal)
         return self._current
 
-    def loaded_version(self) -> str | None:
-        return None if self._current is None else self._current.card.version
+    def champion(self) -> ServedModel:
+        """Raises ModelNotReady likewise."""
+        model = self.deployment().champion.model
+        assert model is not None  # noqa: S101 - a deployment is made of a champion that is served
+        return model
 
-    async def version(self, text: str) -> ServedModel:
+    def loaded_version(self) -> str | None:
+        return None if self._current is None else str(self._current.champion.version)
+
+    async def pinned(self, text: str) -> Deployment:
         """A registered version; raises UnknownVersion, or UntrustedArtifact when it is damaged."""
         version = Version.parse(text)
-        current = self.champion()
-        if str(version) == current.card.version:
-            return current
+        current = self.deployment()
+        for arm in (current.champion, *current.variants):
+            if arm.version == version and arm.model is not None:
+                return Deployment.pinned(arm.model)
         async with self._loading:
             if version not in self._pinned:
                 self._pinned[version] = await asyncio.to_thread(self._load, version)
             self._pinned.move_to_end(version)
             if len(self._pinned) > PINNED_MODELS:
                 self._pinned.popitem(last=False)
-            return self._pinned[version]
+            return Deployment.pinned(self._pinned[version])
 
     def versions(self) -> list[str]:
         """What `?model_version=` can name, in semantic order."""
         known = set(self._servable())
         if self._current is not None:
-            known.add(Version.parse(self._current.card.version))
+            known.add(self._current.champion.version)
         return [str(version) for version in sorted(known)]
 
     def _servable(self) -> list[Version]:
@@ -85,7 +97,7 @@ class Live:
         return history.servable(past, self.stores.artifacts.versions(self.problem.name))
 
     async def follow(self, every_seconds: float) -> None:
-        """Look for a new champion, again and again, until cancelled."""
+        """Look for a new champion or other traffic, again and again, until cancelled."""
         while True:
             await asyncio.sleep(every_seconds)
             try:
@@ -95,7 +107,7 @@ class Live:
                 self._refuse(f"the watch over the champion failed: {error!r}")
 
     def refresh(self) -> None:
-        """Load the champion if it changed; one that fails a check never replaces one that works.
+        """Deploy what changed; a champion that fails a check never replaces one that works.
 
         What was refused is looked at again each time: the reason may lie outside of the file.
         """
@@ -116,12 +128,32 @@ class Live:
 
     def _take(self, stamp: Hashable | None) -> None:
         try:
-            served = serve(self.stores.champion.load(), self.problem, loaded_at=now())
+            deployment = self._deployed()
         except ServiceError as error:
             self._refuse(str(error))
+            return
+        self._swap(deployment)
+        if deployment.refusals:
+            self._refuse("; ".join(deployment.refusals))
         else:
             self._stamp = stamp
-            self._swap(served)
+
+    def _deployed(self) -> Deployment:
+        """The champion with its traffic; a variant that cannot be loaded is an empty place."""
+        champion = serve(self.stores.champion.load(), self.problem, loaded_at=now())
+        arm = Arm(Version.parse(champion.card.version), CHAMPION, champion)
+        try:
+            past = self.stores.champion.history()
+        except RegistryUnavailable:  # the file was champion, and answers alone
+            past = []
+        traffic = history.traffic(past) if history.champion(past) == arm.version else ALONE
+        return Deployment(arm, tuple(map(self._arm, traffic.variants)), traffic)
+
+    def _arm(self, variant: Variant) -> Arm:
+        try:
+            return Arm(variant.version, variant.mode, self._load(variant.version))
+        except ServiceError as error:
+            return Arm(variant.version, variant.mode, None, str(error))
 
     def promote(self, version: Version, why: str) -> None:
         """Make a registered version champion, here at once and elsewhere at their next look.
@@ -130,14 +162,29 @@ class Live:
         """
         self._load(version)
         champion = self.stores.champion
-        champion.move("loaded", version, who="HTTP", why=why, after=len(champion.history()))
+        champion.move("loaded", version, who=WHO, why=why, after=len(champion.history()))
         self.refresh()
 
-    def _swap(self, served: ServedModel) -> None:
-        self._current = served
+    def arrange(self, wishes: Sequence[Wish], why: str, revision: int | None) -> None:
+        """Ask these variants besides the champion, here at once, elsewhere at their next look.
+
+        Raises what `engine.domain.arrange` raises, and UntrustedArtifact when one may not serve.
+        """
+        for wish in wishes:
+            self._load(wish.version)
+        known = self.stores.artifacts.versions(self.problem.name)
+        arrange(self.stores.champion, known, wishes, who=WHO, why=why, revision=revision)
+        self.refresh()
+
+    def _swap(self, deployment: Deployment) -> None:
+        self._current = deployment
         self.refusal = ""
-        self._metrics.model_loaded(self.problem.name, served.card.version)
-        self._log.info("model_loaded", problem=self.problem.name, version=served.card.version)
+        version = str(deployment.champion.version)
+        self._metrics.model_loaded(self.problem.name, version)
+        variants = {str(v.version): f"{v.mode} {v.share:g}" for v in deployment.traffic.variants}
+        self._log.info(
+            "model_loaded", problem=self.problem.name, version=version, variants=variants
+        )
 
     def _refuse(self, reason: str) -> None:
         if reason == self.refusal:

@@ -94,4 +94,5 @@ def shown(event: history.Event) -> dict[str, Any]:
         "challenger": None if event.challenger is None else str(event.challenger),
         "who": event.who,
         "why": event.why,
+        "variants": {str(v.version): f"{v.mode} {v.share:g}" for v in event.traffic.variants},
     }

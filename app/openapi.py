@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document: what FastAPI derives, with the bodies we validate ourselves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -8,16 +8,15 @@ from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 from app.errors import ProblemDetails
-from engine.domain.problem import Contract, Problem
 
 REF = "#/components/schemas/{model}"
 PROBLEM_SCHEMA = {"$ref": REF.format(model=ProblemDetails.__name__)}
 MEANING = {
     400: "The body is not JSON, or one key stands twice.",
     403: "The admin key is missing, wrong, or not set up.",
-    404: "No registered model has the version that was asked for.",
+    404: "No registered model has this version, or no prediction this id.",
     408: "The body did not arrive in time.",
-    409: "Another process changed the champion at the same time; nothing was changed by this one.",
+    409: "Something else was said or done first; nothing was changed by this request.",
     413: "The body is larger than `MAX_BODY_BYTES`.",
     415: "The body is not declared as JSON.",
     422: "A field is missing, unknown, of the wrong type or out of bounds; `errors` lists each.",
@@ -44,23 +43,23 @@ def _refusal(status: int) -> dict[str, Any]:
     return {"description": MEANING[status], "content": content}
 
 
-def request_body(contract: Contract, max_batch_size: int) -> dict[str, Any]:
-    """The body of a route that reads its own bytes."""
-    name = TypeAdapter(contract.request(max_batch_size)).json_schema()["title"]
-    example = {"summary": contract.summary, "value": contract.example}
-    content = {"schema": {"$ref": REF.format(model=name)}, "examples": {"documented": example}}
+def request_body(bodies: Sequence[TypeAdapter[Any]], examples: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a route that reads its own bytes: one of some types."""
+    refs = [{"$ref": REF.format(model=body.json_schema()["title"])} for body in bodies]
+    schema = refs[0] if len(refs) == 1 else {"oneOf": refs}
+    shown = {name: {"summary": name, "value": value} for name, value in examples.items()}
+    content = {"schema": schema, "examples": shown}
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
-def describe(app: FastAPI, problem: Problem, max_batch_size: int) -> None:
+def describe(app: FastAPI, bodies: Sequence[Any]) -> None:
     """Complete the document with the schemas FastAPI does not see; built once, on first use."""
     derive = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schemas = derive()["components"]["schemas"]
-            types = [contract.request(max_batch_size) for contract in problem.contracts]
-            for body in (*types, ProblemDetails):
+            for body in (*bodies, ProblemDetails):
                 schemas.update(components(body))
         return derive()
 

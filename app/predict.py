@@ -3,35 +3,28 @@
 # No `from __future__ import annotations` here: FastAPI could not resolve the local types.
 
 import asyncio
-import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from secrets import token_hex
+from time import time_ns
 from typing import Annotated, Any
-from uuid import uuid4
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import TypeAdapter, ValidationError
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import TypeAdapter
 
-from app.errors import LONGEST_NAME, invalid
+from app.body import parsed, read
+from app.errors import LONGEST_NAME
 from app.live import Live, now
 from app.openapi import refusals, request_body
 from engine.domain.conformal import DEFAULT_CONFIDENCE, HIGHEST_CONFIDENCE, LOWEST_CONFIDENCE
-from engine.domain.errors import (
-    BodyTooLarge,
-    BodyTooSlow,
-    InvalidInput,
-    MalformedBody,
-    UnsupportedMediaType,
-    Violation,
-)
-from engine.domain.prediction import Answer, Prediction
+from engine.domain.errors import InvalidInput, Violation
+from engine.domain.prediction import Answer
 from engine.domain.problem import Contract, Problem
 from engine.domain.schema import Matrix
-from engine.serving.served import ServedModel
+from engine.serving.deployment import Answered, Deployment, Part
+from engine.serving.shadow import Question
 from engine.settings import Settings
 
-BODY_SECONDS = 20
-INLINE_BYTES = 16_384
 PARAMETERS = {"confidence", "model_version"}
 
 Confidence = Annotated[
@@ -50,6 +43,17 @@ PinnedVersion = Annotated[
         examples=["v1.0.0"],
     ),
 ]
+UnitId = Annotated[
+    str | None,
+    Header(
+        alias="X-Unit-ID",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[ -~]+$",
+        description="Who or what is asked for: one unit keeps one variant. Default: the features "
+        "of each row. Unit: none.",
+    ),
+]
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
 
@@ -64,51 +68,49 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
             summary=contract.summary,
             operation_id=f"{prefix}{contract.path}".strip("/").replace("/", "_"),
             response_model=contract.reply,
-            openapi_extra=request_body(contract, settings.max_batch_size),
+            openapi_extra=request_body(
+                [TypeAdapter(contract.request(settings.max_batch_size))],
+                {"documented": contract.example},
+            ),
             responses=refusals(400, 404, 408, 413, 415, 422, 500, 503),
         )
     return routes
 
 
 def endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoint:
-    """Body to reply: validate, encode, infer, answer."""
+    """Body to reply: validate, encode, assign, infer, record, answer."""
     body_type: TypeAdapter[Any] = TypeAdapter(contract.request(settings.max_batch_size))
 
     async def predict(
         request: Request,
         model_version: PinnedVersion = None,
         confidence: Confidence = DEFAULT_CONFIDENCE,
+        unit: UnitId = None,
     ) -> Response:
         live: Live = request.state.live
-        served = await live.version(model_version) if model_version else live.champion()
+        deployment = await live.pinned(model_version) if model_version else live.deployment()
         check_names(request)
-        body = await parsed(body_type, await read(request, settings.max_body_bytes))
-        rows = problem.schema.encode(contract.rows(body))
-        prediction = await infer(served, rows, confidence)
-        request.state.metrics.predicted(problem.name, served.card.version, len(rows))
-        return reply(contract, served, prediction)
+        rows = contract.rows(await parsed(body_type, await read(request, settings.max_body_bytes)))
+        matrix = problem.schema.encode(rows)
+        units = units_of(deployment, matrix, unit)
+        parts = await infer(deployment, matrix, units, confidence)
+        answered = Answered(
+            problem=problem.name,
+            ids=prediction_ids(len(rows)),
+            at=now(),
+            rows=rows,
+            parts=parts,
+            confidence=confidence,
+            request_id=request.scope["request_id"],
+            caller=None if request.client is None else request.client.host,
+            unit=unit,
+        )
+        request.state.metrics.predicted(answered)
+        recorded = await request.state.recorder.keep(answered)
+        request.state.shadows.ask(Question(deployment.shadows, answered, matrix))
+        return reply(contract, answered, recorded)
 
     return predict
-
-
-async def read(request: Request, limit: int) -> bytes:
-    """The body, never more than `limit` bytes of it in memory.
-
-    Raises UnsupportedMediaType when it is not declared as JSON, BodyTooLarge or BodyTooSlow.
-    """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        raise UnsupportedMediaType("send the body as Content-Type: application/json")
-    body = b""
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    raise BodyTooLarge(f"MAX_BODY_BYTES is {limit}; send fewer rows at a time")
-    except TimeoutError as error:
-        raise BodyTooSlow(f"the body did not arrive within {BODY_SECONDS} s") from error
-    return body
 
 
 def check_names(request: Request) -> None:
@@ -123,54 +125,39 @@ def check_names(request: Request) -> None:
         )
 
 
-async def parsed(body_type: TypeAdapter[Any], body: bytes) -> Any:
-    """A small body at once, a large one in a thread, where its errors may take their time."""
-    if len(body) <= INLINE_BYTES:
-        return parse(body_type, body)
-    return await asyncio.to_thread(parse, body_type, body)
+def units_of(deployment: Deployment, rows: Matrix, unit: str | None) -> list[bytes]:
+    """What is assigned, one item a row: what the caller named, else the features of the row.
+
+    Nothing where everyone gets the champion.
+    """
+    if not deployment.traffic.serves_variants:
+        return []
+    if unit is not None:
+        return [unit.encode()] * len(rows)
+    return [row.tobytes() for row in rows + 0.0]  # -0.0 and 0.0 are one value
 
 
-def parse(body_type: TypeAdapter[Any], body: bytes) -> Any:
-    """A validated body; raises MalformedBody, or InvalidInput naming every broken rule."""
-    try:
-        parsed = body_type.validate_json(body)
-    except ValidationError as error:
-        raise invalid(error) from error
-    if body.count(b":") > count_keys(parsed):
-        json.loads(body, object_pairs_hook=unique)
-    return parsed
-
-
-def count_keys(parsed: Any) -> int:
-    """Keys in a validated body: a body with more colons repeats one, or has colons in its text."""
-    if isinstance(parsed, dict):
-        return len(parsed) + sum(map(count_keys, parsed.values()))
-    if isinstance(parsed, list):
-        return sum(map(count_keys, parsed))
-    return 0
-
-
-def unique(pairs: list[tuple[str, Any]]) -> None:
-    """Two values for one key mean two readings of one request; neither is guessed."""
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise MalformedBody(f"the key {name[:100]!r} stands twice in one object; send it once")
-
-
-async def infer(served: ServedModel, rows: Matrix, confidence: float) -> Prediction:
+async def infer(
+    deployment: Deployment, rows: Matrix, units: Sequence[bytes], confidence: float
+) -> list[Part]:
     """On the event loop while it takes microseconds, in a thread when it would hold it up."""
-    if len(rows) <= served.inline_rows:
-        return served.predict(rows, confidence)
-    return await asyncio.to_thread(served.predict, rows, confidence)
+    if len(rows) <= deployment.inline_rows:
+        return deployment.infer(rows, units, confidence)
+    return await asyncio.to_thread(deployment.infer, rows, units, confidence)
 
 
-def reply(contract: Contract, served: ServedModel, prediction: Prediction) -> Response:
-    first = uuid4().hex
+def prediction_ids(rows: int) -> list[str]:
+    """One a row; they begin with the time, so that a store finds neighbours beside each other."""
+    first = f"{time_ns() // 1_000_000:012x}{token_hex(10)}"
+    return [f"{first}-{row}" for row in range(rows)]
+
+
+def reply(contract: Contract, answered: Answered, recorded: str) -> Response:
     answer = Answer(
-        ids=[f"{first}-{row}" for row in range(len(prediction.values))],
-        prediction=prediction,
-        model_version=served.card.version,
-        predicted_at=now(),
+        ids=list(answered.ids),
+        versions=answered.versions,
+        prediction=answered.prediction,
+        predicted_at=answered.at,
     )
-    return Response(orjson.dumps(contract.answer(answer)), media_type="application/json")
+    content = orjson.dumps(contract.answer(answer))
+    return Response(content, headers={"X-Recorded": recorded}, media_type="application/json")

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.domain.artifact import Artifact
-from engine.domain.ports import Artifacts, Champion
+from engine.domain.ports import Artifacts, Champion, Records
 from engine.settings import Settings
 from engine.stores.champion import TrackedChampion
 from engine.stores.files import ArtifactFile, FileArtifacts
 from engine.stores.lock import exclusive
+from engine.stores.records import SqlRecords
 from engine.stores.registry import SqlRegistry
 from engine.stores.seal import Seal
 
@@ -44,6 +45,11 @@ def open_stores(settings: Settings, problem: str) -> Stores:
         file=ArtifactFile(settings.model_path, seal),
     )
     return Stores(artifacts, champion, seal, settings.data_dir / f"{problem}.lock")
+
+
+def open_records(settings: Settings) -> Records:
+    """The records of every problem; nothing is touched before it is needed."""
+    return SqlRecords(settings.records_url or f"sqlite:///{settings.data_dir / 'records.db'}")
 
 
 def open_seal(settings: Settings) -> Seal:

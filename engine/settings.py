@@ -26,6 +26,10 @@ class Settings(BaseSettings):
     model_path: Path = Path("housing_model.joblib")
     data_dir: Path = Path("data")
     registry_url: str | None = None
+    records_url: str | None = None
+    records: Literal["durable", "buffered", "off"] = "durable"
+    records_queue: int = Field(10_000, ge=1)
+    records_keep_days: int = Field(365, ge=1)
     signing_key: Path | None = None
     trusted_keys: list[str] = [COMMITTED_MODEL_KEY]
     admin_api_key: SecretStr | None = Field(None, min_length=16)

@@ -95,6 +95,7 @@ def prices_of(answer: Answer) -> PricePredictions:
     prediction = answer.prediction
     columns = zip(
         answer.ids,
+        answer.versions,
         prediction.values.round(2).tolist(),
         prediction.interval.lower.round(2).tolist(),
         prediction.interval.upper.round(2).tolist(),
@@ -108,10 +109,10 @@ def prices_of(answer: Answer) -> PricePredictions:
             "confidence_interval": {"lower": lower, "upper": upper},
             "confidence": prediction.interval.confidence,
             "warnings": warnings,
-            "model_version": answer.model_version,
+            "model_version": version,
             "predicted_at": answer.predicted_at,
         }
-        for prediction_id, value, lower, upper, warnings in columns
+        for prediction_id, version, value, lower, upper, warnings in columns
     ]
     return {"predictions": predictions, "count": len(predictions)}
 

@@ -234,10 +234,15 @@ async def test_the_metrics_count_what_was_asked(client: httpx.AsyncClient) -> No
     summary = (await client.get("/metrics/summary")).json()
     batch = 'predictive_http_requests_total{method="POST",route="/predict/batch",status="200"} 1.0'
     assert batch in text
-    assert 'predictive_predictions_total{model_version="v1.0.0",problem="housing"} 2.0' in text
+    labels = 'model_version="v1.0.0",problem="housing",variant="champion"'
+    assert f"predictive_predictions_total{{{labels}}} 2.0" in text
     assert 'route="unmatched",status="404"' in text
     assert "/no/such" not in text
-    assert summary["predictions"] == {"total": 2, "by_version": {"v1.0.0": 2}}
+    assert summary["predictions"] == {
+        "total": 2,
+        "by_version": {"v1.0.0": 2},
+        "by_variant": {"champion": 2},
+    }
     assert summary["errors"]["by_status"]["422"] == 1
 
 

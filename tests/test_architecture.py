@@ -18,15 +18,22 @@ MAY_IMPORT = {
     "engine.learning": DOMAIN,
     "engine.serving": DOMAIN,
     "engine.stores": DOMAIN,
+    "engine.watching": DOMAIN,
     "engine.settings": DOMAIN,
     "engine.assemble": DOMAIN | {"engine.stores", "engine.settings"},
     "problems": DOMAIN,
     "app": COMPOSED | ONLINE,
+    "deployment": COMPOSED | {"engine.watching"},
+    "demo": COMPOSED | {"engine.watching"},
+    "replay": COMPOSED | ONLINE,
+    "records": COMPOSED,
     "retrain": COMPOSED | {"engine.learning", "engine.watching"},
     "train_model": COMPOSED | {"engine.learning", "engine.watching"},
 }
 OURS = ("app", "engine", "problems")
-HEAVY = {"sklearn", "pandas", "onnx", "scipy", "rich", "pyarrow"}
+HEAVY = {"matplotlib", "onnx", "pandas", "pyarrow", "rich", "scipy", "sklearn"}
+OFFLINE = {"engine.learning", "demo", "deployment", "records", "replay", "train_model"}
+PICTURES = "engine.watching.pictures"
 LONGEST_FILE, LONGEST_FUNCTION = 250, 40
 
 
@@ -74,10 +81,16 @@ def test_a_module_imports_only_what_its_part_may(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sources(), ids=module_of)
 def test_what_the_server_runs_imports_no_training_library(path: Path) -> None:
-    if part_of(module_of(path)) in {"engine.learning", "train_model"}:
+    if part_of(module_of(path)) in OFFLINE or module_of(path) == PICTURES:
         return
     typing_only = {"pandas"} if path.name == "housing.py" else set()
     assert not {name.split(".")[0] for name in imports(path)} & HEAVY - typing_only
+
+
+@pytest.mark.parametrize("path", sources(), ids=module_of)
+def test_only_scripts_draw_pictures(path: Path) -> None:
+    drawn = {name for name in imports(path) if name.startswith(PICTURES)}
+    assert not drawn or part_of(module_of(path)) in OFFLINE
 
 
 @pytest.mark.parametrize("path", sources(), ids=module_of)

@@ -8,6 +8,7 @@ ServiceError
 ├── UnsupportedMediaType    the body is not declared as JSON
 ├── UnsupportedConfidence   the model cannot answer at this level
 ├── UnknownVersion          no registered model has this version
+├── InvalidTraffic          the variants cannot be asked in this way
 ├── UnknownPrediction       no record has this id
 ├── OutcomeConflict         another outcome was reported for this prediction
 ├── RecordsUnavailable      the records cannot be read or written
@@ -74,6 +75,10 @@ class UnsupportedConfidence(ServiceError):
 
 class UnknownVersion(ServiceError):
     """No registered model has this version."""
+
+
+class InvalidTraffic(ServiceError):
+    """The variants that were wished for break a rule, which the message names."""
 
 
 class UnknownPrediction(ServiceError):

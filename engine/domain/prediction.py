@@ -25,9 +25,9 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Answer:
-    """A prediction with what the reply must carry besides: ids, version and time."""
+    """A prediction with what the reply must carry besides: one id and one version a row, a time."""
 
     ids: list[str]
+    versions: list[str]
     prediction: Prediction
-    model_version: str
     predicted_at: str

@@ -2,7 +2,7 @@
 
 The hash of a unit falls into one of SLOTS slots; a variant owns some, the champion all others.
 Which ones is part of the value, so every replica assigns alike, and a share that changes takes
-slots from the champion or gives them back: no other unit moves.
+slots that others give up, or the champion's: no other unit moves.
 """
 
 import hashlib
@@ -19,6 +19,15 @@ TEST, CANARY, SHADOW = "test", "canary", "shadow"
 MODES = (TEST, CANARY, SHADOW)
 Slots = tuple[tuple[int, int], ...]
 """Ranges, ascending, each without its end."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A version and how it should be asked; `share` is of all units, 0 for a shadow."""
+
+    version: Version
+    mode: str
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,24 +65,25 @@ class Traffic:
     def shadows(self) -> tuple[Variant, ...]:
         return tuple(variant for variant in self.variants if variant.mode == SHADOW)
 
-    def changed(self, wanted: Sequence[tuple[Version, str, float]], salt: str) -> "Traffic":
-        """Other (version, mode, share); while a variant goes on it is the same experiment, else
-        `salt` names a new one.
+    def changed(self, wishes: Sequence[Wish], salt: str) -> "Traffic":
+        """Other variants; while one of them goes on it is the same experiment, else `salt` names a
+        new one.
 
-        What shrinks gives its last slots back, what grows takes the first free ones. Shares are
-        rounded to whole slots; raises ValueError when they leave the champion none.
+        What shrinks gives up its last slots; what grows takes those first, then the champion's.
+        Shares are rounded to whole slots, and must leave the champion some.
         """
-        sizes = {version: round(share * SLOTS) for version, mode, share in wanted}
-        if sum(sizes.values()) >= SLOTS:
-            raise ValueError("the shares must leave something to the champion")
+        sizes = {wish.version: round(wish.share * SLOTS) for wish in wishes}
         old = {variant.version: variant.slots for variant in self.variants}
         kept = {v: listed(old.get(v, ()))[:size] for v, size in sizes.items()}
-        free = sorted(set(range(SLOTS)) - {slot for slots in kept.values() for slot in slots})
+        given_up = {slot for slots in old.values() for slot in listed(slots)}
+        taken = {slot for slots in kept.values() for slot in slots}
+        free = sorted(set(range(SLOTS)) - taken, key=lambda slot: (slot not in given_up, slot))
         variants = []
-        for version, mode, _ in wanted:
-            lacking = sizes[version] - len(kept[version])
-            own, free = sorted(kept[version] + free[:lacking]), free[lacking:]
-            variants.append(Variant(version, mode, ranges(own)))
+        for wish in wishes:
+            mine = kept[wish.version]
+            lacking = sizes[wish.version] - len(mine)
+            own, free = sorted(mine + free[:lacking]), free[lacking:]
+            variants.append(Variant(wish.version, wish.mode, ranges(own)))
         goes_on = any(sizes.get(version) and slots for version, slots in old.items())
         return Traffic(tuple(variants), self.salt if goes_on else salt)
 

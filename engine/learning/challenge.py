@@ -1,6 +1,6 @@
 """A challenger and its trial: judged on rows that neither it nor the champion has seen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -59,7 +59,16 @@ def challenge(
         progress=progress,
     )[0]
     evidence = compare(problem, table.take(judged), champion, challenger, attempt=attempt)
-    return Trial(challenger, evidence, judge(evidence))
+    return Trial(noted(challenger, evidence), evidence, judge(evidence))
+
+
+def noted(challenger: Artifact, evidence: Evidence) -> Artifact:
+    """With the share of judged rows where it agrees with the champion: its value lies inside the
+    champion's interval. A roll-out that sees much less of that sees other rows than these."""
+    agreement = float(covered(evidence.champion.interval, evidence.challenger.values).mean())
+    found = {"rows": float(len(evidence.truth)), "agreement": agreement}
+    metrics = {**challenger.card.metrics, "judged": found}
+    return replace(challenger, card=challenger.card.model_copy(update={"metrics": metrics}))
 
 
 def succeed(problem: Problem, table: Table, *, origin: Origin, progress: Progress) -> Trial:

@@ -18,18 +18,15 @@ import numpy as np
 from scipy import stats
 
 from engine.domain.conformal import tail_ranks
+from engine.domain.judgement import ALPHA, MINIMUM_EFFECT, SLOWEST
 from engine.domain.prediction import Interval
 from engine.domain.schema import Vector
 from engine.learning.evaluate import SMALLEST_SLICE, covered, slices, winkler
 
-ALPHA = 0.05
-MINIMUM_EFFECT = 0.005
-"""Share by which the mean loss must be lower: what is not worth a release is not promoted."""
 FEWEST_JUDGED = 200
 VETO_LEVEL = 0.01
 """A guardrail that is a test objects when chance does so much harm less often than this."""
 MAE_MARGIN = 0.01
-SLOWEST = 1.2
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,13 +1,13 @@
 """The retraining story: judge a challenger, note the verdict, move the pointer if it is earned."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 from engine.domain import history
 from engine.domain.artifact import Artifact
-from engine.domain.errors import ContractChanged, NothingToJudge
+from engine.domain.errors import ContractChanged, NothingToJudge, UnusableTable
 from engine.domain.history import KEPT, History
 from engine.domain.ports import Artifacts, Champion
 from engine.domain.problem import Problem
@@ -19,19 +19,22 @@ from engine.learning.challenge import (
     side_by_side,
     succeed,
 )
-from engine.learning.data import Table
+from engine.learning.data import FEWEST_ROWS, Table
 from engine.learning.picture import write_report
 from engine.learning.recalibrate import recalibrate
-from engine.learning.report import console, load, progress, show_comparison, show_verdict
+from engine.learning.recorded import Sources, gathered
+from engine.learning.report import checked, console, progress, show_comparison, show_verdict
 from engine.learning.train import Origin
+
+RollOut = Callable[[Version, str, int], None]
+"""A candidate, why, and the length of the history it was decided on."""
 
 
 @dataclass(frozen=True)
 class Order:
     """What one run is asked to do."""
 
-    files: Sequence[Path]
-    layout: str | None
+    sources: Sources
     seed: int
     max_bad_share: float
     reports: Path
@@ -41,6 +44,8 @@ class Order:
     is_recalibration: bool
     allows_major: bool
     allows_other_library: bool
+    roll_out: RollOut | None = None
+    """What begins a roll-out, in place of a promotion at once."""
 
 
 def retrain(problem: Problem, champion: Champion, artifacts: Artifacts, order: Order) -> bool:
@@ -54,25 +59,38 @@ def retrain(problem: Problem, champion: Champion, artifacts: Artifacts, order: O
         champion.adopt(order.who)
     past = champion.history()
     reigning = champion.load()
-    table = load(
-        problem,
-        order.files,
-        layout=order.layout,
-        reports=order.reports,
-        max_bad_share=order.max_bad_share,
-    )
     taken = artifacts.versions(problem.name)
     release = next_release(problem, reigning, past, taken, order)
+    table = read(problem, order, major=release.line[0])
     name = next_candidate(release, taken)
     try:
         trial = judged(problem, table, reigning, past, Origin(name, order.at, order.seed), order)
     except NothingToJudge as error:
-        console.print(f"Keep the champion: {error}.", style="bold")
+        console.print(f"Keep the champion: {error}{order.sources.way_out}.", style="bold")
         return False
     show(problem, trial, reigning, order)
-    if not order.is_dry:
-        conclude(trial, champion, artifacts, release=release, after=len(past), who=order.who)
-    return trial.verdict.promote and not order.is_dry
+    if order.is_dry:
+        return False
+    return conclude(trial, champion, artifacts, release=release, after=len(past), order=order)
+
+
+def read(problem: Problem, order: Order, major: int) -> Table:
+    """The rows of all sources that keep the schema; raises UnusableTable when they are too few."""
+    rows = gathered(problem, order.sources, major)
+    if rows.summary:
+        console.print(rows.summary)
+    try:
+        return checked(
+            problem,
+            rows.frame,
+            rows.source,
+            reports=order.reports,
+            max_bad_share=order.max_bad_share,
+        )
+    except UnusableTable as error:
+        if len(rows.frame) >= FEWEST_ROWS:
+            raise
+        raise UnusableTable(f"{error}{order.sources.way_out}") from error
 
 
 def next_release(
@@ -134,21 +152,25 @@ def conclude(
     *,
     release: Version,
     after: int,
-    who: str,
-) -> None:
-    """Register the challenger; the event in the history is what promotes it, or turns it away."""
+    order: Order,
+) -> bool:
+    """Register the challenger; the event in the history is what promotes it, rolls it out, or turns
+    it away. Whether the champion changed."""
     candidate = Version.parse(trial.challenger.card.version)
     artifacts.save(trial.challenger)
-    reason = trial.verdict.sentence
-    if trial.verdict.promote:
-        artifacts.save(trial.challenger.named(release))
-        follows = champion.move(
-            "promoted", release, who=who, why=reason, after=after, challenger=candidate
-        )
-        console.print(
-            f"champion: {release}{'' if follows else f'; {champion.place} is not writable'}"
-        )
-        return
-    now = history.champion(champion.history())
-    assert now is not None  # noqa: S101
-    champion.move(KEPT, now, who=who, why=reason, after=after, challenger=candidate)
+    who, why = order.who, trial.verdict.sentence
+    if not trial.verdict.promote:
+        now = history.champion(champion.history())
+        assert now is not None  # noqa: S101
+        champion.move(KEPT, now, who=who, why=why, after=after, challenger=candidate)
+        return False
+    if order.roll_out is not None:
+        order.roll_out(candidate, why, after)
+        console.print(f"roll-out: {candidate} is a shadow now; the next run looks at it")
+        return False
+    artifacts.save(trial.challenger.named(release))
+    follows = champion.move(
+        "promoted", release, who=who, why=why, after=after, challenger=candidate
+    )
+    console.print(f"champion: {release}{'' if follows else f'; {champion.place} is not writable'}")
+    return True

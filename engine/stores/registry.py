@@ -1,39 +1,24 @@
 """The history of the champions: in memory, or in any database SQLAlchemy speaks to."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    create_engine,
-    func,
-    insert,
-    inspect,
-    select,
-    text,
-)
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
-from sqlalchemy.schema import CreateTable
+from sqlalchemy import Column, Integer, MetaData, String, Table, Text, func, insert, select, text
+from sqlalchemy.exc import DataError, IntegrityError
 
-from engine.domain.errors import InvalidSetting, Outpaced, RegistryUnavailable
+from engine.domain.errors import Outpaced, RegistryUnavailable
 from engine.domain.history import Event
 from engine.domain.traffic import ALONE, Traffic
 from engine.domain.version import Version
+from engine.stores.databases import Database
 
+BUSY_SECONDS = 5
+"""How long one who writes to SQLite waits for another."""
+TABLES = MetaData()
 EVENTS = Table(
     "champion_history",
-    MetaData(),
+    TABLES,
     Column("problem", String(100), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("at", String(40), nullable=False),
@@ -73,26 +58,25 @@ class SqlRegistry:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            parsed = make_url(url)
-            self._engine = create_engine(parsed, poolclass=NullPool)
-        except (ArgumentError, ImportError) as error:
-            raise InvalidSetting(f"REGISTRY_URL: {error}") from error
-        in_file = parsed.get_backend_name() == "sqlite" and parsed.database
-        self._file = Path(parsed.database) if in_file and parsed.database else None
+        self._database = Database(
+            url,
+            role="registry",
+            tables=TABLES,
+            unavailable=RegistryUnavailable,
+            busy_seconds=BUSY_SECONDS,
+            keep=False,
+        )
 
     def append(self, problem: str, event: Event) -> None:
         if event.number != self.length(problem) + 1:
             raise Outpaced(outpaced(event))
-        if self._file is not None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with self._connected() as connection:
-                connection.execute(CreateTable(EVENTS, if_not_exists=True))
-                _complete(connection)
+            with self._database.adding() as connection:
                 connection.execute(insert(EVENTS).values(problem=problem, **_values(event)))
         except IntegrityError as error:
             raise Outpaced(outpaced(event)) from error
+        except DataError as error:
+            raise RegistryUnavailable(f"the registry refuses an event: {error.orig}") from error
 
     def history(self, problem: str) -> list[Event]:
         every = select(text("*")).select_from(EVENTS)  # an older table has fewer columns
@@ -105,34 +89,12 @@ class SqlRegistry:
         return rows[0][0] or 0 if rows else 0
 
     def _ask(self, question: Any) -> list[Any]:
-        if self._file is not None and not self._file.exists():
-            return []
-        with self._connected() as connection:
-            if not connection.dialect.has_table(connection, EVENTS.name):
-                return []
-            return list(connection.execute(question))
-
-    @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except IntegrityError:
-            raise
-        except SQLAlchemyError as error:
-            reason = str(error).split("\n")[0]
-            raise RegistryUnavailable(f"the registry cannot be used: {reason}") from error
+        with self._database.reading() as connection:
+            return [] if connection is None else list(connection.execute(question))
 
 
 def outpaced(event: Event) -> str:
     return f"event {event.number} was written by another process first; look again and retry"
-
-
-def _complete(connection: Connection) -> None:
-    """Add the column that a table made by an earlier release lacks."""
-    present = {column["name"] for column in inspect(connection).get_columns(EVENTS.name)}
-    if EVENTS.c.traffic.name not in present:
-        connection.execute(text(f"ALTER TABLE {EVENTS.name} ADD COLUMN traffic TEXT"))
 
 
 def _values(event: Event) -> dict[str, Any]:

@@ -1,30 +1,39 @@
 """Every adapter behind the port `Registry` keeps the same promises."""
 
 import sqlite3
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from engine.domain import history
 from engine.domain.errors import Outpaced, RegistryUnavailable, UnknownVersion
 from engine.domain.history import Event
 from engine.domain.ports import Registry
+from engine.domain.traffic import CANARY, Traffic, Variant
 from engine.domain.version import Version
 from engine.stores.registry import MemoryRegistry, SqlRegistry
 
-ADAPTERS: dict[str, Callable[[Path], Registry]] = {
-    "memory": lambda folder: MemoryRegistry(),
-    "sqlite": lambda folder: SqlRegistry(f"sqlite:///{folder / 'deep' / 'registry.db'}"),
-}
+TRAFFIC = Traffic((Variant(Version.parse("v1.1.0-rc.1"), CANARY, ((0, 100),)),), "salt")
+OLD_TABLE = """
+create table champion_history (
+    problem varchar(100), number integer, at varchar(40), action varchar(40),
+    version varchar(100), challenger varchar(100), who varchar(200), why varchar(2000),
+    primary key (problem, number)
+);
+insert into champion_history values
+    ('housing', 1, '2026-01-01T00:01:00.000Z', 'promoted', 'v1.0.0', null, 'tests', 'why — ü')
+"""
 
 
-@pytest.fixture(params=sorted(ADAPTERS))
-def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
-    return ADAPTERS[request.param](tmp_path)
+@pytest.fixture(params=["memory", "postgresql", "sqlite"])
+def registry(request: pytest.FixtureRequest) -> Registry:
+    if request.param == "memory":
+        return MemoryRegistry()
+    return SqlRegistry(request.getfixturevalue(request.param))
 
 
 def event(number: int, version: str = "v1.0.0", action: str = "promoted") -> Event:
@@ -34,10 +43,11 @@ def event(number: int, version: str = "v1.0.0", action: str = "promoted") -> Eve
 
 def test_what_was_appended_is_the_history(registry: Registry) -> None:
     events = [event(1), event(2, "v1.1.0"), event(3, "v1.1.0", history.KEPT)]
+    events.append(replace(event(4, "v1.1.0"), traffic=TRAFFIC))
     for one in events:
         registry.append("housing", one)
     assert registry.history("housing") == events
-    assert registry.length("housing") == 3
+    assert registry.length("housing") == 4
 
 
 def test_problems_do_not_see_each_other(registry: Registry) -> None:
@@ -108,6 +118,32 @@ def test_a_damaged_database_is_a_clear_error(tmp_path: Path) -> None:
     registry = SqlRegistry(f"sqlite:///{tmp_path / 'registry.db'}")
     with pytest.raises(RegistryUnavailable, match="cannot be used"):
         registry.history("housing")
+
+
+def test_a_history_from_before_there_was_traffic_is_read_and_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "registry.db"
+    with closing(sqlite3.connect(file)) as release_before:
+        release_before.executescript(OLD_TABLE)
+    registry = SqlRegistry(f"sqlite:///{file}")
+    assert registry.history("housing") == [event(1)]
+    goes_on = [replace(event(2), traffic=TRAFFIC), event(3)]
+    for one in goes_on:
+        registry.append("housing", one)
+    assert registry.history("housing") == [event(1), *goes_on]
+
+
+def test_a_history_in_postgresql_from_before_there_was_traffic_goes_on(postgresql: str) -> None:
+    with psycopg.connect(postgresql) as release_before:
+        release_before.execute(OLD_TABLE)
+    registry = SqlRegistry(postgresql)
+    assert registry.history("housing") == [event(1)]
+    registry.append("housing", replace(event(2), traffic=TRAFFIC))
+    assert registry.history("housing") == [event(1), replace(event(2), traffic=TRAFFIC)]
+
+
+def test_an_event_that_a_database_refuses_is_told(postgresql: str) -> None:
+    with pytest.raises(RegistryUnavailable, match="too long"):
+        SqlRegistry(postgresql).append("housing", replace(event(1), why="x" * 2_001))
 
 
 def test_asking_creates_nothing(tmp_path: Path) -> None:

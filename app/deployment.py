@@ -1,0 +1,127 @@
+"""Who answers besides the champion: read it, set it, and see how the variants do."""
+
+# No `from __future__ import annotations` here: FastAPI could not resolve the local types.
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.live import Live
+from app.model import authorise, shown
+from app.openapi import refusals
+from engine.domain import history
+from engine.domain.arrange import MOST_VARIANTS
+from engine.domain.ports import Records
+from engine.domain.problem import Problem
+from engine.domain.record import Question
+from engine.domain.traffic import Wish
+from engine.domain.version import Version
+from engine.watching.compare import report
+
+LARGEST_BODY = 4_096
+REPORTED = 50_000
+"""The newest so many records make the report."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+class WishedVariant(Strict):
+    """A version to be asked besides the champion."""
+
+    model_version: str = Field(
+        max_length=50, description="A registered version. Unit: none.", examples=["v1.1.0-rc.1"]
+    )
+    mode: Literal["test", "canary", "shadow"] = Field(
+        description="test and canary answer a share of the units, a shadow nobody. Unit: none."
+    )
+    share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        allow_inf_nan=False,
+        description="Of all units; 0 for a shadow. Unit: share.",
+        examples=[0.1],
+    )
+
+
+class WishedDeployment(Strict):
+    """The variants from now on; none of them means the champion alone."""
+
+    variants: list[WishedVariant] = Field(
+        max_length=MOST_VARIANTS, description="In place of those there are. Unit: none."
+    )
+    why: str = Field("", max_length=500, description="The reason, for the history. Unit: none.")
+    revision: int | None = Field(
+        None, description="Change nothing unless the deployment is at this revision. Unit: count."
+    )
+
+
+def router(problem: Problem, *, prefix: str) -> APIRouter:
+    routes = APIRouter(prefix=prefix, tags=[problem.name])
+    name = f"{prefix}/deployment".strip("/").replace("/", "_")
+
+    @routes.get("/deployment", operation_id=name, responses=refusals(500, 503))
+    async def deployment(request: Request) -> dict[str, Any]:
+        """The champion, the variants beside it, since when and why."""
+        return await asyncio.to_thread(described, request.state.live)
+
+    @routes.put(
+        "/deployment",
+        operation_id=f"{name}_set",
+        responses=refusals(403, 404, 409, 413, 422, 500, 503),
+        max_body_size=LARGEST_BODY,
+    )
+    async def set_deployment(
+        request: Request,
+        wanted: WishedDeployment,
+        x_api_key: Annotated[str, Header(description="The admin key. Unit: none.")] = "",
+    ) -> dict[str, Any]:
+        """Set the variants; units move only where they must. Needs `ADMIN_API_KEY`."""
+        live: Live = request.state.live
+        authorise(x_api_key, live.admin_key)
+        wishes = [Wish(Version.parse(v.model_version), v.mode, v.share) for v in wanted.variants]
+        why = wanted.why or f"request {request.scope['request_id']}"
+        await asyncio.to_thread(live.arrange, wishes, why, wanted.revision)
+        return await asyncio.to_thread(described, live)
+
+    @routes.get("/deployment/report", operation_id=f"{name}_report", responses=refusals(503))
+    async def deployment_report(request: Request) -> dict[str, Any]:
+        """How each variant does beside the champion, with bounds that hold whenever one looks."""
+        return await asyncio.to_thread(reported, request.state.live, request.state.records)
+
+    return routes
+
+
+def described(live: Live) -> dict[str, Any]:
+    past = live.stores.champion.history()
+    made = history.arranged(past)
+    traffic = history.traffic(past)
+    return {
+        "problem": live.problem.name,
+        "revision": len(past),
+        "champion": {
+            "model_version": str(history.champion(past) or live.deployment().champion.version),
+            "share": round(1 - sum(variant.share for variant in traffic.variants), 4),
+        },
+        "variants": [
+            {"model_version": str(v.version), "mode": v.mode, "share": round(v.share, 4)}
+            for v in traffic.variants
+        ],
+        "experiment": traffic.salt or None,
+        "arranged": None if made is None else shown(made),
+        "refused": live.deployment().refusals,
+    }
+
+
+def reported(live: Live, records: Records) -> dict[str, Any]:
+    """Of what was answered since the traffic is as it is."""
+    past = live.stores.champion.history()
+    made = history.arranged(past)
+    since = None if made is None else made.at
+    answered = records.read(Question(live.problem.name, since=since, newest=REPORTED))
+    champion = live.deployment().champion.version
+    return report(history.traffic(past), champion, since, answered).as_json()

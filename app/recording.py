@@ -1,0 +1,76 @@
+"""Every answer is recorded: the recorder with its counters and its log, and what is too old."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from structlog.typing import FilteringBoundLogger
+
+from app.metrics import Metrics
+from engine.domain.errors import RecordsUnavailable
+from engine.domain.ports import Records
+from engine.serving.deployment import Answered
+from engine.serving.recorder import Pending, Recorder
+from engine.serving.shadow import Shadows
+from engine.settings import Settings
+
+TIDY_SECONDS = 3_600
+FORGOTTEN_AT_ONCE = 5_000
+
+
+@contextmanager
+def recording(
+    settings: Settings, records: Records, metrics: Metrics, log: FilteringBoundLogger
+) -> Iterator[Recorder]:
+    """A running recorder; at the end everything is written, or counted and logged as dropped."""
+
+    def tell(event: str, rows: int, reason: str) -> None:
+        if rows:
+            metrics.recorded(event, rows=rows, waiting=recorder.waiting)
+        if reason or event == "recovered":
+            log.error(f"records_{event}", rows=rows, reason=reason, waiting=recorder.waiting)
+
+    recorder = Recorder(records, mode=settings.records, limit=settings.records_queue, tell=tell)
+    try:
+        yield recorder
+    finally:
+        recorder.close()
+        records.close()
+
+
+@contextmanager
+def shadowing(recorder: Recorder, metrics: Metrics) -> Iterator[Shadows]:
+    """Shadows whose answers are recorded, after those of the callers."""
+
+    def keep(answered: Answered) -> None:
+        metrics.predicted(answered)
+        recorder.put(Pending(answered))
+
+    shadows = Shadows(keep=keep, skip=metrics.skipped)
+    try:
+        yield shadows
+    finally:
+        shadows.close()
+
+
+async def keep_tidy(records: Records, keep_days: int, log: FilteringBoundLogger) -> None:
+    """Now and every hour, forget what is older; until cancelled."""
+    while True:
+        before = datetime.now(UTC) - timedelta(days=keep_days)
+        try:
+            forgotten = await asyncio.to_thread(forget, records, before)
+        except RecordsUnavailable as error:
+            log.error("records_not_forgotten", reason=str(error))
+        else:
+            log.info("records_forgotten", rows=forgotten, keep_days=keep_days)
+        await asyncio.sleep(TIDY_SECONDS)
+
+
+def forget(records: Records, before: datetime) -> int:
+    """In steps, so that answers are recorded meanwhile; how many rows."""
+    limit = before.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    total = 0
+    while step := records.forget(limit, FORGOTTEN_AT_ONCE):
+        total += step
+    return total

@@ -1,0 +1,310 @@
+"""How often live comparisons err when one looks after every unit, and how soon they see a change.
+
+Models of equal mean loss, fitted to half of the King County sales, answer the other half; units are
+drawn from it **with replacement**, so what is true is known exactly (see `benchmarks.gate`). Half
+the log width of a model's intervals is what 90 % of its own errors over the population stay below.
+"x % better": the variant's log errors are scaled until its mean loss is exactly that.
+
+First table: streams that **ever** say so, in %, at any look from the burn-in on, with a look after
+every unit of the variant. A shadow answers the champion's rows, others a share of all units.
+"fixed n": better by the bounds of a single look. "worse": by the loss. "coverage": the objection to
+a variant that covers exactly what it claims. "half at": the variant's units at which half of all
+streams had been called better, or worse.
+
+Second table: whole roll-outs by `engine.watching.rollout.decide`, looked at after every tenth of a
+stage's units; how many in % are rolled back, and where. Third table: what looking costs.
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, fields
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from benchmarks.gate import KING_COUNTY, learned, market, of_equal_loss
+from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
+from engine.domain.schema import Matrix, Vector
+from engine.learning.split import hold_out
+from engine.watching.compare import compare
+from engine.watching.comparison import HARMS
+from engine.watching.groups import Answers
+from engine.watching.rollout import LEVEL, ROLL_BACK, STAGES, Stage, decide
+from engine.watching.sequence import FEWEST, apart, improvement, paired, reach
+
+MODELS = 5
+COVERAGE = 0.9
+SHARES = {"shadow": (1.0, 5_000), "50 %": (0.5, 5_000), "10 %": (0.1, 2_000), "1 %": (0.01, 500)}
+"""The variant's share of the units (1: the champion's own), and how many of them a stream has."""
+RATIOS = {
+    "equal": 1.0,
+    "0.5 % better, the border": 1 - MINIMUM_EFFECT,
+    "3 % better": 0.97,
+    "10 % better": 0.9,
+    "30 % better": 0.7,
+    "10 % worse": 1.1,
+    "30 % worse": 1.3,
+}
+FIXED = NormalDist().inv_cdf(1 - ALPHA)
+Pair = tuple[Vector, Vector]
+Models = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Log errors of models of equal mean loss, (models, rows), and each one's margin, (models,)."""
+
+    errors: Matrix
+    margins: Vector
+
+    def pair(self, rng: np.random.Generator) -> Models:
+        old, new = rng.permutation(len(self.errors))[:2]
+        return int(old), int(new)
+
+    def drawn(
+        self, rng: np.random.Generator, models: Models, share: float, *, n: int
+    ) -> tuple[Pair, tuple[float, float]]:
+        """Log errors of two models on units drawn for them, n for the variant; their margins."""
+        rows = rng.integers(0, self.errors.shape[1], n)
+        others = rng.integers(0, self.errors.shape[1], round(n / share) - n) if share < 1 else rows
+        old, new = models
+        errors = self.errors[old][others], self.errors[new][rows]
+        return errors, (float(self.margins[old]), float(self.margins[new]))
+
+
+def population(path: Path) -> tuple[str, Population]:
+    table, _ = market(path)
+    seen, unseen = hold_out(table, 0.5, 0)
+    truth = table.target[unseen]
+    errors = of_equal_loss(learned(table, seen, unseen, MODELS), truth) - np.log(truth)
+    return table.source, Population(errors, np.quantile(np.abs(errors), COVERAGE, axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """Mean of the champion's quantity less the variant's, its variance, and n; (looks,) each."""
+
+    gap: Vector
+    variance: Vector
+    n: Vector
+
+    def shown(self, z: Vector, *, is_share: bool = False) -> NDArray[np.bool_]:
+        tail = (z / self.n) ** 2 / 2 if is_share else 0.0
+        return np.asarray(self.gap >= z * np.sqrt(self.variance + tail))
+
+    def reach(self, alpha: float) -> Vector:
+        grid = np.geomspace(self.n[0], self.n[-1] + 1, 500)
+        return np.interp(self.n, grid, [reach(n, alpha) for n in grid])
+
+
+def looks(old: Vector, new: Vector, share: float) -> Looks:
+    """After every unit of the variant from the burn-in on; what `paired` and `apart` say there."""
+    n = np.arange(FEWEST, len(new) + 1)
+    if share == 1:
+        gap, variance = running(old - new, n)
+        return Looks(gap, variance / n, n.astype(float))
+    m = np.maximum(n * len(old) // len(new), FEWEST)
+    (one, v0), (two, v1) = running(old, m), running(new, n)
+    both = (m * v0 + n * v1) / (m + n)
+    variance = np.maximum(v0, both) / m + np.maximum(v1, both) / n
+    return Looks(one - two, variance, m * n / (m + n))
+
+
+def running(quantity: Vector, n: NDArray[np.int64]) -> tuple[Vector, Vector]:
+    """Mean and variance of the first n units."""
+    mean = quantity.cumsum()[n - 1] / n
+    squares = (quantity**2).cumsum()[n - 1]
+    return mean, (squares - n * mean**2).clip(0) / (n - 1)
+
+
+def said(errors: Pair, margins: tuple[float, float], share: float) -> list[NDArray[np.bool_]]:
+    """At every look: better, better by a fixed n, worse, coverage objected to."""
+    old, new = (np.abs(part) for part in errors)
+    better, worse = looks((1 - MINIMUM_EFFECT) * old, new, share), looks(-old, -new, share)
+    misses = [
+        (part > margin).astype(float) for part, margin in zip((old, new), margins, strict=True)
+    ]
+    below = looks(-misses[0], -misses[1], share)
+    claimed = looks(np.full(len(new), COVERAGE - 1), -misses[1], 1.0)
+    return [
+        better.shown(better.reach(ALPHA)),
+        better.shown(np.full(len(better.n), FIXED)),
+        worse.shown(worse.reach(ALPHA / HARMS)),
+        below.shown(below.reach(ALPHA / HARMS), is_share=True)
+        & claimed.shown(claimed.reach(ALPHA / HARMS), is_share=True),
+    ]
+
+
+def refuse_if_not_the_same(errors: Pair, share: float) -> None:
+    """The looks above are those of the product, at a few of them."""
+    old, new = (np.abs(part) for part in errors)
+    here = said(errors, (1.0, 1.0), share)
+    for n in np.geomspace(FEWEST, len(new), 20).astype(int):
+        m = n if share == 1 else max(n * len(old) // len(new), FEWEST)
+        means = paired(old[:n], new[:n]) if share == 1 else apart(old[:m], new[:n])
+        found = improvement(means, below=ALPHA, above=ALPHA / HARMS)
+        there = found is not None and (found.low >= MINIMUM_EFFECT, found.high <= 0)
+        if there and there != (here[0][n - FEWEST], here[2][n - FEWEST]):
+            raise AssertionError(f"{share}, {n} units: {there}")
+
+
+def first_table(models: Population, streams: int) -> bool:
+    heads = ("better", "fixed n", "worse", "coverage", "half at")
+    print(f"{'variant':28}{'share':>8}{'units':>7}" + "".join(f"{h:>20}" for h in heads))
+    kept = True
+    for share, n in SHARES.values():
+        rng = np.random.default_rng(n)
+        refuse_if_not_the_same(models.drawn(rng, models.pair(rng), share, n=n)[0], share)
+    for name, ratio in RATIOS.items():
+        for title, (share, n) in SHARES.items():
+            rng = np.random.default_rng((n, round(1000 * ratio)))
+            firsts = np.array([ever(models, rng, share, n=n, ratio=ratio) for _ in range(streams)])
+            rates = np.isfinite(firsts).sum(axis=0)
+            true = firsts[:, 2 if ratio > 1 else 0]
+            half = np.sort(true)[streams // 2]
+            cells = [
+                *(with_bounds(k, streams) for k in rates),
+                f"{half:,.0f}" if half < np.inf else "-",
+            ]
+            print(f"{name:28}{title:>8}{n:>7,}" + "".join(f"{c:>20}" for c in cells), flush=True)
+            false = rates[0] if ratio >= 1 - MINIMUM_EFFECT else rates[2]
+            kept &= stats.binomtest(int(false), streams).proportion_ci().low <= ALPHA
+    return bool(kept)
+
+
+def ever(
+    models: Population, rng: np.random.Generator, share: float, *, n: int, ratio: float
+) -> Vector:
+    """The variant's units when each of four things is first said; infinity for never."""
+    (old, new), margins = models.drawn(rng, models.pair(rng), share, n=n)
+    margin = margins[0], margins[1] * ratio
+    found = said((old, ratio * new), margin, share)
+    return np.array([FEWEST + flags.argmax() if flags.any() else np.inf for flags in found])
+
+
+def with_bounds(count: int, of: int) -> str:
+    bounds = stats.binomtest(int(count), of).proportion_ci()
+    return f"{100 * count / of:.1f} ({100 * bounds.low:.1f}-{100 * bounds.high:.1f})"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is wrong with it: times the champion's loss, half the width of its intervals, and
+    latency; shares of rows it fails on, and where it answers twice as much."""
+
+    name: str
+    loss: float = 1.0
+    margin: float = 1.0
+    latency: float = 1.0
+    fails: float = 0.0
+    astray: float = 0.0
+    has_outcomes: bool = True
+
+
+CANDIDATES = (
+    Candidate("equal"),
+    Candidate("equal, no outcomes", has_outcomes=False),
+    Candidate("1.2 times as slow, the border", latency=1.2),
+    Candidate("10 % worse", loss=1.1),
+    Candidate("30 % worse", loss=1.3),
+    Candidate("intervals two thirds as wide", margin=2 / 3),
+    Candidate("1.5 times as slow", latency=1.5),
+    Candidate("twice as slow", latency=2.0),
+    Candidate("fails on 1 %", fails=0.01),
+    Candidate("astray on 30 %, no outcomes", astray=0.3, has_outcomes=False),
+)
+
+
+def second_table(models: Population, rollouts: int) -> bool:
+    print(f"\n{'candidate':32}{'rolled back':>20}" + "".join(f"{s.name:>14}" for s in STAGES))
+    kept = True
+    for number, candidate in enumerate(CANDIDATES):
+        rng = np.random.default_rng(number)
+        ends = Counter(rolled_out(models, candidate, rng) for _ in range(rollouts))
+        back = rollouts - ends[None]
+        where = "".join(f"{100 * ends[stage] / rollouts:>14.1f}" for stage in STAGES)
+        print(f"{candidate.name:32}{with_bounds(back, rollouts):>20}{where}", flush=True)
+        if number < 3:
+            kept &= stats.binomtest(back, rollouts).proportion_ci().low <= ALPHA
+    return bool(kept)
+
+
+def rolled_out(models: Population, candidate: Candidate, rng: np.random.Generator) -> Stage | None:
+    """The stage at which the candidate is rolled back; None when it becomes champion."""
+    pair = models.pair(rng)
+    old, new = models.errors[list(pair)]
+    expected = float((np.abs(new - old) <= models.margins[pair[0]]).mean())
+    for stage in STAGES:
+        errors, margins = models.drawn(rng, pair, stage.share or 1.0, n=stage.fewest)
+        whole = (
+            answers(rng, errors[0], margins[0], Candidate("champion")),
+            answers(rng, errors[1], margins[1], candidate),
+        )
+        for tenth in range(1, 11):
+            parts = (first(rows, len(rows) * tenth // 10) for rows in whole)
+            seen = compare(
+                stage.mode, *zip(("v1.0.0", "v1.1.0-rc.1"), parts, strict=True), alpha=LEVEL
+            )
+            if decide(stage, seen, expected).move == ROLL_BACK:
+                return stage
+    return None
+
+
+def answers(
+    rng: np.random.Generator, errors: Vector, margin: float, candidate: Candidate
+) -> Answers:
+    """A unit each row, the truth is 100."""
+    n = len(errors)
+    is_astray, failed = rng.random((2, n)) < [[candidate.astray], [candidate.fails]]
+    value = 100 * np.exp(candidate.loss * errors) * np.where(is_astray, 2, 1)
+    half = np.exp(margin * candidate.loss * candidate.margin)
+    return Answers(
+        unit=np.arange(n),
+        value=np.where(failed, np.nan, value),
+        lower=value / half,
+        upper=value * half,
+        level=np.full(n, COVERAGE),
+        latency_us=rng.lognormal(3, 0.5, n) * candidate.latency,
+        actual=np.full(n, 100.0 if candidate.has_outcomes else np.nan),
+    )
+
+
+def first(rows: Answers, n: int) -> Answers:
+    return Answers(*(getattr(rows, field.name)[:n] for field in fields(rows)))
+
+
+def third_table() -> None:
+    print("\nhow many times as wide as a bound of a single look (one side), and as many units")
+    for alpha, name in ((ALPHA, "better"), (ALPHA / HARMS, "worse"), (LEVEL / HARMS, "roll back")):
+        single = NormalDist().inv_cdf(1 - alpha)
+        times = [(n, reach(n, alpha) / single) for n in (50, 200, 500, 2_000, 10_000, 50_000)]
+        print(f"{name:12}" + "".join(f"{n:>9,}: {t:.2f} {t * t:.1f}" for n, t in times))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m benchmarks.watching --data kc_house_data.csv --streams 2000",
+    )
+    parser.add_argument("--data", type=Path, default=KING_COUNTY, help="the King County table")
+    parser.add_argument("--streams", type=int, default=2_000, help="simulated, for each line")
+    parser.add_argument("--rollouts", type=int, default=2_000, help="simulated, for each line")
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    source, models = population(arguments.data)
+    print(f"{source}; {arguments.streams} streams and {arguments.rollouts} roll-outs a line, in %")
+    kept = [first_table(models, arguments.streams), second_table(models, arguments.rollouts)]
+    third_table()
+    print(f"\nwrong at most {ALPHA:.0%} within chance: {'yes' if all(kept) else 'NO'}")
+    print(f"  {time.perf_counter() - start:4.0f} s", file=sys.stderr)
+    return 0 if all(kept) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

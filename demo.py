@@ -1,0 +1,189 @@
+"""A month in a minute: a moving market asks a real service over HTTP, and the service keeps up.
+
+Every day houses are asked about; some are sold, and their prices become known up to two days later.
+Prices near the centre rise on day 8. Somebody sees the coverage fall and starts
+`retrain.py --rollout` on what was sold since; every night it takes the next step, until the
+challenger is champion. On day 19 prices far out rise too, and fall back while the next challenger
+is a canary already: it is rolled back.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from engine.assemble import open_stores
+from engine.domain.times import now
+from engine.settings import Settings
+from problems.housing import HOUSING
+from tests.servers import serving
+
+ROOT = Path(__file__).parent
+DAYS = 30
+HOUSES = 2_000
+SOLD = 0.25
+LATEST_DAYS = 3
+FIRST_RISE, SECOND_RISE, FALL = 8, 19, 25
+TRAINED = {12: FIRST_RISE, 22: SECOND_RISE}
+"""On which days a challenger is trained, and on the records since which day."""
+KEPT_CHAMPION = 10
+QUICK = {"LOG_LEVEL": "ERROR", "MODEL_POLL_SECONDS": "0.1"}
+DAWN_SECONDS = 0.5
+"""How long after a night's decision the first caller comes: every server has seen it by then."""
+
+
+@dataclass
+class Month:
+    """What the market knows and the service does not yet: prices, by the day they become known."""
+
+    url: str
+    client: httpx.Client
+    due: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    covered: list[bool] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
+    versions: dict[str, int] = field(default_factory=dict)
+
+    def ask(self, day: int, rng: np.random.Generator) -> None:
+        """A day's houses, in two batches; some of them are sold."""
+        houses, prices = market(day)
+        self.covered, self.errors, self.versions = [], [], defaultdict(int)
+        for half in np.array_split(np.arange(HOUSES), 2):
+            body = {"houses": [houses[number] for number in half]}
+            reply = self.client.post(f"{self.url}/predict/batch", json=body).raise_for_status()
+            for number, answer in zip(half, reply.json()["predictions"], strict=True):
+                self.versions[answer["model_version"]] += 1
+                if rng.random() < SOLD:
+                    self.sell(answer, prices[number], day + int(rng.integers(LATEST_DAYS)))
+
+    def sell(self, answer: dict[str, Any], price: float, known: int) -> None:
+        interval = answer["confidence_interval"]
+        self.covered.append(interval["lower"] <= price <= interval["upper"])
+        self.errors.append(abs(answer["predicted_price"] / price - 1))
+        self.due[known].append({"prediction_id": answer["prediction_id"], "actual": price})
+
+    def report(self, day: int) -> int:
+        """Say what became known, the last first; how many outcomes."""
+        outcomes = self.due.pop(day, [])[::-1]
+        for start in range(0, len(outcomes), 1_000):
+            body = {"outcomes": outcomes[start : start + 1_000]}
+            self.client.post(f"{self.url}/feedback", json=body).raise_for_status()
+        return len(outcomes)
+
+
+def market(day: int) -> tuple[list[dict[str, float]], list[float]]:
+    """Houses of one day and what each of them is worth that day."""
+    columns = dict(HOUSING.simulate(HOUSES, 1_000 + day))
+    price, distance = columns.pop("price"), columns["distance_to_city"]
+    if day >= FIRST_RISE:
+        price = np.where(distance < 12, 1.4 * price, price)
+    if SECOND_RISE <= day < FALL:
+        price = np.where(distance >= 12, 1.5 * price, price)
+    names = list(columns)
+    rows = zip(*(columns[name].tolist() for name in names), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in rows], price.round(-2).tolist()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python demo.py",
+    )
+    parser.add_argument("--keep", type=Path, help="an empty folder for all files; default: none")
+    arguments = parser.parse_args()
+    start = time.monotonic()
+    try:
+        with folder(arguments.keep) as place:
+            run(place)
+    except (RuntimeError, OSError, httpx.HTTPError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"took {time.monotonic() - start:.0f} s")
+    return 0
+
+
+@contextmanager
+def folder(kept: Path | None) -> Iterator[Path]:
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept
+        return
+    with tempfile.TemporaryDirectory(prefix="demo-") as place:
+        yield Path(place)
+
+
+def run(place: Path) -> None:
+    """Train, serve, live through the month, print what happened."""
+    env = {"DATA_DIR": str(place / "data"), "MODEL_PATH": str(place / "champion.joblib")}
+    print("training the first champion on the market as it was ...", flush=True)
+    command(env, "train_model.py", "--rows", "3000")
+    with serving({**env, **QUICK}) as url, httpx.Client(trust_env=False) as client:
+        month, rng, began = Month(url, client), np.random.default_rng(0), {}
+        for day in range(1, DAYS + 1):
+            began[day] = now()
+            month.ask(day, rng)
+            known = month.report(day)
+            show(day, month, known)
+            if day in TRAINED:
+                print(f"        night: {nightly(env, '--since', began[TRAINED[day]])}", flush=True)
+            elif client.get(f"{url}/deployment").json()["variants"]:
+                print(f"        night: {nightly(env)}", flush=True)
+    print_history(place)
+
+
+def nightly(env: dict[str, str], *arguments: str) -> str:
+    """What the scheduled run decides."""
+    lines = command(env, "retrain.py", "--rollout", *arguments).splitlines()
+    time.sleep(DAWN_SECONDS)
+    return [line for line in lines if line.startswith(("Keep", "Promote", "roll-out"))][-1]
+
+
+def command(env: dict[str, str], *arguments: str) -> str:
+    """What one of the scripts prints; raises RuntimeError when it fails."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "400", **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode not in {0, KEPT_CHAMPION}:
+        raise RuntimeError(f"{' '.join(arguments)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def show(day: int, month: Month, known: int) -> None:
+    versions = ", ".join(f"{v} {n}" for v, n in sorted(month.versions.items()))
+    print(
+        f"day {day:2}  {versions:34} {len(month.errors):4} sold, {known:4} outcomes known, "
+        f"median error {np.median(month.errors):5.1%}, covered {np.mean(month.covered):5.1%}",
+        flush=True,
+    )
+
+
+def print_history(place: Path) -> None:
+    settings = Settings(
+        data_dir=place / "data", model_path=place / "champion.joblib", _env_file=None
+    )
+    print("the history of the champion:")
+    for event in open_stores(settings, HOUSING.name).champion.history():
+        challenger = f" ({event.challenger})" if event.challenger else ""
+        print(
+            f"{event.number:3}  {event.action:19} champion {event.version}{challenger}: {event.why}"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""Who answers besides the champion: show it, set it, and report how the variants do."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from engine.assemble import Stores, open_records, open_stores
+from engine.domain import history
+from engine.domain.arrange import arrange
+from engine.domain.errors import InvalidSetting, ServiceError
+from engine.domain.record import Question
+from engine.domain.traffic import MODES, Wish
+from engine.domain.version import Version
+from engine.settings import Settings, load_settings
+from engine.watching.compare import report as compared
+from engine.watching.comparison import Comparison, Report, Side
+from engine.watching.sequence import Difference
+from problems import PROBLEMS
+
+FAILED, MISUSED = 1, 2
+WHO = "deployment.py"
+REPORTED = 50_000
+EXAMPLES = """examples:
+  python deployment.py show
+  python deployment.py set v1.1.0-rc.1:test:0.2               a fifth of the units
+  python deployment.py set v1.1.0-rc.1:canary:0.01 v1.1.0-rc.2:shadow --why "try both"
+  python deployment.py clear                                  the champion alone
+  python deployment.py report                                 and a page with a picture
+"""
+
+
+def main() -> int:
+    arguments = parse()
+    try:
+        settings = load_settings()
+        stores = open_stores(settings, arguments.problem)
+        COMMANDS[arguments.command](arguments, settings, stores)
+    except (ServiceError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return MISUSED if isinstance(error, InvalidSetting) else FAILED
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--problem", choices=sorted(PROBLEMS), default="housing")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("show", help="who answers, since when and why")
+    setting = commands.add_parser("set", help="these variants and no others")
+    setting.add_argument(
+        "variants", nargs="+", type=wish, metavar="VERSION:MODE[:SHARE]", help=", ".join(MODES)
+    )
+    for command in (setting, commands.add_parser("clear", help="the champion alone")):
+        command.add_argument("--why", default="by hand", help="the reason, for the history")
+        command.add_argument("--revision", type=int, help="refuse unless this is the revision")
+    reporting = commands.add_parser("report", help="how the variants do beside the champion")
+    reporting.add_argument("--out", type=Path, help="the page; default: in DATA_DIR/reports")
+    return parser.parse_args()
+
+
+def wish(text: str) -> Wish:
+    """`v1.1.0-rc.1:canary:0.1`, or `v1.1.0-rc.1:shadow`."""
+    version, mode, *share = text.split(":")
+    try:
+        return Wish(Version.parse(version), mode, float(*share))
+    except (ServiceError, TypeError) as error:
+        raise ValueError(text) from error
+
+
+def show(arguments: argparse.Namespace, settings: Settings, stores: Stores) -> None:
+    past = stores.champion.history()
+    made, traffic = history.arranged(past), history.traffic(past)
+    if made is None:
+        print("no champion is registered yet")
+        return
+    rest = 1 - sum(variant.share for variant in traffic.variants)
+    print(f"revision {len(past)}, {made.action} at {made.at} by {made.who}: {made.why}")
+    print(f"  {made.version}  champion  {rest:.2%}")
+    for variant in traffic.variants:
+        print(f"  {variant.version}  {variant.mode}  {variant.share:.2%}")
+
+
+def change(arguments: argparse.Namespace, settings: Settings, stores: Stores) -> None:
+    wishes: list[Wish] = getattr(arguments, "variants", [])
+    for one in wishes:
+        stores.artifacts.load(arguments.problem, one.version)
+    known = stores.artifacts.versions(arguments.problem)
+    arrange(
+        stores.champion,
+        known,
+        wishes,
+        who=WHO,
+        why=arguments.why,
+        revision=arguments.revision,
+    )
+    show(arguments, settings, stores)
+
+
+def report(arguments: argparse.Namespace, settings: Settings, stores: Stores) -> None:
+    from engine.watching.pictures import draw_comparisons, write_page  # only here: it is slow
+
+    past = stores.champion.history()
+    made, traffic = history.arranged(past), history.traffic(past)
+    if made is None or not traffic.variants:
+        print("the champion answers alone; there is nothing to compare")
+        return
+    question = Question(arguments.problem, since=made.at, newest=REPORTED)
+    with closing(open_records(settings)) as records:
+        found = compared(traffic, made.version, made.at, records.read(question))
+    for one in found.comparisons:
+        print(one.sentence)
+    table = rows_of(found)
+    for row in table:
+        print("".join(f"{cell:>24}" if number else f"{cell:28}" for number, cell in enumerate(row)))
+    page = arguments.out or settings.data_dir / "reports" / f"{arguments.problem}-deployment.html"
+    facts = " ".join(one.sentence for one in found.comparisons)
+    title = f"{arguments.problem}: variants beside {found.champion} since {found.since}"
+    write_page(page, title, facts, table=table, figure=draw_comparisons(found.comparisons))
+    print(f"report: {page}")
+
+
+def rows_of(found: Report) -> list[list[str]]:
+    """A column for each side of each comparison."""
+    sides = [(side, one) for one in found.comparisons for side in (one.champion, one.variant)]
+    heads = [side.version for side, _ in sides]
+    figures: dict[str, Callable[[Side], str]] = {
+        "predictions": lambda side: f"{side.predictions:,}",
+        "units": lambda side: f"{side.units:,}",
+        "failed": lambda side: f"{side.errors:,}",
+        "outcomes known": lambda side: f"{side.outcomes:,}",
+        "median latency, µs": lambda side: number(side.latency_us, ".0f"),
+        "mean |log error|": lambda side: number(side.loss, ".4f"),
+        "coverage less claimed": lambda side: bounds(side.coverage_gap),
+    }
+    rows = [[name, *(of(side) for side, _ in sides)] for name, of in figures.items()]
+    rows += [
+        ["|log error| lower by", *pairs(found, lambda one: bounds(one.improvement))],
+        ["times the latency", *pairs(found, lambda one: bounds(one.latency, "{:.2f}"))],
+        ["agreement", *pairs(found, agreement)],
+    ]
+    return [["", *heads], *rows]
+
+
+def pairs(found: Report, of: Callable[[Comparison], str]) -> list[str]:
+    return [cell for one in found.comparisons for cell in ("", of(one))]
+
+
+def agreement(found: Comparison) -> str:
+    return bounds(None if found.agreement is None else found.agreement.share)
+
+
+def number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
+
+
+def bounds(found: Difference | None, form: str = "{:+.1%}") -> str:
+    """The estimate, and where the truth lies."""
+    if found is None:
+        return "-"
+    return f"{form} ({form} to {form})".format(found.estimate, found.low, found.high)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace, Settings, Stores], None]] = {
+    "show": show,
+    "set": change,
+    "clear": change,
+    "report": report,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

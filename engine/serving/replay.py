@@ -1,0 +1,109 @@
+"""Recorded requests, asked again: of the version that answered, or of another one."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.domain.errors import ServiceError
+from engine.domain.record import Joined, Record
+from engine.domain.schema import Matrix, Schema, Vector
+from engine.domain.traffic import SHADOW
+from engine.serving.served import ServedModel
+
+CHUNK_ROWS = 5_000
+
+Models = Callable[[str], ServedModel | ServiceError]
+"""A version to its model, or to the reason why there is none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Replayed:
+    """Records that one version answers again; a row (n, 3) is value, lower, upper.
+
+    `truth` (n,) is NaN where no outcome is known, `level` the confidence all of them share.
+    """
+
+    version: str
+    level: float
+    ids: Sequence[str]
+    recorded: Matrix
+    computed: Matrix
+    truth: Vector
+
+    @property
+    def equal(self) -> NDArray[np.bool_]:
+        """Bit for bit, (n,)."""
+        return np.asarray((self.recorded == self.computed).all(axis=1))
+
+
+def replayed(
+    joined: Iterable[Joined],
+    schema: Schema,
+    models: Models,
+    *,
+    version: str | None,
+    left_out: Counter[str],
+) -> Iterator[Replayed]:
+    """Ask every record's own version again, shadows included, or `version` about every reply.
+
+    In chunks, so that any number of records fits into memory. `left_out` counts the records that
+    could not be asked about, by reason.
+    """
+    for chunk in chunks(joined):
+        for (name, level), group in grouped(chunk, schema, version, left_out).items():
+            model = models(name)
+            try:
+                if isinstance(model, ServiceError):
+                    raise model
+                yield ask(model, name, level, group, schema)
+            except ServiceError as error:
+                left_out[f"{name}: {error}"] += len(group)
+
+
+def chunks(joined: Iterable[Joined]) -> Iterator[list[Joined]]:
+    rest = iter(joined)
+    while chunk := list(islice(rest, CHUNK_ROWS)):
+        yield chunk
+
+
+def grouped(
+    chunk: Sequence[Joined], schema: Schema, version: str | None, left_out: Counter[str]
+) -> dict[tuple[str, float], list[Joined]]:
+    """What one model can be asked at once: a version and a level."""
+    groups = defaultdict(list)
+    names = set(schema.names)
+    for joined in chunk:
+        record = joined.record
+        if version is not None and record.variant == SHADOW:
+            continue
+        if record.error is not None:
+            left_out["no answer was recorded, but an error"] += 1
+        elif set(record.row) != names:
+            left_out["the features are not those of today's schema"] += 1
+        else:
+            groups[version or record.version, record.level].append(joined)
+    return groups
+
+
+def ask(
+    model: ServedModel, version: str, level: float, group: Sequence[Joined], schema: Schema
+) -> Replayed:
+    records = [joined.record for joined in group]
+    said = model.predict(schema.encode([record.row for record in records]), level)
+    known = [np.nan if one.outcome is None else one.outcome.actual for one in group]
+    return Replayed(
+        version=version,
+        level=level,
+        ids=[record.id for record in records],
+        recorded=np.array([answer(record) for record in records], dtype=np.float64),
+        computed=np.column_stack((said.values, said.interval.lower, said.interval.upper)),
+        truth=np.array(known, dtype=np.float64),
+    )
+
+
+def answer(record: Record) -> tuple[float | None, float | None, float | None]:
+    return record.value, record.lower, record.upper

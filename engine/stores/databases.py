@@ -1,0 +1,227 @@
+"""A database behind a URL: its connections, its tables, and what its errors mean.
+
+The driver commits each statement by itself; where several belong together, BEGIN and COMMIT are
+said aloud. In SQLite a transaction that writes begins IMMEDIATE: it waits for its turn before it
+has read anything, so it is never refused because another one wrote since.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import URL, Connection, MetaData, Table, create_engine, event, inspect, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DisconnectionError,
+    IntegrityError,
+    SQLAlchemyError,
+)
+from sqlalchemy.pool import NullPool, QueuePool
+
+from engine.domain.errors import InvalidSetting, ServiceError
+
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+CACHED_STATEMENTS = 8
+"""SQLite keeps so many prepared a connection; one that inserts 2,000 rows takes 4 MB."""
+CONNECT_SECONDS = 5
+SILENT_MS = 10_000
+"""A PostgreSQL server that acknowledges nothing for so long is given up."""
+MAKING_TABLES = 7_412_053
+"""PostgreSQL's lock for making tables: even IF NOT EXISTS fails when two do so at once."""
+
+
+class Database:
+    """Raises `unavailable` when it cannot be used; what a statement says wrong (IntegrityError,
+    DataError) comes through.
+
+    Nothing is opened or made before it is needed, and a connection that failed is closed. With
+    `keep` the others stay open, and SQLite writes ahead (WAL): for many small transactions.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        role: str,
+        tables: MetaData,
+        unavailable: type[ServiceError],
+        busy_seconds: float,
+        keep: bool,
+    ) -> None:
+        self._role = role
+        self._tables = tables
+        self._unavailable = unavailable
+        self._keep = keep
+        try:
+            parsed = _parsed(url)
+            self._file = _file(parsed)
+            self._engine = create_engine(
+                parsed,
+                isolation_level="AUTOCOMMIT",
+                connect_args=_connect_args(parsed, busy_seconds),
+                **_pool(keep),
+            )
+        except (ValueError, ArgumentError, ImportError) as error:
+            raise InvalidSetting(f"{role.upper()}_URL: {error}") from error
+        self.kind = parsed.get_backend_name()
+        self._begin_writing = "BEGIN IMMEDIATE" if self.kind == SQLITE else "BEGIN"
+        if self.kind == SQLITE:
+            event.listen(self._engine, "connect", self._note_file)
+            event.listen(self._engine, "checkout", self._check_file)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection | None]:
+        """A transaction; None where the tables do not exist yet: asking makes nothing."""
+        with self._existing("BEGIN") as connection:
+            yield connection
+
+    @contextmanager
+    def changing(self) -> Iterator[Connection | None]:
+        """A transaction that writes; None where the tables do not exist yet."""
+        with self._existing(self._begin_writing) as connection:
+            yield connection
+
+    @contextmanager
+    def adding(self, *, one_statement: bool = False) -> Iterator[Connection]:
+        """A transaction that writes, into tables that are made where they are missing.
+
+        `one_statement` is a transaction by itself: BEGIN and COMMIT would only cost time.
+        """
+        with self._connected(makes_folder=True) as connection:
+            self._make_tables(connection)
+            if one_statement:
+                yield connection
+            else:
+                with _transaction(connection, self._begin_writing):
+                    yield connection
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _existing(self, begin: str) -> Iterator[Connection | None]:
+        if self._file is not None and not self._file.exists():
+            yield None
+            return
+        with self._connected() as connection:
+            if self._has_tables(connection):
+                with _transaction(connection, begin):
+                    yield connection
+            else:
+                yield None
+
+    @contextmanager
+    def _connected(self, *, makes_folder: bool = False) -> Iterator[Connection]:
+        try:
+            if makes_folder and self._file is not None:
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._engine.connect() as connection, _distrusted_after_failure(connection):
+                yield connection
+        except (DataError, IntegrityError):
+            raise
+        except (SQLAlchemyError, OSError) as error:
+            reason = str(getattr(error, "orig", None) or error).split("\n")[0]
+            raise self._unavailable(f"the {self._role} cannot be used: {reason}") from error
+
+    def _has_tables(self, connection: Connection) -> bool:
+        """Asked until it is true, once a connection."""
+        if not connection.info.get("has_tables"):
+            found = map(inspect(connection).has_table, self._tables.tables)
+            connection.info["has_tables"] = all(found)
+        return bool(connection.info["has_tables"])
+
+    def _make_tables(self, connection: Connection) -> None:
+        """Once a connection, what is missing: tables, and columns newer than their table."""
+        if connection.info.get("is_complete"):
+            return
+        if self._keep and self.kind == SQLITE:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        with _transaction(connection, self._begin_writing):
+            if self.kind == POSTGRESQL:
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MAKING_TABLES})")
+            self._tables.create_all(connection)
+            for table in self._tables.sorted_tables:
+                _add_columns(connection, table)
+        connection.info["is_complete"] = True
+
+    def _note_file(self, connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA synchronous=FULL")
+        record.info["file"] = self._identity()
+
+    def _check_file(self, connection: Any, record: Any, proxy: Any) -> None:
+        """What is written to a file that was removed or replaced is lost: connect again."""
+        if record.info["file"] != self._identity():
+            raise DisconnectionError
+
+    def _identity(self) -> tuple[int, int] | None:
+        try:
+            seen = self._file.stat() if self._file is not None else None
+        except FileNotFoundError:
+            return None
+        return None if seen is None else (seen.st_dev, seen.st_ino)
+
+
+def _parsed(url: str) -> URL:
+    parsed = make_url(url)
+    if parsed.drivername in {"postgres", POSTGRESQL}:
+        return parsed.set(drivername=f"{POSTGRESQL}+psycopg")
+    return parsed
+
+
+def _file(url: URL) -> Path | None:
+    """Where SQLite keeps it; `file:` is SQLite's own kind of URL."""
+    if url.get_backend_name() != SQLITE:
+        return None
+    name = url.database or ":memory:"
+    if ":memory:" in name:
+        raise ValueError("an SQLite URL must name a file: sqlite:///folder/name.db")
+    return Path(unquote(urlsplit(name).path) if name.startswith("file:") else name)
+
+
+def _connect_args(url: URL, busy_seconds: float) -> dict[str, Any]:
+    """What the URL does not say itself. Statements of many sizes are not worth preparing."""
+    args: dict[str, dict[str, Any]] = {
+        SQLITE: {"timeout": busy_seconds, "cached_statements": CACHED_STATEMENTS},
+        POSTGRESQL: {
+            "connect_timeout": CONNECT_SECONDS,
+            "tcp_user_timeout": SILENT_MS,
+            "prepare_threshold": None,
+        },
+    }
+    mine = args.get(url.get_backend_name(), {})
+    return {name: value for name, value in mine.items() if name not in url.query}
+
+
+def _pool(keep: bool) -> dict[str, Any]:
+    """The connection used last is used next: it is warm."""
+    return {"poolclass": QueuePool, "pool_use_lifo": True} if keep else {"poolclass": NullPool}
+
+
+@contextmanager
+def _distrusted_after_failure(connection: Connection) -> Iterator[None]:
+    try:
+        yield
+    except (DataError, IntegrityError):
+        raise
+    except SQLAlchemyError:
+        connection.invalidate()
+        raise
+
+
+@contextmanager
+def _transaction(connection: Connection, begin: str) -> Iterator[None]:
+    """After an error the connection is closed, or rolled back by the pool."""
+    connection.exec_driver_sql(begin)
+    yield
+    connection.exec_driver_sql("COMMIT")
+
+
+def _add_columns(connection: Connection, table: Table) -> None:
+    present = {column["name"] for column in inspect(connection).get_columns(table.name)}
+    for column in table.columns:
+        if column.name not in present:
+            kind = column.type.compile(connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")

@@ -1,0 +1,140 @@
+"""From records to a report: every variant beside the champion, judged alike at every look."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
+from engine.domain.record import CHAMPION, Joined
+from engine.domain.schema import Vector
+from engine.domain.traffic import SHADOW, Traffic
+from engine.domain.version import Version
+from engine.watching.comparison import HARMS, Agreement, Comparison, Report, Side
+from engine.watching.groups import (
+    Answers,
+    columns,
+    coverage_gap,
+    grouped,
+    log_error,
+    log_latency,
+    pairs,
+    per_unit,
+)
+from engine.watching.sequence import (
+    Means,
+    apart,
+    difference,
+    improvement,
+    mean,
+    paired,
+    ratio_of_medians,
+    times_longer,
+)
+
+Quantity = Callable[[Answers], Vector]
+Pair = tuple[Vector, Vector]
+
+
+def report(
+    traffic: Traffic,
+    champion: Version,
+    since: str | None,
+    joined: Iterable[Joined],
+    *,
+    alpha: float = ALPHA,
+) -> Report:
+    """Each variant beside the champion, from the records since the traffic was arranged so."""
+    asked = [(str(variant.version), variant.mode) for variant in traffic.variants]
+    groups = grouped(joined, [(str(champion), CHAMPION), *asked])
+    own = groups[str(champion), CHAMPION]
+    found = []
+    for version, mode in asked:
+        other = groups[version, mode]
+        old, new = pairs(own, other) if mode == SHADOW else (columns(own), columns(other))
+        sides = (str(champion), old), (version, new)
+        found.append(compare(mode, *sides, alpha=alpha / len(asked)))
+    return Report(str(champion), since, tuple(found))
+
+
+def compare(
+    mode: str, champion: tuple[str, Answers], variant: tuple[str, Answers], *, alpha: float
+) -> Comparison:
+    """Both versions and their answers; row by row to the same questions if it is a shadow."""
+    each, old, new = alpha / HARMS, champion[1], variant[1]
+    loss, gap, time = (
+        in_units(mode, old, new, quantity=q) for q in (log_error, coverage_gap, log_latency)
+    )
+    losses = means(mode, loss)
+    return Comparison(
+        variant[0],
+        mode,
+        alpha,
+        side(*champion, loss[0], gap=gap[0], time=time[0], alpha=each),
+        side(*variant, loss[1], gap=gap[1], time=time[1], alpha=each),
+        agreement(old, new, each) if mode == SHADOW else None,
+        latency=ratio_of_medians(np.exp(time[0]), np.exp(time[1]), each),
+        improvement=improvement(losses, below=alpha, above=each),
+        coverage=difference(means(mode, gap), each, is_share=True),
+        more_outcomes=more_outcomes(losses, outcomes(new), alpha),
+    )
+
+
+def in_units(mode: str, old: Answers, new: Answers, *, quantity: Quantity) -> Pair:
+    """The quantity's mean in each unit; of a shadow, over rows where it is known of both."""
+    if mode == SHADOW:
+        both = per_unit(old.unit, quantity(old), quantity(new))
+        return both[0], both[1]
+    return per_unit(old.unit, quantity(old))[0], per_unit(new.unit, quantity(new))[0]
+
+
+def means(mode: str, of: Pair) -> Means | None:
+    return paired(*of) if mode == SHADOW else apart(*of)
+
+
+def side(
+    version: str, rows: Answers, loss: Vector, *, gap: Vector, time: Vector, alpha: float
+) -> Side:
+    n, errors = len(rows), int(rows.failed.sum())
+    return Side(
+        version,
+        predictions=n,
+        units=int(np.count_nonzero(np.bincount(rows.unit))),
+        errors=errors,
+        outcomes=outcomes(rows),
+        error_share=errors / n if n else None,
+        latency_us=float(np.exp(np.median(time))) if len(time) else None,
+        loss=float(loss.mean()) if len(loss) else None,
+        coverage_gap=mean(gap, alpha, is_share=True),
+    )
+
+
+def outcomes(rows: Answers) -> int:
+    return int(np.isfinite(log_error(rows)).sum())
+
+
+def agreement(old: Answers, new: Answers, alpha: float) -> Agreement:
+    """Over the rows that both answered."""
+    both = ~(old.failed | new.failed)
+    unit, lower, upper = old.unit[both], old.lower[both], old.upper[both]
+    value, other = new.value[both], old.value[both]
+    inside = np.asarray((lower <= value) & (value <= upper), dtype=float)
+    widening = (new.upper - new.lower)[both] / np.where(upper > lower, upper - lower, np.nan) - 1
+    distance = per_unit(unit, np.abs(np.log(value / other)))[0]
+    share = mean(per_unit(unit, inside)[0], alpha, is_share=True)
+    return Agreement(
+        share=None if share is None else replace(share, high=min(share.high, 1.0)),
+        log_ratio=float(distance.mean()) if len(distance) else None,
+        width=mean(per_unit(unit, widening)[0], alpha, is_share=False),
+    )
+
+
+def more_outcomes(loss: Means | None, known: int, alpha: float) -> int | None:
+    """How many more outcomes would show the present difference; two digits, it is a guess."""
+    if loss is None:
+        return None
+    kept = 1 - MINIMUM_EFFECT
+    better = times_longer(loss, kept * loss.old - loss.new, loss.variance(kept), alpha=alpha)
+    worse = times_longer(loss, loss.new - loss.old, loss.variance(1.0), alpha=alpha / HARMS)
+    times = better or worse
+    return int(float(f"{(times - 1) * known:.2g}")) if times is not None and times > 1 else None

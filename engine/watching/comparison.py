@@ -1,0 +1,166 @@
+"""What is known about a variant beside the champion, and what may be said of it.
+
+The promise: however often a report is looked at, a variant that is not at least MINIMUM_EFFECT
+better is ever called better with probability at most alpha, and one that is as good is ever called
+worse with probability at most alpha (failures aside, which are counted and not tested). A report
+gives each of k variants alpha / k.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from engine.domain.judgement import MINIMUM_EFFECT, SLOWEST
+from engine.domain.traffic import SHADOW
+from engine.watching.sequence import FEWEST, Difference
+
+BETTER, WORSE, OPEN = "better", "worse", "no difference shown yet"
+HARMS = 3
+"""Tests that can find a variant worse: loss, coverage, and latency (of a shadow: agreement)."""
+FAILURES = 0.001
+"""Share of failed predictions above which a variant needs a person; a single one does not."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one version did: rows and units it was asked about, and what came of them.
+
+    latency_us is the median, loss the mean |log error|, coverage_gap the share of truths inside its
+    intervals less the share that was claimed; all of units, None where nothing is known.
+    """
+
+    version: str
+    predictions: int
+    units: int
+    errors: int
+    outcomes: int
+    error_share: float | None
+    latency_us: float | None
+    loss: float | None
+    coverage_gap: Difference | None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a shadow's answers differ from the champion's to the same questions.
+
+    share: of values inside the champion's interval. log_ratio: mean |log(value / champion's)|.
+    width: mean relative difference of the intervals' widths.
+    """
+
+    share: Difference | None
+    log_ratio: float | None
+    width: Difference | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A variant beside the champion, on the same rows (shadow) or on units of its own.
+
+    latency: how many times the champion's median. improvement: share by which the mean loss is
+    lower. coverage: how much larger the coverage gap is. Each bound holds at every look but with
+    probability alpha / HARMS, the lower bound of the improvement but with alpha; None where there
+    are too few units. more_outcomes: how many more of the variant's it would take to show the
+    present difference of the loss, were it real.
+    """
+
+    version: str
+    mode: str
+    alpha: float
+    champion: Side
+    variant: Side
+    agreement: Agreement | None
+    latency: Difference | None
+    improvement: Difference | None
+    coverage: Difference | None
+    more_outcomes: int | None
+
+    @property
+    def verdict(self) -> str:
+        if any(harms(self)):
+            return WORSE
+        found = self.improvement
+        return BETTER if found is not None and found.low >= MINIMUM_EFFECT else OPEN
+
+    @property
+    def sentence(self) -> str:
+        if self.verdict == WORSE:
+            return f"{self.version} is worse: {'; '.join(harms(self))}."
+        figure = accuracy(self)
+        if self.verdict == BETTER:
+            return f"{self.version} is better: {figure}."
+        return f"No difference shown yet for {self.version}: {figure}{outlook(self)}."
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"verdict": self.verdict, "sentence": self.sentence}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every variant of a split of the traffic beside the champion, since it was arranged."""
+
+    champion: str
+    since: str | None
+    comparisons: tuple[Comparison, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values; None for what is not known."""
+        comparisons = [comparison.as_json() for comparison in self.comparisons]
+        return {"champion": self.champion, "since": self.since, "comparisons": comparisons}
+
+
+def harms(found: Comparison) -> Iterator[str]:
+    """In which ways the variant is shown to be worse than the champion.
+
+    A shadow's latency is taken beside the requests, not on their path, and says little.
+    """
+    variant, slower = found.variant, found.latency
+    if fails(variant):
+        yield f"{variant.errors:,} of {variant.predictions:,} predictions failed"
+    if found.mode != SHADOW and slower is not None and slower.low > SLOWEST:
+        yield (
+            f"a prediction takes {slower.estimate:.2g} times as long as the champion's, "
+            f"at least {slower.low:.2g} times"
+        )
+    gap, difference = variant.coverage_gap, found.coverage
+    if gap is not None and difference is not None and max(gap.high, difference.high) < 0:
+        yield (
+            f"coverage is {points(gap)} below what the intervals claim, "
+            f"{points(difference)} below the champion's"
+        )
+    if found.improvement is not None and found.improvement.high < 0:
+        yield accuracy(found)
+
+
+def fails(variant: Side) -> bool:
+    return variant.errors > max(1, FAILURES * variant.predictions)
+
+
+def accuracy(found: Comparison) -> str:
+    """The loss in words, with what is lacking for more."""
+    outcomes, gain = found.variant.outcomes, found.improvement
+    if outcomes == 0:
+        return "no outcomes of its predictions are known yet"
+    if gain is None:
+        return f"{outcomes:,} of its outcomes known, bounds need {FEWEST} units on either side"
+    return (
+        f"the mean |log error| is {change(gain.estimate)}, between {change(gain.low)} "
+        f"and {change(gain.high)} ({outcomes:,} outcomes)"
+    )
+
+
+def outlook(found: Comparison) -> str:
+    if found.more_outcomes is not None:
+        return f"; if that is real, about {found.more_outcomes:,} more outcomes will show it"
+    if found.improvement is not None:
+        return f"; a gain below {100 * MINIMUM_EFFECT:g} % would not count"
+    return ""
+
+
+def points(below: Difference) -> str:
+    return f"{-100 * below.estimate:.2g} (at least {-100 * below.high:.2g}) percentage points"
+
+
+def change(share: float) -> str:
+    percent = round(100 * share, 4)
+    return f"{abs(percent):.3g} % {'lower' if percent >= 0 else 'higher'}"

@@ -1,0 +1,136 @@
+"""The roll-out that drives itself: shadow, canary of 1, 10 and 50 %, champion. Pure decisions.
+
+A step is taken when enough units were seen and nothing is shown to be worse; what is shown to be
+worse is rolled back at once. Absence of proof is no proof of harmlessness: it is the small share of
+units, not the test, that bounds what an unseen harm can do at an early stage.
+
+A candidate that is as good as the champion is rolled back by chance with probability at most ALPHA,
+however often it is looked at: each of the four stages is compared at LEVEL = ALPHA / 5, which its
+three tests share (union bound), and the last fifth is for the error of the agreement at the gate.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from engine.domain.history import History, arranged
+from engine.domain.judgement import ALPHA
+from engine.domain.traffic import CANARY, SHADOW, Wish
+from engine.domain.version import Version
+from engine.watching.comparison import Comparison, accuracy, harms
+
+ADVANCE, STAY, ROLL_BACK = "advance", "stay", "roll back"
+STOPPED = "rollout stopped"
+"""The action of the event that ends a roll-out without a promotion."""
+AGREEMENT_MARGIN = 0.1
+"""Live agreement may be lower than at the gate by this much. A share measured on 200 judged rows
+is too high by more with probability 0.003 at worst (binomial, at a half), less than its fifth."""
+SLOWEST_SHADOW_US = 100_000
+"""The median of a shadow, which waits for nobody, may not be longer: nobody should wait for it."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How the candidate is asked, under which action of the history, and how many units at least.
+
+    What so many units can show, and what they cannot: docs/decisions/0008-always-valid.md.
+    """
+
+    name: str
+    mode: str
+    share: float
+    fewest: int
+
+    @property
+    def action(self) -> str:
+        return f"rollout {self.name}"
+
+    def wish(self, candidate: Version) -> Wish:
+        return Wish(candidate, self.mode, self.share)
+
+
+STAGES = (
+    Stage("shadow", SHADOW, 0.0, 200),
+    Stage("canary 1 %", CANARY, 0.01, 50),
+    Stage("canary 10 %", CANARY, 0.1, 200),
+    Stage("canary 50 %", CANARY, 0.5, 500),
+)
+LEVEL = ALPHA / (len(STAGES) + 1)
+"""What a roll-out's report is made at: `report(..., alpha=LEVEL)`."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A candidate on its way, and since when (UTC, ISO 8601) it is at its stage."""
+
+    candidate: Version
+    stage: Stage
+    since: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """ADVANCE, STAY or ROLL_BACK, and why in one sentence."""
+
+    move: str
+    reason: str
+
+
+def under_way(history: History) -> Rollout | None:
+    """The roll-out that goes on; traffic that was set by hand ends it."""
+    made = arranged(history)
+    for stage in STAGES:
+        if made is not None and made.action == stage.action:
+            return Rollout(made.traffic.variants[0].version, stage, made.at)
+    return None
+
+
+def following(stage: Stage) -> Stage | None:
+    """The stage after this one; None when the candidate becomes champion."""
+    after = STAGES.index(stage) + 1
+    return STAGES[after] if after < len(STAGES) else None
+
+
+def decide(stage: Stage, seen: Comparison, expected_agreement: float) -> Step:
+    """What to do with a candidate, seen since its stage began.
+
+    `expected_agreement` is the share of judged rows where the candidate's value lay inside the
+    champion's interval. Raises ValueError when the comparison was made for another stage or level.
+    """
+    if (seen.mode, seen.alpha) != (stage.mode, LEVEL):
+        raise ValueError(f"a {seen.mode} compared at {seen.alpha:g} is not {stage.name} at {LEVEL}")
+    found = [*harms(seen), *harms_in_the_shadow(seen, expected_agreement)]
+    units = seen.variant.units
+    if found:
+        return Step(ROLL_BACK, f"{stage.name}, {units:,} units: {'; '.join(found)}.")
+    if units < stage.fewest:
+        return Step(STAY, f"{stage.name}: {units:,} of {stage.fewest:,} units; {summary(seen)}.")
+    return Step(ADVANCE, f"{stage.name}: {units:,} units, nothing is worse; {summary(seen)}.")
+
+
+def harms_in_the_shadow(seen: Comparison, expected_agreement: float) -> Iterator[str]:
+    agreement = seen.agreement.share if seen.agreement is not None else None
+    if agreement is not None and agreement.high < expected_agreement - AGREEMENT_MARGIN:
+        yield (
+            f"only {100 * agreement.estimate:.3g} % of its values lie inside the champion's "
+            f"intervals, {100 * expected_agreement:.3g} % did at the gate"
+        )
+    slow = seen.mode == SHADOW and seen.latency is not None
+    if slow and (seen.variant.latency_us or 0) > SLOWEST_SHADOW_US:
+        yield (
+            f"the median prediction takes {(seen.variant.latency_us or 0) / 1000:,.3g} ms, "
+            f"at most {SLOWEST_SHADOW_US / 1000:g} ms are allowed"
+        )
+
+
+def summary(seen: Comparison) -> str:
+    """The figures of everything that is looked at."""
+    variant, agreement = seen.variant, seen.agreement
+    parts = [f"{variant.errors:,} of {variant.predictions:,} predictions failed"]
+    if agreement is not None and agreement.share is not None:
+        inside = 100 * agreement.share.estimate
+        parts.append(f"{inside:.3g} % of its values lie inside the champion's intervals")
+    if seen.latency is not None:
+        parts.append(f"latency {seen.latency.estimate:.2g} times the champion's")
+    if seen.coverage is not None:
+        parts.append(f"coverage {100 * seen.coverage.estimate:+.2g} points beside the champion's")
+    return "; ".join([*parts, accuracy(seen)])

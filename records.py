@@ -1,0 +1,222 @@
+"""Look into the records: what was answered by whom, as a table, as a file; or forget old ones."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table as Grid
+
+from engine.assemble import open_records
+from engine.domain.errors import InvalidSetting, ServiceError
+from engine.domain.ports import Records
+from engine.domain.record import Joined, Question
+from engine.domain.schema import Schema
+from engine.domain.times import utc
+from engine.settings import load_settings
+from problems import PROBLEMS
+
+FAILED, MISUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+ROW_GROUP = 20_000
+FORGET_AT_ONCE = 5_000
+FACTS = ("id", "at", "problem", "version", "variant", "unit", "request_id", "caller")
+NUMBERS = ("level", "value", "lower", "upper", "latency_us")
+EXAMPLES = """examples:
+  python records.py show
+  python records.py export --out records.parquet --since 2026-11-01
+  python records.py forget --before 2026-01-01 --yes
+
+exit code: 0 done, 1 it failed, 2 wrong settings or arguments
+"""
+console = Console()
+
+
+def main() -> int:
+    arguments = parse()
+    try:
+        with closing(open_records(load_settings())) as records:
+            return int(arguments.act(arguments, records))
+    except (ServiceError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return MISUSED if isinstance(error, InvalidSetting) else FAILED
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(required=True, metavar="show|export|forget")
+    shown, exported, forgotten = (command(commands, act) for act in (show, export, forget))
+    for one in (shown, exported):
+        one.add_argument("--problem", choices=sorted(PROBLEMS), default="housing")
+        one.add_argument("--since", type=moment, help="from this date or time (UTC) on")
+        one.add_argument("--until", type=moment, help="up to, and without, this date or time")
+    exported.add_argument("--out", type=Path, required=True, help="the file to write")
+    forgotten.add_argument("--before", type=moment, required=True, help="a date or time (UTC)")
+    forgotten.add_argument("--yes", action="store_true", help="remove them, for good")
+    return parser.parse_args()
+
+
+def command(commands: Any, act: Callable[[argparse.Namespace, Records], int]) -> Any:
+    about = str(act.__doc__)
+    example = next(line.strip() for line in EXAMPLES.splitlines() if f" {act.__name__}" in line)
+    parser = commands.add_parser(
+        act.__name__,
+        help=about,
+        description=about,
+        epilog=f"example: {example}",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(act=act)
+    return parser
+
+
+def moment(text: str) -> str:
+    try:
+        return utc(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+@dataclass
+class Count:
+    """Of one version in one role."""
+
+    records: int = 0
+    errors: int = 0
+    outcomes: int = 0
+    first: str = ""
+    last: str = ""
+
+    def add(self, joined: Joined) -> None:
+        self.records += 1
+        self.errors += joined.record.error is not None
+        self.outcomes += joined.outcome is not None
+        self.first = self.first or joined.record.at
+        self.last = joined.record.at
+
+
+def show(arguments: argparse.Namespace, records: Records) -> int:
+    """Count records by version and variant: when, how many failed, how many have an outcome."""
+    wanted = Question(arguments.problem, arguments.since, arguments.until)
+    counts: defaultdict[tuple[str, str], Count] = defaultdict(Count)
+    for joined in records.read(wanted):
+        counts[joined.record.version, joined.record.variant].add(joined)
+    heads = ("version", "variant", "records", "errors", "outcomes", "first", "last")
+    grid = Grid(*heads, box=SIMPLE)  # fits into 80 columns
+    for key, one in sorted(counts.items()):
+        numbers = (f"{number:,}" for number in (one.records, one.errors, one.outcomes))
+        grid.add_row(*key, *numbers, one.first[:10], one.last[:10])
+    console.print(grid)
+    total = sum(one.records for one in counts.values())
+    first = min((one.first for one in counts.values()), default="never")
+    last = max((one.last for one in counts.values()), default="never")
+    console.print(f"{arguments.problem}: {total:,} records, {first} to {last}", highlight=False)
+    return 0
+
+
+def export(arguments: argparse.Namespace, records: Records) -> int:
+    """Write the records, joined with their outcomes, to a Parquet file; one row a record."""
+    schema = PROBLEMS[arguments.problem].schema
+    wanted = Question(arguments.problem, arguments.since, arguments.until)
+    total = 0
+    with draft(arguments.out) as path, pq.ParquetWriter(path, layout(schema)) as writer:
+        for chunk in chunks(records.read(wanted)):
+            writer.write_batch(batch(chunk, schema))
+            total += len(chunk)
+    console.print(f"{arguments.out}: {total:,} records", highlight=False, soft_wrap=True)
+    return 0
+
+
+def forget(arguments: argparse.Namespace, records: Records) -> int:
+    """Remove what is older than a date, of every problem, with its outcomes."""
+    if not arguments.yes:
+        old = (records.read(Question(name, until=arguments.before)) for name in PROBLEMS)
+        count = sum(1 for joined in old for _ in joined)
+        say = f"{count:,} records would be removed for good; to do it, say --yes"
+        print(f"error: {say}", file=sys.stderr)  # noqa: T201
+        return MISUSED
+    total = 0
+    while gone := records.forget(arguments.before, FORGET_AT_ONCE):
+        total += gone
+    console.print(f"{total:,} records removed, all before {arguments.before}", highlight=False)
+    return 0
+
+
+def layout(schema: Schema) -> pa.Schema:
+    """The file's columns: the record, its outcome, its features."""
+    text, number = pa.string(), pa.float64()
+    return pa.schema(
+        [
+            *((name, text) for name in FACTS),
+            *((name, number) for name in NUMBERS),
+            ("error", text),
+            ("actual", number),
+            ("known_at", text),
+            *((f"feature_{name}", number) for name in schema.names),
+            ("other_features", text),
+        ]
+    )
+
+
+def batch(chunk: Sequence[Joined], schema: Schema) -> pa.RecordBatch:
+    rows = [flat(joined, schema) for joined in chunk]
+    return pa.RecordBatch.from_pylist(rows, schema=layout(schema))
+
+
+def flat(joined: Joined, schema: Schema) -> dict[str, Any]:
+    """One line of the file; features that today's schema lacks stay together, as JSON."""
+    record, outcome = joined.record, joined.outcome
+    line = {name: getattr(record, name) for name in (*FACTS, *NUMBERS, "error")}
+    line |= {f"feature_{name}": record.row.get(name) for name in schema.names}
+    if outcome is not None:
+        line |= {"actual": outcome.actual, "known_at": outcome.known_at}
+    others = {name: value for name, value in record.row.items() if name not in schema.names}
+    return line | {"other_features": json.dumps(others) if others else None}
+
+
+def chunks(joined: Iterable[Joined]) -> Iterator[list[Joined]]:
+    rest = iter(joined)
+    while chunk := list(islice(rest, ROW_GROUP)):
+        yield chunk
+
+
+@contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """A file beside `path` that takes its place when the block ends well, and else is removed."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        yield Path(name)
+        os.fsync(handle)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    finally:
+        os.close(handle)
+        Path(name).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # a draft is removed on the way
+    sys.exit(main())

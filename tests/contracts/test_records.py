@@ -1,0 +1,268 @@
+"""Every adapter behind the port `Records` keeps the same promises."""
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.domain.errors import OutcomeConflict, UnknownPrediction
+from engine.domain.ports import Records
+from engine.domain.record import Joined, Outcome, Question, Record
+from engine.stores.records import MOST_ROWS, MemoryRecords, SqlRecords
+
+ALL = Question("housing")
+ROW = {"square_feet": 2000.0, "distance_to_city": 0.1}
+NOW = "2026-02-01T00:00:00.000Z"
+
+
+@pytest.fixture(params=["memory", "postgresql", "sqlite"])
+def records(request: pytest.FixtureRequest) -> Iterator[Records]:
+    url = "" if request.param == "memory" else request.getfixturevalue(request.param)
+    with closing(SqlRecords(url) if url else MemoryRecords()) as records:
+        yield records
+
+
+def record(id_: str, minute: int = 0, **changes: Any) -> Record:
+    made = Record(
+        id=id_,
+        at=f"2026-01-01T00:{minute:02}:00.000Z",
+        problem="housing",
+        version="v1.0.0",
+        variant="champion",
+        row=ROW,
+        value=403_097.19,
+        lower=1 / 3,
+        upper=5e5,
+        level=0.9,
+        request_id="request",
+    )
+    return replace(made, **changes)
+
+
+def outcome(id_: str, actual: float = 1.0, known_at: str = NOW) -> Outcome:
+    return Outcome(id_, actual, known_at)
+
+
+def read(records: Records, **limits: Any) -> list[Joined]:
+    return list(records.read(replace(ALL, **limits)))
+
+
+def ids(records: Records, **limits: Any) -> list[str]:
+    return [joined.record.id for joined in read(records, **limits)]
+
+
+def test_what_was_appended_is_read(records: Records) -> None:
+    whole = record("a", caller="naïve — ü", unit="用户\t7", latency_us=33.3, error="none 🏠")
+    bare = record("b", 1, value=None, lower=None, upper=None, row={}, request_id="")
+    records.append([whole, bare])
+    assert read(records) == [Joined(whole, None), Joined(bare, None)]
+
+
+def test_numbers_come_back_exactly(records: Records) -> None:
+    drawn = np.frombuffer(np.random.default_rng(1).bytes(8 * 600), dtype=np.float64)
+    edges = [5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 0.1 + 0.2, 3]
+    numbers = [*drawn[np.isfinite(drawn)].tolist(), *edges]
+    kept = [record(f"{n:04}", row={"x": x}, value=x) for n, x in enumerate(numbers)]
+    records.append(kept)
+    said = [outcome(f"{n:04}", x) for n, x in enumerate(numbers)]
+    records.label("housing", said)
+    assert read(records) == [Joined(one, true) for one, true in zip(kept, said, strict=True)]
+
+
+def test_records_come_in_the_order_of_time_then_id_then_version(records: Records) -> None:
+    early = [record(id_) for id_ in ("-", "B", "Z-1", "_", "a", "ä")]
+    late = [record("A", 1, version=version) for version in ("v1.0.0", "v1.1.0-rc.1")]
+    records.append([*reversed(late), *reversed(early)])
+    assert [joined.record for joined in read(records)] == [*early, *late]
+
+
+def test_a_question_names_problem_time_and_versions(records: Records) -> None:
+    records.append([record("a"), record("b", 1, version="v2.0.0"), record("c", 2)])
+    records.append([record("d", 1, problem="churn")])
+    assert ids(records) == ["a", "b", "c"]
+    assert ids(records, since="2026-01-01T00:01:00.000Z") == ["b", "c"]
+    assert ids(records, until="2026-01-01T00:01:00.000Z") == ["a"]
+    assert ids(records, versions=["v2.0.0", "v3.0.0"]) == ["b"]
+    assert ids(records, versions=[]) == []
+
+
+def test_the_newest_come_in_the_order_of_time_all_the_same(records: Records) -> None:
+    records.append([record(id_, minute) for minute, id_ in enumerate("abcd")])
+    assert ids(records, newest=2) == ["c", "d"]
+    assert ids(records, newest=2, until="2026-01-01T00:02:00.000Z") == ["a", "b"]
+    assert ids(records, newest=0) == []
+    assert ids(records, newest=9) == ["a", "b", "c", "d"]
+
+
+def test_the_newest_with_an_outcome_are_counted_among_those(records: Records) -> None:
+    records.append([record(id_, minute) for minute, id_ in enumerate("abcd")])
+    records.label("housing", [outcome("a"), outcome("b"), outcome("c")])
+    assert ids(records, with_outcome=True, newest=2) == ["b", "c"]
+
+
+def test_one_outcome_is_joined_to_every_version_that_was_asked(records: Records) -> None:
+    records.append([record("a"), record("a", 1, version="v1.1.0", variant="shadow")])
+    assert records.label("housing", [outcome("a", 2.5)]) == 1
+    assert [joined.outcome for joined in read(records)] == [outcome("a", 2.5)] * 2
+
+
+def test_appending_again_changes_nothing(records: Records) -> None:
+    records.append([record("a"), record("a", value=1.0)])
+    records.append([record("a", 1, value=2.0), record("b", 2)])
+    assert [joined.record for joined in read(records)] == [record("a"), record("b", 2)]
+
+
+def test_more_rows_than_a_statement_holds_are_kept_and_labelled(records: Records) -> None:
+    many = [record(f"{number:05}") for number in range(2 * MOST_ROWS + 1)]
+    records.append(many)
+    assert records.label("housing", [outcome(one.id) for one in many]) == len(many)
+    assert [joined.outcome for joined in read(records)] == [outcome(one.id) for one in many]
+
+
+def test_an_outcome_reported_again_is_not_counted_and_keeps_its_time(records: Records) -> None:
+    records.append([record("a"), record("b")])
+    assert records.label("housing", [outcome("a")]) == 1
+    later = "2026-03-01T00:00:00.000Z"
+    again = [outcome("a", known_at=later), outcome("b"), outcome("b", known_at=later)]
+    assert records.label("housing", again) == 1
+    assert [joined.outcome for joined in read(records)] == [outcome("a"), outcome("b")]
+
+
+def test_an_unknown_prediction_is_named_with_its_row_and_nothing_is_kept(records: Records) -> None:
+    records.append([record("a"), record("other", problem="churn")])
+    said = [outcome(id_) for id_ in ("a", "x", "other", "nul\0", "half\ud800", "y" * 999)]
+    with pytest.raises(UnknownPrediction) as refusal:
+        records.label("housing", said)
+    message = str(refusal.value)
+    assert "'x' (row 1), 'other' (row 2), 'nul\\x00' (row 3) and 2 more" in message
+    assert "5 of 6" in message
+    assert ids(records, with_outcome=True) == []
+    with pytest.raises(UnknownPrediction) as refusal:
+        records.label("housing", said[5:])
+    assert len(str(refusal.value)) < 200
+
+
+def test_another_actual_is_a_conflict_and_nothing_is_kept(records: Records) -> None:
+    records.append([record("a"), record("b")])
+    records.label("housing", [outcome("a", 1.0)])
+    with pytest.raises(OutcomeConflict, match=r"'a' \(row 1\); 1 of 2") as refusal:
+        records.label("housing", [outcome("b", 5.0), outcome("a", 1.5)])
+    assert "1.5" not in str(refusal.value)
+    assert [joined.outcome for joined in read(records)] == [outcome("a", 1.0), None]
+
+
+def test_two_actuals_in_one_report_are_a_conflict(records: Records) -> None:
+    records.append([record("a")])
+    with pytest.raises(OutcomeConflict, match=r"'a' \(row 2\)"):
+        records.label("housing", [outcome("a", 1.0), outcome("a", 1.0), outcome("a", 2.0)])
+    assert ids(records, with_outcome=True) == []
+
+
+def test_of_many_who_report_different_values_exactly_one_wins(records: Records) -> None:
+    records.append([record("a"), record("b")])
+
+    def attempt(number: int) -> bool:
+        said = [outcome("a", float(number)), outcome("b", float(number))]
+        try:
+            records.label("housing", said if number % 2 else said[::-1])
+        except OutcomeConflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        wins = list(pool.map(attempt, range(24)))
+    assert sum(wins) == 1
+    found = [joined.outcome for joined in read(records)]
+    assert found == [outcome(id_, float(wins.index(True))) for id_ in ("a", "b")]
+
+
+def test_a_reader_sees_one_moment_while_others_write(records: Records) -> None:
+    records.append([record(f"{number:04}", number % 60) for number in range(3_000)])
+    seen = records.read(ALL)
+    first = next(seen)
+    records.append([record("new", 59)])
+    assert records.forget("2026-01-01T00:01:00.000Z", 9_999) == 50
+    assert len([first, *seen]) == 3_000
+    assert len(read(records)) == 2_951
+
+
+def test_readers_who_stop_early_leave_nothing_behind(records: Records) -> None:
+    records.append([record("a"), record("b")])
+    assert [next(records.read(ALL)).record.id for _ in range(40)] == ["a"] * 40
+
+
+def test_what_many_threads_append_is_all_there(records: Records) -> None:
+    def append(thread: int) -> None:
+        for number in range(20):
+            records.append([record(f"{thread}-{number}-{row}") for row in range(3)])
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(append, range(6)))
+    assert len(read(records)) == 6 * 20 * 3
+
+
+def test_the_oldest_are_forgotten_first_and_those_at_the_limit_stay(records: Records) -> None:
+    records.append([record(id_, minute) for minute, id_ in enumerate("dcba")])
+    records.append([record("e", 1, problem="churn")])
+    before = "2026-01-01T00:03:00.000Z"
+    assert records.forget(before, 2) == 2
+    assert ids(records) == ["b", "a"]
+    assert [records.forget(before, 2), records.forget(before, 2)] == [2, 0]
+    assert ids(records) == ["a"]
+
+
+def test_an_outcome_is_forgotten_with_the_last_record_of_its_prediction(records: Records) -> None:
+    records.append([record("a"), record("a", 1, version="v2.0.0"), record("b")])
+    records.label("housing", [outcome("a"), outcome("b")])
+    records.forget("2026-01-01T00:01:00.000Z", 99)
+    assert read(records) == [Joined(record("a", 1, version="v2.0.0"), outcome("a"))]
+    records.forget("2026-01-01T00:02:00.000Z", 99)
+    records.append([record("a"), record("b")])
+    assert read(records) == [Joined(record("a"), None), Joined(record("b"), None)]
+
+
+def test_where_nothing_was_appended_there_is_nothing(records: Records) -> None:
+    assert read(records, newest=3) == []
+    assert records.forget(NOW, 99) == 0
+    assert records.label("housing", []) == 0
+    with pytest.raises(UnknownPrediction):
+        records.label("housing", [outcome("a")])
+
+
+def test_after_closing_it_opens_again_when_asked(records: Records) -> None:
+    records.append([record("a")])
+    records.close()
+    assert ids(records) == ["a"]
+
+
+def report(url: str, actual: float) -> list[bool]:
+    """For each of 40 predictions, whether this process was the first to say what came true."""
+    with closing(SqlRecords(url)) as records:
+        wins = []
+        for number in range(40):
+            try:
+                wins.append(records.label("housing", [outcome(str(number), actual)]) == 1)
+            except OutcomeConflict:
+                wins.append(False)
+        return wins
+
+
+def meet(barrier: Any) -> None:
+    barrier.wait(60)
+
+
+def test_of_two_processes_exactly_one_wins_each_prediction(database: str) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    together = {"initializer": meet, "initargs": (spawn.Barrier(2),)}
+    with closing(SqlRecords(database)) as records:
+        records.append([record(str(number)) for number in range(40)])
+        with ProcessPoolExecutor(2, mp_context=spawn, **together) as pool:
+            first, second = pool.map(report, [database] * 2, [1.0, 2.0])
+        assert [one != other for one, other in zip(first, second, strict=True)] == [True] * 40
+        found = {one.record.id: one.outcome for one in read(records)}
+    assert found == {str(n): outcome(str(n), 1.0 if won else 2.0) for n, won in enumerate(first)}

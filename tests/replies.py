@@ -1,0 +1,107 @@
+"""Records as the server writes them: what versions really say, kept in the real store."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from engine.assemble import open_records, open_stores
+from engine.domain.record import Outcome, Record
+from engine.domain.schema import Row
+from engine.domain.version import Version
+from engine.serving.served import serve
+from engine.settings import Settings
+from problems.housing import HOUSING
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+KNOWN_AT = "2026-11-20T12:00:00.000Z"
+
+
+def houses(n: int, seed: int, near: float = 1.0) -> tuple[list[dict[str, float]], list[float]]:
+    """Rows of the simulated market and their prices, those near the centre changed."""
+    frame = pd.DataFrame(HOUSING.simulate(n, seed)).astype(float)
+    price = frame.pop("price")
+    price = price.where(frame["distance_to_city"] >= 12, (price * near).round(-2))
+    rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    return rows, price.tolist()
+
+
+def replies(
+    settings: Settings,
+    rows: Sequence[Row],
+    *,
+    version: str = "v1.0.0",
+    model: str | None = None,
+    confidence: float = 0.9,
+    name: str = "reply",
+    minutes: float = 1.0,
+    **changes: Any,
+) -> list[Record]:
+    """What a version says of each row, asked one by one, so many minutes apart; `model` is the
+    one that is asked under that name."""
+    wanted = Version.parse(model or version)
+    artifact = open_stores(settings, "housing").artifacts.load("housing", wanted)
+    asked = serve(artifact, HOUSING, loaded_at="now")
+    records = []
+    for number, row in enumerate(rows):
+        said = asked.predict(HOUSING.schema.encode([row]), confidence)
+        at = START + timedelta(minutes=number * minutes)
+        facts: dict[str, Any] = {
+            "id": f"{name}-{number}",
+            "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "variant": "champion",
+            "request_id": f"request-{number}",
+            **changes,
+        }
+        bounds = said.interval
+        records.append(
+            Record(
+                problem="housing",
+                version=version,
+                row=row,
+                value=float(said.values[0]),
+                lower=float(bounds.lower[0]),
+                upper=float(bounds.upper[0]),
+                level=confidence,
+                **facts,
+            )
+        )
+    return records
+
+
+def keep(
+    settings: Settings, records: Sequence[Record], truths: Mapping[str, float] | None = None
+) -> None:
+    """Append them, and report what became true of some ids."""
+    with closing(open_records(settings)) as store:
+        store.append(records)
+        outcomes = [Outcome(name, actual, KNOWN_AT) for name, actual in (truths or {}).items()]
+        if outcomes:
+            store.label("housing", outcomes)
+
+
+def script(
+    module: ModuleType,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., tuple[int, str, str]]:
+    """A script's `main` in this process: exit code, what it printed, what it complained of."""
+    monkeypatch.setenv("DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("MODEL_PATH", str(settings.model_path))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [f"{module.__name__}.py", *arguments])
+        try:
+            code = module.main()
+        except SystemExit as end:
+            code = int(str(end.code))
+        return code, *capsys.readouterr()
+
+    return run

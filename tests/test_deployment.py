@@ -1,0 +1,301 @@
+"""A/B tests, canaries and shadows over HTTP: who answers, what is recorded, who may change it."""
+
+import asyncio
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from engine.assemble import open_records, open_stores
+from engine.domain.record import Joined, Question
+from engine.domain.version import Version
+from engine.learning.estimators import CANDIDATES
+from engine.learning.split import split
+from engine.learning.train import Origin, train
+from engine.settings import Settings
+from problems.housing import HOUSING
+from tests.conftest import HOUSE, market, running
+from tests.test_model import until
+from tests.test_retrain import environment
+
+pytestmark = pytest.mark.anyio
+ROOT = Path(__file__).parents[1]
+KEY = "right" * 5
+ADMIN = {"X-API-Key": KEY}
+CHALLENGER = "v1.1.0-rc.1"
+HALF = {"model_version": CHALLENGER, "mode": "test", "share": 0.5}
+SHADOW = {"model_version": CHALLENGER, "mode": "shadow"}
+
+
+@pytest.fixture
+def admin(settings: Settings) -> Settings:
+    return settings.model_copy(update={"admin_api_key": SecretStr(KEY)})
+
+
+async def deploy(client: httpx.AsyncClient, *variants: dict[str, Any]) -> httpx.Response:
+    return await client.put("/deployment", json={"variants": list(variants)}, headers=ADMIN)
+
+
+async def versions(client: httpx.AsyncClient, units: Sequence[str]) -> list[str]:
+    replies = [
+        await client.post("/predict", json=HOUSE, headers={"X-Unit-ID": unit}) for unit in units
+    ]
+    return [reply.json()["model_version"] for reply in replies]
+
+
+def recorded(settings: Settings) -> list[Joined]:
+    records = open_records(settings)
+    try:
+        return list(records.read(Question("housing")))
+    finally:
+        records.close()
+
+
+async def test_a_test_answers_its_share_and_every_unit_keeps_its_version(admin: Settings) -> None:
+    units = [f"user {number}" for number in range(60)]
+    async with running(admin) as client:
+        reply = await deploy(client, HALF)
+        first = await versions(client, units)
+        again = await versions(client, units)
+    async with running(admin) as restarted, running(admin) as replica:
+        assert await versions(restarted, units) == first
+        assert await versions(replica, units) == first
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["champion"] == {"model_version": "v1.0.0", "share": 0.5}
+    assert again == first
+    assert 10 < Counter(first)[CHALLENGER] < 50
+
+
+async def test_a_change_of_the_share_moves_only_units_that_must(admin: Settings) -> None:
+    units = [f"user {number}" for number in range(60)]
+    async with running(admin) as client:
+        await deploy(client, {**HALF, "share": 0.2})
+        small = await versions(client, units)
+        await deploy(client, HALF)
+        large = await versions(client, units)
+    pairs = Counter(zip(small, large, strict=True))
+    assert pairs[CHALLENGER, "v1.0.0"] == 0
+    assert pairs["v1.0.0", CHALLENGER] > 0
+
+
+async def test_without_a_named_unit_the_features_decide_row_by_row(admin: Settings) -> None:
+    houses = [{**HOUSE, "square_feet": 1_000 + number} for number in range(60)]
+    async with running(admin) as client:
+        await deploy(client, HALF)
+        batch = (await client.post("/predict/batch", json={"houses": houses})).json()
+        single = [(await client.post("/predict", json=house)).json() for house in houses]
+        pinned = [
+            (await client.post(f"/predict/batch?model_version={v}", json={"houses": houses})).json()
+            for v in ("v1.0.0", CHALLENGER)
+        ]
+    answers = batch["predictions"]
+    assert 10 < Counter(one["model_version"] for one in answers)[CHALLENGER] < 50
+    assert [same(one) for one in answers] == [same(one) for one in single]
+    for number, answer in enumerate(answers):
+        own = pinned[answer["model_version"] == CHALLENGER]["predictions"][number]
+        assert same(own) == same(answer)
+
+
+def same(answer: dict[str, Any]) -> dict[str, Any]:
+    """What does not depend on when it was asked."""
+    kept = ("predicted_price", "confidence_interval", "model_version", "warnings")
+    return {name: answer[name] for name in kept}
+
+
+async def test_every_answer_is_recorded_with_its_variant(admin: Settings) -> None:
+    async with running(admin) as client:
+        await deploy(client, HALF)
+        replies = [
+            await client.post("/predict", json=HOUSE, headers={"X-Unit-ID": f"user {number}"})
+            for number in range(20)
+        ]
+        pinned = await client.post("/predict?model_version=v1.0.0&confidence=0.8", json=HOUSE)
+    answers = [reply.json() for reply in replies]
+    found = {joined.record.id: joined.record for joined in recorded(admin)}
+    assert {reply.headers["x-recorded"] for reply in replies} == {"committed"}
+    assert len(found) == 21
+    for answer in answers:
+        record = found[answer["prediction_id"]]
+        assert record.version == answer["model_version"]
+        assert record.variant == ("test" if record.version == CHALLENGER else "champion")
+        assert record.row == HOUSE
+        assert round(record.value or 0, 2) == answer["predicted_price"]
+        assert record.at == answer["predicted_at"]
+    last = found[pinned.json()["prediction_id"]]
+    assert (last.variant, last.level, last.unit) == ("pinned", 0.8, None)
+    assert last.request_id == pinned.headers["x-request-id"]
+
+
+async def test_a_shadow_is_recorded_beside_the_answer_and_never_given(admin: Settings) -> None:
+    async with running(admin) as client:
+        await deploy(client, SHADOW)
+        answer = (await client.post("/predict", json=HOUSE)).json()
+        expected = (await client.post(f"/predict?model_version={CHALLENGER}", json=HOUSE)).json()
+    mine = {
+        j.record.variant: j.record
+        for j in recorded(admin)
+        if j.record.id == answer["prediction_id"]
+    }
+    assert answer["model_version"] == "v1.0.0"
+    assert set(mine) == {"champion", "shadow"}
+    assert mine["shadow"].version == CHALLENGER
+    assert round(mine["shadow"].value or 0, 2) == expected["predicted_price"]
+
+
+async def test_a_variant_that_fails_costs_the_caller_nothing_and_is_recorded(
+    admin: Settings,
+) -> None:
+    """A model of few rows cannot vouch for 99 %; the champion can, and answers in its place."""
+    small = register_small(admin)
+    async with running(admin) as client:
+        reply = await deploy(client, {"model_version": small, "mode": "canary", "share": 0.9999})
+        assert reply.status_code == 200, reply.text
+        answer = (await client.post("/predict?confidence=0.99", json=HOUSE)).json()
+        expected = await client.post("/predict?confidence=0.99&model_version=v1.0.0", json=HOUSE)
+        metrics = (await client.get("/metrics")).text
+    mine = {j.record.variant: j.record for j in recorded(admin)}
+    assert same(answer) == same(expected.json())
+    assert set(mine) == {"canary", "fallback", "pinned"}
+    assert mine["canary"].id == mine["fallback"].id == answer["prediction_id"]
+    assert mine["canary"].value is None
+    assert "UnsupportedConfidence" in (mine["canary"].error or "")
+    assert f'failures_total{{model_version="{small}",problem="housing"}} 1.0' in metrics
+
+
+def register_small(settings: Settings) -> str:
+    table = market(300, seed=5)
+    artifact = train(
+        HOUSING,
+        table,
+        split(table, seed=1),
+        CANDIDATES[0],
+        origin=Origin(Version.parse("v1.2.0-rc.1"), "2026-01-01T00:00:00Z", seed=1),
+        tell=lambda step: None,
+    )
+    open_stores(settings, "housing").artifacts.save(artifact)
+    return artifact.card.version
+
+
+async def test_a_damaged_variant_is_refused_and_the_champion_answers_its_units(
+    admin: Settings,
+) -> None:
+    async with running(admin) as client:
+        await deploy(client, {**HALF, "share": 0.9999})
+    file = admin.data_dir / "models" / "housing" / f"{CHALLENGER}.joblib"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:1_000] + bytes([whole[1_000] ^ 1]) + whole[1_001:])
+    async with running(admin) as client:
+        health = (await client.get("/health")).json()
+        damaged = (await client.post("/predict", json=HOUSE)).json()
+        file.write_bytes(whole)
+        await until(client, "/health", status="healthy")
+        mended = (await client.post("/predict", json=HOUSE)).json()
+    assert health["status"] == "degraded"
+    assert CHALLENGER in health["reason"]
+    assert damaged["model_version"] == "v1.0.0"
+    assert mended["model_version"] == CHALLENGER
+    assert "altered" in next(j.record.error or "" for j in recorded(admin) if j.record.error)
+
+
+async def test_who_changes_the_deployment_is_in_the_history(admin: Settings) -> None:
+    async with running(admin) as client:
+        body = {"variants": [HALF], "why": "try it", "revision": 1}
+        done = await client.put("/deployment", json=body, headers=ADMIN)
+        info = (await client.get("/model/info")).json()
+    event = open_stores(admin, "housing").champion.history()[-1]
+    assert done.json()["revision"] == 2
+    assert (event.action, event.who, event.why) == ("arranged", "HTTP", "try it")
+    assert info["history"][-1]["variants"] == {CHALLENGER: "test 0.5"}
+    assert info["champion_since"] == info["history"][0]["at"]
+
+
+async def test_a_new_champion_starts_alone(admin: Settings) -> None:
+    async with running(admin) as client:
+        await deploy(client, HALF)
+        await client.post("/model/load", json={"model_version": CHALLENGER}, headers=ADMIN)
+        now = (await client.get("/v1/housing/deployment")).json()
+    assert now["champion"] == {"model_version": CHALLENGER, "share": 1.0}
+    assert now["variants"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "reason"),
+    [
+        ({"variants": [{**HALF, "model_version": "v9.0.0"}]}, 404, "no version v9.0.0"),
+        ({"variants": [{**HALF, "model_version": "v1.0.0"}]}, 422, "is the champion"),
+        ({"variants": [{**HALF, "share": 1.5}]}, 422, "share"),
+        ({"variants": [{**HALF, "share": "half"}]}, 422, "share"),
+        ({"variants": [{**SHADOW, "share": 0.5}]}, 422, "a shadow answers nobody"),
+        ({"variants": [HALF, HALF]}, 422, "twice"),
+        ({"variants": [{**HALF, "mode": "mirror"}]}, 422, "mode"),
+        ({"variants": [HALF], "revision": 7}, 409, "revision 1, not 7"),
+        ({"variants": [HALF], "color": "red"}, 422, "color"),
+        ({}, 422, "variants"),
+    ],
+)
+async def test_a_deployment_that_cannot_be_is_refused_and_nothing_changes(
+    admin: Settings, body: dict[str, Any], status: int, reason: str
+) -> None:
+    async with running(admin) as client:
+        reply = await client.put("/deployment", json=body, headers=ADMIN)
+        now = (await client.get("/deployment")).json()
+    assert (reply.status_code, reason in reply.json()["detail"]) == (status, True), reply.text
+    assert (now["revision"], now["variants"]) == (1, [])
+
+
+async def test_only_the_admin_sets_the_deployment(admin: Settings) -> None:
+    async with running(admin) as client:
+        for headers in ({}, {"X-API-Key": "wrong" * 5}):
+            reply = await client.put("/deployment", json={"variants": [HALF]}, headers=headers)
+            assert reply.status_code == 403
+
+
+async def test_the_command_does_the_same(admin: Settings) -> None:
+    async with running(admin) as client:
+        done = command(admin, "set", f"{CHALLENGER}:canary:0.1", "--why", "a first look")
+        assert done.returncode == 0, done.stderr
+        assert "10.00%" in done.stdout
+        for _ in range(200):
+            now = (await client.get("/deployment")).json()
+            if now["variants"]:
+                break
+            await asyncio.sleep(0.02)
+    assert now["variants"] == [{"model_version": CHALLENGER, "mode": "canary", "share": 0.1}]
+    assert "a first look" in command(admin, "show").stdout
+    assert command(admin, "clear").returncode == 0
+    assert open_stores(admin, "housing").champion.history()[-1].traffic.variants == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (("set", "v9.0.0:shadow"), 1, "no version v9.0.0"),
+        (("set", "v1.0.0:shadow"), 1, "is the champion"),
+        (("set", "nonsense"), 2, "VERSION:MODE"),
+        (("set", f"{CHALLENGER}:test:much"), 2, "VERSION:MODE"),
+        ((), 2, "command"),
+    ],
+)
+def test_the_command_refuses_in_one_line(
+    settings: Settings, arguments: tuple[str, ...], code: int, reason: str
+) -> None:
+    done = command(settings, *arguments)
+    assert done.returncode == code
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "deployment.py"), *arguments],
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -1,0 +1,111 @@
+"""What truly happened, joined to what was said by the prediction's id."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from engine.settings import Settings
+from tests.conftest import HOUSE, running
+from tests.test_deployment import recorded
+
+pytestmark = pytest.mark.anyio
+NOBODY = "019a9c1e2f3b5cf04e53a9a0f0b0a9f4-0"
+
+
+async def predict(client: httpx.AsyncClient, rows: int = 1) -> list[str]:
+    body = {"houses": [HOUSE] * rows}
+    answers = (await client.post("/predict/batch", json=body)).json()["predictions"]
+    return [answer["prediction_id"] for answer in answers]
+
+
+async def test_an_outcome_joins_its_prediction(settings: Settings) -> None:
+    async with running(settings) as client:
+        (name,) = await predict(client)
+        body = {"prediction_id": name, "actual": 512_000, "known_at": "2026-11-20T13:00:00+01:00"}
+        reply = await client.post("/feedback", json=body)
+    joined = recorded(settings)[0]
+    assert reply.json() == {"status": "recorded", "recorded": 1, "unchanged": 0}
+    assert joined.record.id == name
+    assert joined.outcome is not None
+    assert joined.outcome.actual == 512_000
+    assert joined.outcome.known_at == "2026-11-20T12:00:00.000Z"
+
+
+async def test_many_outcomes_come_in_any_order_at_the_problems_own_path(settings: Settings) -> None:
+    async with running(settings) as client:
+        names = await predict(client, rows=1_000)
+        late = [{"prediction_id": n, "actual": 1_000 + i} for i, n in enumerate(names)][::-1]
+        reply = await client.post("/v1/housing/feedback", json={"outcomes": late})
+    actual = {j.record.id: j.outcome.actual for j in recorded(settings) if j.outcome}
+    assert reply.json()["recorded"] == 1_000, reply.text
+    assert actual == {name: 1_000 + number for number, name in enumerate(names)}
+
+
+async def test_saying_it_again_changes_nothing_and_saying_otherwise_is_refused(
+    settings: Settings,
+) -> None:
+    async with running(settings) as client:
+        first, second = await predict(client, rows=2)
+        said = {"prediction_id": first, "actual": 512_000.5}
+        await client.post("/feedback", json=said)
+        again = await client.post("/feedback", json=said)
+        both = {"outcomes": [{"prediction_id": second, "actual": 5_000}, {**said, "actual": 7_000}]}
+        other = await client.post("/feedback", json=both)
+        summary = (await client.get("/metrics/summary")).json()
+    outcomes = {j.record.id: j.outcome for j in recorded(settings)}
+    assert again.json() == {"status": "recorded", "recorded": 0, "unchanged": 1}
+    assert other.status_code == 409
+    assert first in other.json()["detail"]
+    assert outcomes[second] is None
+    assert outcomes[first] is not None
+    assert outcomes[first].actual == 512_000.5
+    assert summary["outcomes"] == {"new": 1, "unchanged": 1}
+
+
+async def test_an_unknown_prediction_is_named_and_nothing_of_the_request_is_kept(
+    settings: Settings,
+) -> None:
+    async with running(settings) as client:
+        (name,) = await predict(client)
+        body = [{"prediction_id": name, "actual": 5e5}, {"prediction_id": NOBODY, "actual": 5e5}]
+        reply = await client.post("/feedback", json={"outcomes": body})
+    assert reply.status_code == 404
+    assert NOBODY in reply.json()["detail"]
+    assert recorded(settings)[0].outcome is None
+
+
+ONE = {"prediction_id": NOBODY, "actual": 512_000}
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"prediction_id": NOBODY}, "/actual"),
+        ({"actual": 1}, "/prediction_id"),
+        ({**ONE, "actual": "512000"}, "/actual"),
+        ({**ONE, "actual": True}, "/actual"),
+        ({**ONE, "actual": -1}, "/actual"),
+        ({**ONE, "known_at": "yesterday"}, "/known_at"),
+        ({**ONE, "known_at": "2026-11-20T12:00:00"}, "/known_at"),
+        ({**ONE, "colour": "red"}, "/colour"),
+        ({**ONE, "prediction_id": "a b"}, "/prediction_id"),
+        ({"outcomes": []}, "/outcomes"),
+        ({"outcomes": [ONE] * 1_001}, "/outcomes"),
+        ({"outcomes": [ONE, {**ONE, "actual": None}]}, "/outcomes/1/actual"),
+    ],
+)
+async def test_a_wrong_body_is_told_by_its_place(
+    client: httpx.AsyncClient, body: dict[str, Any], pointer: str
+) -> None:
+    reply = await client.post("/feedback", json=body)
+    assert reply.status_code == 422, reply.text
+    assert pointer in [error["pointer"] for error in reply.json()["errors"]]
+
+
+@pytest.mark.parametrize("actual", ["NaN", "Infinity", "1e400"])
+async def test_what_is_no_number_is_no_outcome(client: httpx.AsyncClient, actual: str) -> None:
+    content = f'{{"prediction_id": "{NOBODY}", "actual": {actual}}}'
+    headers = {"Content-Type": "application/json"}
+    reply = await client.post("/feedback", content=content, headers=headers)
+    assert reply.status_code == 422

@@ -1,0 +1,215 @@
+"""No acknowledged prediction is lost; when records cannot be written, that is said and survived."""
+
+import asyncio
+import http.client
+import json
+import os
+import resource
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from engine.settings import Settings
+from tests.conftest import HOUSE, running
+from tests.servers import serving_process
+from tests.test_deployment import recorded
+from tests.test_model import until
+from tests.test_retrain import environment
+
+CALLERS = 8
+ROUNDS = 3
+
+
+def ids_in(settings: Settings) -> set[str]:
+    with closing(sqlite3.connect(settings.data_dir / "records.db")) as database:
+        return {row[0] for row in database.execute("select id from predictions")}
+
+
+class Caller(threading.Thread):
+    """Asks one house after another, and remembers every id it was given."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self.port = port
+        self.acknowledged: list[str] = []
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        body, headers = json.dumps(HOUSE), {"Content-Type": "application/json"}
+        try:
+            while True:
+                connection.request("POST", "/predict", body, headers)
+                reply = connection.getresponse()
+                answer = json.loads(reply.read())
+                assert reply.headers["x-recorded"] == "committed"
+                self.acknowledged.append(answer["prediction_id"])
+        except (OSError, http.client.HTTPException, json.JSONDecodeError):
+            return  # the server is gone
+        finally:
+            connection.close()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_kill_9_under_load_loses_no_acknowledged_prediction(
+    settings: Settings, workers: str
+) -> None:
+    acknowledged: set[str] = set()
+    for turn in range(ROUNDS):
+        env = {**environment(settings), "API_WORKERS": workers}
+        with serving_process(env) as (url, process):
+            callers = [Caller(int(url.rsplit(":", 1)[1])) for _ in range(CALLERS)]
+            for caller in callers:
+                caller.start()
+            time.sleep(0.5 + 0.17 * turn)
+            for pid in [*children(process.pid), process.pid]:
+                os.kill(pid, signal.SIGKILL)
+            for caller in callers:
+                caller.join()
+                acknowledged.update(caller.acknowledged)
+    written = ids_in(settings)
+    print(f"{len(acknowledged)} acknowledged, {len(written)} recorded")  # noqa: T201
+    assert len(acknowledged) > 50 * ROUNDS
+    assert acknowledged <= written
+
+
+def children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """As another program that writes and does not let go."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as other:
+        other.execute("begin exclusive")
+        yield
+        other.execute("rollback")
+
+
+@pytest.mark.anyio
+async def test_while_the_database_is_locked_predictions_go_on_and_are_written_later(
+    settings: Settings,
+) -> None:
+    async with running(settings) as client:
+        before = await client.post("/predict", json=HOUSE)
+        with locked(settings.data_dir / "records.db"):
+            waited = await client.post("/predict", json=HOUSE)
+            start = time.perf_counter()
+            during = [await client.post("/predict", json=HOUSE) for _ in range(5)]
+            seconds = time.perf_counter() - start
+            ready = await client.get("/ready")
+            health = (await client.get("/health")).json()
+        await until(client, "/health", status="healthy")
+        after = await client.post("/predict", json=HOUSE)
+    replies = [before, waited, *during, after]
+    said = [reply.headers["x-recorded"] for reply in replies]
+    assert said == ["committed", *["queued"] * 6, "committed"]
+    assert seconds < 1  # once it is known to fail, no reply waits for it
+    assert ready.status_code == 200
+    assert ready.json()["records"]["status"] == "failing"
+    assert ready.json()["records"]["waiting"] == 6
+    assert "locked" in ready.json()["records"]["reason"]
+    assert health["status"] == "degraded"
+    assert ids_in(settings) == {reply.json()["prediction_id"] for reply in replies}
+    log = settings.log_file.read_text() if settings.log_file else ""
+    assert "records_failing" in log
+    assert "records_recovered" in log
+
+
+@pytest.mark.anyio
+async def test_what_does_not_fit_into_the_queue_is_counted_as_dropped(settings: Settings) -> None:
+    small = settings.model_copy(update={"records_queue": 3})
+    async with running(small) as client:
+        await client.post("/predict", json=HOUSE)
+        with locked(settings.data_dir / "records.db"):
+            replies = [await client.post("/predict", json=HOUSE) for _ in range(5)]
+            ready = (await client.get("/ready")).json()
+        await until(client, "/health", status="healthy")
+        metrics = (await client.get("/metrics")).text
+    said = [reply.headers["x-recorded"] for reply in replies]
+    assert said == ["queued"] * 3 + ["dropped"] * 2
+    assert ready["records"]["dropped"] == 2
+    assert 'predictive_records_total{result="dropped"} 2.0' in metrics
+    assert 'predictive_records_total{result="committed"} 4.0' in metrics
+    assert len(ids_in(settings)) == 4
+
+
+@pytest.mark.anyio
+async def test_what_is_buffered_is_written_before_the_service_ends(settings: Settings) -> None:
+    buffered = settings.model_copy(update={"records": "buffered"})
+    async with running(buffered) as client:
+        replies = [await client.post("/predict", json=HOUSE) for _ in range(50)]
+    assert {reply.headers["x-recorded"] for reply in replies} == {"queued"}
+    assert ids_in(settings) == {reply.json()["prediction_id"] for reply in replies}
+
+
+@pytest.mark.anyio
+async def test_records_can_be_off(settings: Settings) -> None:
+    async with running(settings.model_copy(update={"records": "off"})) as client:
+        reply = await client.post("/predict", json=HOUSE)
+    assert reply.headers["x-recorded"] == "off"
+    assert not (settings.data_dir / "records.db").exists()
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost_when_there_is_room_again(
+    settings: Settings,
+) -> None:
+    """The operating system refuses the server's files to grow, as a full disk would."""
+    with serving_process(environment(settings)) as (url, process), httpx.Client() as client:
+        first = client.post(f"{url}/predict", json=HOUSE)
+        _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1, hard))
+        during = [client.post(f"{url}/predict", json=HOUSE) for _ in range(5)]
+        state = client.get(f"{url}/ready").json()["records"]
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        wait_until_written(client, url)
+        last = client.post(f"{url}/predict", json=HOUSE)
+    said = [reply.headers["x-recorded"] for reply in (first, *during, last)]
+    assert said == ["committed", *["queued"] * 5, "committed"]
+    assert (state["status"], state["waiting"], state["dropped"]) == ("failing", 5, 0)
+    assert ids_in(settings) == {r.json()["prediction_id"] for r in (first, *during, last)}
+
+
+def wait_until_written(client: httpx.Client, url: str) -> None:
+    for _ in range(200):
+        state: dict[str, Any] = client.get(f"{url}/ready").json()["records"]
+        if state["status"] == "ok" and not state["waiting"]:
+            return
+        time.sleep(0.02)
+    raise AssertionError(state)
+
+
+@pytest.mark.anyio
+async def test_a_database_that_was_removed_is_made_anew(settings: Settings) -> None:
+    async with running(settings) as client:
+        await client.post("/predict", json=HOUSE)
+        for file in settings.data_dir.glob("records.db*"):
+            file.unlink()
+        reply = await client.post("/predict", json=HOUSE)
+    assert reply.headers["x-recorded"] == "committed"
+    assert ids_in(settings) == {reply.json()["prediction_id"]}
+
+
+@pytest.mark.anyio
+async def test_old_records_are_forgotten_with_their_outcomes(settings: Settings) -> None:
+    async with running(settings) as client:
+        old = (await client.post("/predict", json=HOUSE)).json()["prediction_id"]
+        await client.post("/feedback", json={"prediction_id": old, "actual": 500_000})
+    with closing(sqlite3.connect(settings.data_dir / "records.db")) as database:
+        database.execute("update predictions set at = '2020-01-01T00:00:00.000Z'")
+        database.commit()
+    async with running(settings.model_copy(update={"records_keep_days": 30})) as client:
+        for _ in range(200):
+            if not ids_in(settings):
+                break
+            await asyncio.sleep(0.02)
+        assert recorded(settings) == []
+        reply = await client.post("/feedback", json={"prediction_id": old, "actual": 500_000})
+    assert reply.status_code == 404

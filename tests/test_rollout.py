@@ -1,0 +1,277 @@
+"""A roll-out that drives itself: step by step while nothing is worse, back at once when it is."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine.assemble import open_records, open_stores
+from engine.domain import history
+from engine.domain.arrange import arrange
+from engine.domain.artifact import Artifact
+from engine.domain.conformal import DEFAULT_CONFIDENCE
+from engine.domain.errors import InvalidTraffic
+from engine.domain.ports import Records
+from engine.domain.record import CHAMPION, Outcome, Question, Record
+from engine.domain.times import now
+from engine.domain.traffic import SHADOW, TEST, Wish
+from engine.domain.version import Version
+from engine.serving.served import serve
+from engine.settings import Settings
+from engine.watching.rollout import ADVANCE, ROLL_BACK, STAY, under_way
+from engine.watching.steer import Helm, refuse_beside_others
+from problems.housing import HOUSING
+from tests.test_retrain import environment, sales
+
+ROOT = Path(__file__).parents[1]
+KEPT, PROMOTED, FAILED, MISUSED = 10, 0, 1, 2
+CANDIDATE = Version.parse("v1.1.0-rc.1")
+ENOUGH = 1_200
+QUESTION = Question("housing")
+MANY = count()
+
+
+@pytest.fixture
+def records(settings: Settings) -> Iterator[Records]:
+    with closing(open_records(settings)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def helm(settings: Settings) -> Helm:
+    stores = open_stores(settings, "housing")
+    return Helm("housing", stores.champion, stores.artifacts, "tests")
+
+
+class Callers:
+    """Houses that are asked about: both models really answer, assigned as the traffic says."""
+
+    def __init__(self, helm: Helm, records: Records, artifacts: list[Artifact]) -> None:
+        self.helm, self.records = helm, records
+        self.models = [serve(artifact, HOUSING, loaded_at="") for artifact in artifacts]
+
+    def ask(self, rows: int, *, sold: bool = True, candidate_times: float = 1.0) -> None:
+        """`candidate_times` stands for a market in which the candidate is that far off."""
+        columns = dict(HOUSING.simulate(rows, 500 + next(MANY)))
+        price = columns.pop("price")
+        houses = [
+            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
+        ]
+        matrix = HOUSING.schema.encode(houses)
+        traffic = history.traffic(self.helm.champion.history())
+        said = [model.predict(matrix, DEFAULT_CONFIDENCE) for model in self.models]
+        found, outcomes = [], []
+        for number, house in enumerate(houses):
+            one = f"{next(MANY):032x}-0"
+            mine = traffic.version_for(matrix[number].tobytes())
+            roles = [(1, mine)] if mine else [(0, None)]
+            if traffic.shadows:
+                roles = [(0, None), (1, CANDIDATE)]
+            for side, version in roles:
+                variant = traffic.variants[0].mode if version else CHAMPION
+                times = candidate_times if version else 1.0
+                answer = said[side]
+                found.append(
+                    Record(
+                        id=one,
+                        at=now(),
+                        problem="housing",
+                        version=str(version or Version.parse("v1.0.0")),
+                        variant=variant,
+                        row={name: float(value) for name, value in house.items()},
+                        value=float(answer.values[number] * times),
+                        lower=float(answer.interval.lower[number] * times),
+                        upper=float(answer.interval.upper[number] * times),
+                        level=DEFAULT_CONFIDENCE,
+                        request_id="tests",
+                        latency_us=100.0 + number % 7,
+                    )
+                )
+            outcomes.append(Outcome(one, float(price[number]), now()))
+        self.records.append(found)
+        if sold:
+            self.records.label("housing", outcomes)
+
+
+@pytest.fixture
+def callers(helm: Helm, records: Records, artifacts: list[Artifact]) -> Callers:
+    return Callers(helm, records, artifacts)
+
+
+def actions(helm: Helm) -> list[str]:
+    return [event.action for event in helm.champion.history()]
+
+
+STEPS = ["rollout shadow", "rollout canary 1 %", "rollout canary 10 %", "rollout canary 50 %"]
+
+
+def test_a_candidate_that_is_no_worse_becomes_champion_step_by_step(
+    helm: Helm, records: Records, callers: Callers
+) -> None:
+    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    for rows in (ENOUGH, 100 * 70, ENOUGH * 3, ENOUGH * 2):
+        callers.ask(rows)
+        step = helm.step(records)
+        assert step.move == ADVANCE, step.reason
+    past = helm.champion.history()
+    assert actions(helm) == ["trained", *STEPS, "promoted"]
+    assert str(history.champion(past)) == "v1.1.0"
+    assert past[-1].challenger == CANDIDATE
+    assert history.traffic(past).variants == ()
+    assert all("nothing is worse" in event.why for event in past[2:])
+    assert history.attempts(past[:-1]) == 1
+    assert helm.artifacts.load("housing", Version.parse("v1.1.0")).card.version == "v1.1.0"
+
+
+def test_without_enough_callers_it_stays_where_it_is(
+    helm: Helm, records: Records, callers: Callers
+) -> None:
+    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    callers.ask(60)
+    step = helm.step(records)
+    assert step.move == STAY
+    assert "60 of 200 units" in step.reason
+    assert actions(helm) == ["trained", "rollout shadow"]
+
+
+def test_without_outcomes_it_goes_on_and_says_so(
+    helm: Helm, records: Records, callers: Callers
+) -> None:
+    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    callers.ask(300, sold=False)
+    step = helm.step(records)
+    assert step.move == ADVANCE
+    assert "no outcomes" in step.reason
+
+
+@pytest.mark.parametrize("stage", [0, 2])
+def test_a_candidate_that_is_shown_to_be_worse_is_rolled_back_at_once(
+    helm: Helm, records: Records, callers: Callers, stage: int
+) -> None:
+    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    for rows in (ENOUGH, 100 * 70)[:stage]:
+        callers.ask(rows, sold=False)
+        helm.step(records)
+    callers.ask(ENOUGH * 3, candidate_times=1.5)
+    step = helm.step(records)
+    past = helm.champion.history()
+    assert step.move == ROLL_BACK, step.reason
+    assert "higher" in step.reason
+    assert actions(helm) == ["trained", *STEPS[: stage + 1], "rollout stopped"]
+    assert str(history.champion(past)) == "v1.0.0"
+    assert history.traffic(past).variants == ()
+    assert under_way(past) is None
+
+
+def test_a_candidate_that_fails_is_rolled_back(
+    helm: Helm, records: Records, callers: Callers
+) -> None:
+    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    callers.ask(100)
+    champions = [j.record for j in records.read(QUESTION) if j.record.variant == CHAMPION][:3]
+    for number, record in enumerate(champions):
+        asked = replace(record, id=f"failed-{number}")
+        failure = {"value": None, "lower": None, "upper": None, "error": "it cannot"}
+        shadow = replace(asked, version=str(CANDIDATE), variant=SHADOW, **failure)
+        records.append([asked, shadow])
+    step = helm.step(records)
+    assert step.move == ROLL_BACK
+    assert "3 of 103 predictions failed" in step.reason
+
+
+def test_traffic_set_by_hand_ends_a_roll_out_and_is_not_overruled_by_one(helm: Helm) -> None:
+    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    known = helm.artifacts.versions("housing")
+    arrange(helm.champion, known, [Wish(CANDIDATE, TEST, 0.5)], who="somebody", why="mine")
+    past = helm.champion.history()
+    assert under_way(past) is None
+    with pytest.raises(InvalidTraffic, match=r"deployment\.py clear"):
+        refuse_beside_others(past)
+
+
+def test_a_release_that_a_crash_left_behind_is_passed_over(
+    helm: Helm, records: Records, callers: Callers
+) -> None:
+    """Killed after the release was written and before its event: the next look takes the next."""
+    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    for rows in (ENOUGH, 100 * 70, ENOUGH * 3):
+        callers.ask(rows, sold=False)
+        helm.step(records)
+    left = helm.artifacts.load("housing", CANDIDATE).named(Version.parse("v1.1.0"))
+    helm.artifacts.save(left)
+    callers.ask(ENOUGH * 2, sold=False)
+    assert helm.step(records).move == ADVANCE
+    assert str(history.champion(helm.champion.history())) == "v1.2.0"
+
+
+def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "retrain.py"), "--rollout", *arguments],
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_script_starts_with_a_shadow_and_goes_on_at_the_next_run(settings: Settings) -> None:
+    first = run(settings, "--data", sales(settings.data_dir, change=1.6))
+    second = run(settings)
+    past = open_stores(settings, "housing").champion.history()
+    assert (first.returncode, second.returncode) == (KEPT, KEPT), first.stderr + second.stderr
+    assert "is a shadow now" in first.stdout
+    assert "stay - shadow: 0 of 200 units" in second.stdout
+    assert [event.action for event in past] == ["trained", "rollout shadow"]
+    assert 0 < judged_agreement(settings, past[-1].challenger) < 1
+
+
+def judged_agreement(settings: Settings, candidate: Version | None) -> float:
+    assert candidate is not None
+    artifact = open_stores(settings, "housing").artifacts.load("housing", candidate)
+    return artifact.card.metrics["judged"]["agreement"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [(("--dry-run",), "no --dry-run"), (("--yes-major",), "changed contract")],
+)
+def test_the_script_refuses_what_does_not_go_together(
+    settings: Settings, arguments: tuple[str, ...], reason: str
+) -> None:
+    done = run(settings, *arguments)
+    assert done.returncode == MISUSED
+    assert reason in done.stderr
+
+
+def test_killed_at_any_moment_it_is_at_one_stage_or_the_next(
+    settings: Settings, helm: Helm, records: Records, callers: Callers
+) -> None:
+    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        callers.ask(100 * 70, sold=False)
+        before = len(actions(helm))
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "retrain.py"), "--rollout"],
+            env=environment(settings),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(float(rng.uniform(0.4, 1.6)))
+        process.kill()
+        process.wait()
+        assert len(actions(helm)) in {before, before + 1}
+        if under_way(helm.champion.history()) is None:
+            break
+    while under_way(helm.champion.history()) is not None:
+        callers.ask(100 * 70, sold=False)
+        helm.step(records)
+    assert actions(helm) == ["trained", *STEPS, "promoted"]
+    assert helm.champion.load().card.version in {"v1.1.0", "v1.2.0"}

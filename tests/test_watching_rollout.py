@@ -1,0 +1,232 @@
+"""The roll-out: a step when enough was seen, back at once when harm is shown, and why."""
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from engine.domain.history import Event
+from engine.domain.judgement import ALPHA
+from engine.domain.schema import Vector
+from engine.domain.traffic import ALONE, CANARY, SHADOW, TEST, Traffic, Variant
+from engine.domain.version import Version
+from engine.watching.compare import compare
+from engine.watching.comparison import Comparison
+from engine.watching.groups import Answers
+from engine.watching.rollout import (
+    ADVANCE,
+    AGREEMENT_MARGIN,
+    LEVEL,
+    ROLL_BACK,
+    STAGES,
+    STAY,
+    STOPPED,
+    Stage,
+    Step,
+    decide,
+    following,
+    under_way,
+)
+from engine.watching.sequence import Difference
+
+OLD, NEW = Version.parse("v1.0.0"), Version.parse("v1.1.0-rc.1")
+IN_SHADOW, ONE, TEN, HALF = STAGES
+SPREAD = 0.2
+MARGIN = float(stats.t.isf(0.05, 3)) * SPREAD
+"""Half the log width of intervals that hold 90 % of errors that are t with 3 degrees of freedom."""
+AGREEMENT = 0.9
+ROLLOUTS = 100
+
+
+def answers(log_errors: Vector, latency_us: Vector, **changes: Any) -> Answers:
+    """A unit each row, the truth is 100; without outcomes, `actual` is NaN."""
+    n = len(log_errors)
+    value = 100 * np.exp(log_errors)
+    margin = MARGIN * changes.pop("margin", 1.0)
+    ends = value / np.exp(margin), value * np.exp(margin)
+    whole = Answers(np.arange(n), value, *ends, np.full(n, 0.9), latency_us, np.full(n, 100.0))
+    return replace(whole, **changes)
+
+
+def drawn(rng: np.random.Generator, stage: Stage, n: int) -> tuple[Answers, Answers]:
+    """Two equal models, n units of the variant: the same rows in the shadow, else their own."""
+    if stage.mode == SHADOW:
+        shared, old, new = rng.standard_t(3, (3, n)) * SPREAD
+        errors = [(shared + 0.4 * own) / 1.16**0.5 for own in (old, new)]
+    else:
+        others = round(n * (1 / stage.share - 1))
+        errors = [rng.standard_t(3, size) * SPREAD for size in (others, n)]
+    old_side, new_side = (answers(e, rng.lognormal(3, 0.5, len(e))) for e in errors)
+    return old_side, new_side
+
+
+def first(rows: Answers, n: int) -> Answers:
+    columns = ("unit", "value", "lower", "upper", "level", "latency_us", "actual")
+    return Answers(*(getattr(rows, name)[:n] for name in columns))
+
+
+def seen(stage: Stage, old: Answers, new: Answers) -> Comparison:
+    return compare(stage.mode, (str(OLD), old), (str(NEW), new), alpha=LEVEL)
+
+
+def spoiled(stage: Stage, n: int, **changes: Any) -> Comparison:
+    """An equal candidate but for these columns of its answers; a function is given the column."""
+    old, new = drawn(np.random.default_rng(0), stage, n)
+    found = {k: v(getattr(new, k)) if callable(v) else v for k, v in changes.items()}
+    return seen(stage, old, replace(new, **found))
+
+
+def decided(stage: Stage, comparison: Comparison) -> Step:
+    return decide(stage, comparison, AGREEMENT)
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_an_equal_candidate_stays_until_enough_units_were_seen_and_then_advances(
+    stage: Stage,
+) -> None:
+    for n, move in ((stage.fewest - 1, STAY), (stage.fewest, ADVANCE)):
+        step = decided(stage, spoiled(stage, n))
+        assert step.move == move
+        assert step.reason.startswith(f"{stage.name}: {n} ")
+        assert f"0 of {n} predictions failed" in step.reason
+
+
+def three_fail(values: Vector) -> Vector:
+    return np.where(np.arange(len(values)) < 3, np.nan, values)
+
+
+def third_misses(lower: Vector) -> Vector:
+    return np.where(np.arange(len(lower)) % 3 == 0, 101.0, lower)
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "reason"),
+    [
+        (ONE, {"value": three_fail}, "3 of 400 predictions failed"),
+        (IN_SHADOW, {"value": lambda v: 2 * v}, "its values lie inside the champion's intervals"),
+        (IN_SHADOW, {"latency_us": np.full(400, 2e5)}, "the median prediction takes 200 ms"),
+        (ONE, {"latency_us": lambda us: 2 * us}, "times as long as the champion's"),
+        (TEN, {"latency_us": lambda us: 2 * us}, "times as long as the champion's"),
+        (IN_SHADOW, {"lower": third_misses}, "coverage is"),
+        (HALF, {"lower": third_misses}, "coverage is"),
+        (IN_SHADOW, {"value": lambda v: 100 * (v / 100) ** 2}, "the mean |log error| is"),
+        (HALF, {"value": lambda v: 100 * (v / 100) ** 2}, "the mean |log error| is"),
+    ],
+)
+def test_harm_that_is_shown_is_rolled_back_with_its_reason(
+    stage: Stage, changes: dict[str, Any], reason: str
+) -> None:
+    step = decided(stage, spoiled(stage, 400, **changes))
+    assert step.move == ROLL_BACK
+    assert step.reason.startswith(f"{stage.name}, 400 units: ")
+    assert reason in step.reason
+
+
+def test_harm_is_rolled_back_before_enough_units_were_seen() -> None:
+    assert decided(HALF, spoiled(HALF, 60, value=three_fail)).move == ROLL_BACK
+
+
+def test_a_shadow_that_is_only_somewhat_slower_is_not_rolled_back() -> None:
+    slower = spoiled(IN_SHADOW, 400, latency_us=lambda us: 3 * us)
+    assert decided(IN_SHADOW, slower).move == ADVANCE
+
+
+@pytest.mark.parametrize(("above", "move"), [(-0.01, ADVANCE), (0.01, ROLL_BACK)])
+def test_agreement_may_be_lower_than_at_the_gate_by_the_margin(above: float, move: str) -> None:
+    """What counts is not the measured share but its upper bound."""
+    equal = spoiled(IN_SHADOW, 400)
+    assert equal.agreement is not None
+    share = Difference(0.5, 0.4, 0.6)
+    given = replace(equal, agreement=replace(equal.agreement, share=share))
+    assert decide(IN_SHADOW, given, share.high + AGREEMENT_MARGIN + above).move == move
+
+
+def test_without_outcomes_a_step_says_so() -> None:
+    unknown = np.full(60, np.nan)
+    step = decided(ONE, spoiled(ONE, 60, actual=unknown))
+    assert step.move == ADVANCE
+    assert step.reason.endswith("; no outcomes of its predictions are known yet.")
+
+
+def test_a_comparison_of_another_stage_or_level_is_refused() -> None:
+    fit = spoiled(ONE, 60)
+    for stage, comparison in ((IN_SHADOW, fit), (ONE, replace(fit, alpha=ALPHA))):
+        with pytest.raises(ValueError, match="compared at"):
+            decided(stage, comparison)
+
+
+def rolled_back(rng: np.random.Generator) -> bool:
+    """Whether an equal candidate is ever rolled back, looked at six times a stage, and at every
+    stage until twice as many units were seen as would do."""
+    for stage in STAGES:
+        old, new = drawn(rng, stage, 2 * stage.fewest)
+        for k in np.linspace(50, len(new), 6).astype(int):
+            others = len(old) * k // len(new)
+            step = decided(stage, seen(stage, first(old, others), first(new, k)))
+            if step.move == ROLL_BACK:
+                return True
+    return False
+
+
+def test_an_equal_candidate_is_seldom_rolled_back_however_often_it_is_looked_at() -> None:
+    rng = np.random.default_rng(1)
+    rate = np.mean([rolled_back(rng) for _ in range(ROLLOUTS)])
+    assert rate <= stats.binom.isf(1e-4, ROLLOUTS, ALPHA) / ROLLOUTS
+
+
+def test_the_levels_of_all_stages_and_the_gates_error_sum_to_alpha() -> None:
+    """A share measured on 200 rows is too high by the margin less often than the level left."""
+    at_worst = max(
+        stats.binom.sf(np.floor(200 * (p + AGREEMENT_MARGIN)), 200, p)
+        for p in np.linspace(0.01, 0.9, 90)
+    )
+    assert at_worst <= LEVEL
+    assert len(STAGES) * LEVEL + LEVEL == pytest.approx(ALPHA)
+
+
+def event(number: int, action: str, traffic: Traffic, version: Version = OLD) -> Event:
+    return Event(number, f"2026-11-0{number}", action, version, NEW, "retrain.py", "", traffic)
+
+
+def at(stage: Stage) -> Traffic:
+    return ALONE.changed([stage.wish(NEW)], salt="experiment")
+
+
+def test_the_history_tells_the_candidate_its_stage_and_since_when() -> None:
+    past = [event(1, "kept", ALONE), event(2, IN_SHADOW.action, at(IN_SHADOW))]
+    past += [event(3, ONE.action, at(ONE)), event(4, "kept", at(ONE))]
+    found = under_way(past)
+    assert found is not None
+    assert (found.candidate, found.stage, found.since) == (NEW, ONE, "2026-11-03")
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        event(2, STOPPED, ALONE),
+        event(2, "promoted", ALONE, Version.parse("v1.1.0")),
+        event(2, "arranged", at(TEN)),
+        event(2, "arranged", Traffic((Variant(NEW, TEST, ((0, 100),)),))),
+    ],
+    ids=["stopped", "promoted", "other share by hand", "other mode by hand"],
+)
+def test_a_rollout_is_over_when_the_traffic_is_no_longer_its_own(after: Event) -> None:
+    before = event(1, ONE.action, at(ONE))
+    assert under_way([before]) is not None
+    assert under_way([before, after]) is None
+    assert under_way([]) is None
+
+
+def test_the_stages_follow_one_another_to_the_champion() -> None:
+    assert [stage.action for stage in STAGES] == [
+        "rollout shadow",
+        "rollout canary 1 %",
+        "rollout canary 10 %",
+        "rollout canary 50 %",
+    ]
+    assert [following(stage) for stage in STAGES] == [*STAGES[1:], None]
+    assert [at(stage).variants[0].share for stage in STAGES] == [0, 0.01, 0.1, 0.5]
+    assert all(stage.mode == CANARY for _, stage in pairwise(STAGES))
