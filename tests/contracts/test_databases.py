@@ -240,6 +240,23 @@ def test_what_is_being_forgotten_gets_no_outcome_and_what_is_held_is_passed_over
         assert ids(records) == []
 
 
+def test_two_who_report_the_same_in_another_order_do_not_block_each_other(postgresql: str) -> None:
+    mine = "insert into outcomes values (%s, 'housing', 1.0, 'now')"
+    blocked = "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+    with closing(SqlRecords(postgresql)) as records, ThreadPoolExecutor(1) as pool:
+        records.append([record("a"), record("b")])
+        with (
+            psycopg.connect(postgresql) as other,
+            psycopg.connect(postgresql, autocommit=True) as admin,
+        ):
+            other.execute(mine, ["a"])
+            said = pool.submit(records.label, "housing", [outcome("b"), outcome("a")])
+            while admin.execute(blocked).rowcount == 0:
+                time.sleep(0.01)
+            other.execute(mine, ["b"])
+        assert said.result() == 0
+
+
 def test_a_server_that_went_away_is_told_and_found_again(
     postgresql: str, postgres_server: PostgresServer
 ) -> None:
