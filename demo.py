@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import httpx
 import numpy as np
 
 from engine.assemble import open_stores
-from engine.domain.times import now
+from engine.domain.times import written
 from engine.settings import Settings
 from problems.housing import HOUSING
 from tests.servers import serving
@@ -131,7 +132,7 @@ def run(place: Path) -> None:
     with serving({**env, **QUICK}) as url, httpx.Client(trust_env=False) as client:
         month, rng, began = Month(url, client), np.random.default_rng(0), {}
         for day in range(1, DAYS + 1):
-            began[day] = now()
+            began[day] = written(datetime.now(UTC))
             month.ask(day, rng)
             known = month.report(day)
             show(day, month, known)

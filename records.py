@@ -16,16 +16,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table as Grid
 
+from engine.arguments import moment
 from engine.assemble import open_records
 from engine.domain.errors import InvalidSetting, ServiceError
 from engine.domain.ports import Records
 from engine.domain.record import Joined, Question
 from engine.domain.schema import Schema
-from engine.domain.times import utc
 from engine.settings import load_settings
 from problems import PROBLEMS
 
@@ -90,13 +89,6 @@ def command(commands: Any, act: Callable[[argparse.Namespace, Records], int]) ->
     return parser
 
 
-def moment(text: str) -> str:
-    try:
-        return utc(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 @dataclass
 class Count:
     """Of one version in one role."""
@@ -122,15 +114,15 @@ def show(arguments: argparse.Namespace, records: Records) -> int:
     for joined in records.read(wanted):
         counts[joined.record.version, joined.record.variant].add(joined)
     heads = ("version", "variant", "records", "errors", "outcomes", "first", "last")
-    grid = Grid(*heads, box=SIMPLE)  # fits into 80 columns
+    grid = Grid(*heads, box=None, padding=(0, 2, 0, 0))  # fits into 80 columns
     for key, one in sorted(counts.items()):
         numbers = (f"{number:,}" for number in (one.records, one.errors, one.outcomes))
         grid.add_row(*key, *numbers, one.first[:10], one.last[:10])
     console.print(grid)
-    total = sum(one.records for one in counts.values())
-    first = min((one.first for one in counts.values()), default="never")
-    last = max((one.last for one in counts.values()), default="never")
-    console.print(f"{arguments.problem}: {total:,} records, {first} to {last}", highlight=False)
+    every = counts.values()
+    total = sum(one.records for one in every)
+    span = f", {min(o.first for o in every)} to {max(o.last for o in every)}" if total else ""
+    console.print(f"{arguments.problem}: {total:,} records{span}", highlight=False)
     return 0
 
 

@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,12 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
+from engine.arguments import moment, positive
 from engine.assemble import Stores, open_records, open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.errors import InvalidSetting, ServiceError, UnknownVersion, UntrustedArtifact
 from engine.domain.problem import Problem
 from engine.domain.record import Joined, Question
-from engine.domain.times import now, utc
+from engine.domain.times import written
 from engine.domain.version import Version
 from engine.serving.finding import Finding, compared, recomputed
 from engine.serving.replay import Models, Replayed, replayed
@@ -73,19 +74,6 @@ def parse() -> argparse.Namespace:
     if arguments.since and arguments.until and arguments.until <= arguments.since:
         parser.error("--until lies before --since")
     return arguments
-
-
-def moment(text: str) -> str:
-    try:
-        return utc(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def positive(text: str) -> int:
-    if int(text) < 1:
-        raise ValueError(text)
-    return int(text)
 
 
 def replay(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -199,6 +187,10 @@ def show(finding: Finding) -> None:
 
 def say(text: str) -> None:
     console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def now() -> str:
+    return written(datetime.now(UTC))
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+from engine.arguments import moment, seconds, seed, share
 from engine.assemble import Stores, open_records, open_stores
 from engine.domain import history
 from engine.domain.errors import InvalidSetting, ServiceError, UnknownVersion
 from engine.domain.ports import Records
-from engine.domain.times import utc
+from engine.domain.times import written
 from engine.domain.version import Version
-from engine.learning.arguments import seconds, seed, share
 from engine.settings import Settings, load_settings
 from engine.watching.rollout import ADVANCE, under_way
 from engine.watching.steer import Helm, refuse_beside_others
@@ -85,7 +85,7 @@ def parse() -> argparse.Namespace:
         help="CSV or Parquet tables, old and new; without, the records with outcomes",
     )
     parser.add_argument("--with-records", action="store_true", help="add the records to --data")
-    parser.add_argument("--since", type=utc, help="records from this date or ISO 8601 time on only")
+    parser.add_argument("--since", type=moment, help="only records from this date or time on")
     parser.add_argument("--layout", help="whose columns the tables have; default: ours")
     parser.add_argument("--seed", type=seed, default=0, help="seed of everything random (0)")
     parser.add_argument("--max-bad-share", type=share, default=0.05, help="as in train_model.py")
@@ -194,7 +194,7 @@ def challenge(
         max_bad_share=arguments.max_bad_share,
         reports=settings.data_dir / "reports",
         who=WHO,
-        at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        at=written(datetime.now(UTC)),
         is_dry=arguments.dry_run,
         is_recalibration=arguments.recalibrate,
         allows_major=arguments.yes_major,

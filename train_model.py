@@ -5,12 +5,13 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from engine.arguments import rows, seed, share
 from engine.assemble import export, open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.errors import InvalidSetting, ServiceError
 from engine.domain.history import next_minor
+from engine.domain.times import written
 from engine.domain.version import FIRST, Version
-from engine.learning.arguments import rows, seed, share
 from engine.learning.data import Table
 from engine.learning.report import (
     check_writable,
@@ -121,7 +122,7 @@ def read(arguments: argparse.Namespace, reports: Path) -> Table:
 
 
 def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return written(datetime.now(UTC))
 
 
 if __name__ == "__main__":

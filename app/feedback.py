@@ -3,7 +3,7 @@
 # No `from __future__ import annotations` here: FastAPI could not resolve the local types.
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal, NotRequired
 
 from fastapi import APIRouter, Request
@@ -16,6 +16,7 @@ from app.openapi import refusals, request_body
 from engine.domain.problem import Problem
 from engine.domain.record import Outcome
 from engine.domain.schema import Target, body_type
+from engine.domain.times import written
 from engine.settings import Settings
 
 MOST_OUTCOMES = 1_000
@@ -101,9 +102,5 @@ def feedback_types(target: Target) -> tuple[Any, Any]:
 
 def outcome_of(body: Any) -> Outcome:
     known: datetime | None = body.get("known_at")
-    text = now() if known is None else printed(known)
+    text = now() if known is None else written(known)
     return Outcome(body["prediction_id"], body["actual"], text)
-
-
-def printed(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -16,6 +16,7 @@ from engine.domain.arrange import arrange
 from engine.domain.errors import ModelNotReady, RegistryUnavailable, ServiceError, UnknownVersion
 from engine.domain.problem import Problem
 from engine.domain.record import CHAMPION
+from engine.domain.times import written
 from engine.domain.traffic import ALONE, Variant, Wish
 from engine.domain.version import Version
 from engine.serving.deployment import Arm, Deployment
@@ -28,7 +29,7 @@ PINNED_MODELS = 4
 
 def now() -> str:
     """The time in UTC as ISO 8601 with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return written(datetime.now(UTC))
 
 
 class Live:

@@ -4,19 +4,23 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 from structlog.typing import FilteringBoundLogger
 
 from app.metrics import Metrics
 from engine.domain.errors import RecordsUnavailable
 from engine.domain.ports import Records
+from engine.domain.times import written
 from engine.serving.deployment import Answered
-from engine.serving.recorder import Pending, Recorder
+from engine.serving.recorder import COMMITTED, DROPPED, Pending, Recorder
 from engine.serving.shadow import Shadows
 from engine.settings import Settings
 
 TIDY_SECONDS = 3_600
 FORGOTTEN_AT_ONCE = 5_000
+QUIET_SECONDS = 10
+"""Between two log lines about dropped records; the counters miss none."""
 
 
 @contextmanager
@@ -25,11 +29,17 @@ def recording(
 ) -> Iterator[Recorder]:
     """A running recorder; at the end everything is written, or counted and logged as dropped."""
 
+    told = float(-QUIET_SECONDS)
+
     def tell(event: str, rows: int, reason: str) -> None:
+        nonlocal told
         if rows:
             metrics.recorded(event, rows=rows, waiting=recorder.waiting)
-        if reason or event == "recovered":
-            log.error(f"records_{event}", rows=rows, reason=reason, waiting=recorder.waiting)
+        if event == COMMITTED or (event == DROPPED and monotonic() < told + QUIET_SECONDS):
+            return
+        told = monotonic() if event == DROPPED else told
+        state = {"waiting": recorder.waiting, "dropped": recorder.dropped}
+        log.error(f"records_{event}", rows=rows, reason=reason, **state)
 
     recorder = Recorder(records, mode=settings.records, limit=settings.records_queue, tell=tell)
     try:
@@ -69,7 +79,7 @@ async def keep_tidy(records: Records, keep_days: int, log: FilteringBoundLogger)
 
 def forget(records: Records, before: datetime) -> int:
     """In steps, so that answers are recorded meanwhile; how many rows."""
-    limit = before.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    limit = written(before)
     total = 0
     while step := records.forget(limit, FORGOTTEN_AT_ONCE):
         total += step

@@ -94,7 +94,6 @@ def script(
     """A script's `main` in this process: exit code, what it printed, what it complained of."""
     monkeypatch.setenv("DATA_DIR", str(settings.data_dir))
     monkeypatch.setenv("MODEL_PATH", str(settings.model_path))
-    monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", [f"{module.__name__}.py", *arguments])

@@ -12,7 +12,7 @@ from engine.domain.errors import ServiceError
 ROOT = Path(__file__).parents[1]
 DOMAIN = {"engine.domain"}
 ONLINE = {"engine.serving", "engine.watching"}
-COMPOSED = DOMAIN | {"engine.assemble", "engine.settings", "problems"}
+COMPOSED = DOMAIN | {"engine.arguments", "engine.assemble", "engine.settings", "problems"}
 MAY_IMPORT = {
     "engine.domain": set(),
     "engine.learning": DOMAIN,
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "engine.stores": DOMAIN,
     "engine.watching": DOMAIN,
     "engine.settings": DOMAIN,
+    "engine.arguments": DOMAIN,
     "engine.assemble": DOMAIN | {"engine.stores", "engine.settings"},
     "problems": DOMAIN,
     "app": COMPOSED | ONLINE,

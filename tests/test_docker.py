@@ -125,8 +125,9 @@ def test_a_retraining_beside_the_service_promotes_on_a_market_that_changed(
 
 
 @pytest.mark.usefixtures("before_training")
-def test_what_was_trained_outlives_the_container(stack: Stack) -> None:
+def test_what_was_trained_and_recorded_outlives_the_container(stack: Stack) -> None:
     known = stack.ask("/model/info")
+    answer = stack.ask("/predict", HOUSE)
     replaced = stack.container()
     stack.compose("up", "-d", "--force-recreate", "api")
     stack.wait_until_healthy()
@@ -134,6 +135,19 @@ def test_what_was_trained_outlives_the_container(stack: Stack) -> None:
     assert stack.container() != replaced
     assert (info["model_version"], info["versions"]) == (known["model_version"], known["versions"])
     assert info["model_version"] != SHIPPED.load().card.version
+    outcome = {"prediction_id": answer["prediction_id"], "actual": 400_000}
+    assert stack.ask("/feedback", outcome)["recorded"] == 1
+
+
+@pytest.mark.usefixtures("before_training")
+def test_the_records_are_read_by_the_scripts_in_the_other_container(stack: Stack) -> None:
+    answer = stack.ask("/predict", HOUSE)
+    other = (*stack.command, "run", "--rm", "-T", "--entrypoint", "python", "trainer")
+    shown = run(*other, "replay.py", "--newest", "1", env=stack.env)
+    exported = run(*other, "records.py", "export", "--out", "/data/r.parquet", env=stack.env)
+    assert answer["model_version"] in shown
+    assert "computed again to the last bit" in shown
+    assert "records" in exported
 
 
 def test_the_server_ends_by_itself_when_it_is_told_to_stop(stack: Stack) -> None:

@@ -117,7 +117,7 @@ def test_an_export_that_is_killed_leaves_the_file_as_it_was(
 def test_show_counts_by_version_and_variant(busy: Settings, run: Run) -> None:
     code, printed, _ = run("show")
     assert code == DONE
-    champion, shadow = (line.split() for line in printed.splitlines() if " v1" in line)
+    champion, shadow = (line.split() for line in printed.splitlines() if line.startswith("v1"))
     assert champion == ["v1.0.0", "champion", "10", "0", "3", "2026-11-01", "2026-11-02"]
     assert shadow == [CANDIDATE, "shadow", "10", "1", "3", "2026-11-01", "2026-11-02"]
     assert "housing: 20 records, 2026-11-01T00:00:00.000Z to 2026-11-02T03:00:00.000Z" in printed

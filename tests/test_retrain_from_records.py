@@ -117,7 +117,7 @@ def test_a_prediction_is_one_row_whoever_else_was_asked(
     keep(settings, [*shadows, failed, *answered], {f"reply-{n}": prices[n] for n in range(3)})
     found = gathered(HOUSING, of(records), major=1)
     expected = pd.DataFrame(rows[:3]).assign(
-        price=prices[:3], time=START.timestamp() + 60 * np.arange(3), group=[None, "agency 7", None]
+        price=prices[:3], time=START.timestamp() + 60 * np.arange(3)
     )
     pd.testing.assert_frame_equal(found.frame, expected, check_dtype=False)
     assert found.summary.startswith("records: 3 with outcomes of 4, predicted 2026-11-01 to ")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.errors import InvalidTraffic
 from engine.domain.ports import Records
 from engine.domain.record import CHAMPION, Outcome, Question, Record
-from engine.domain.times import now
+from engine.domain.times import written
 from engine.domain.traffic import SHADOW, TEST, Wish
 from engine.domain.version import Version
 from engine.serving.served import serve
@@ -81,7 +82,7 @@ class Callers:
                 found.append(
                     Record(
                         id=one,
-                        at=now(),
+                        at=written(datetime.now(UTC)),
                         problem="housing",
                         version=str(version or Version.parse("v1.0.0")),
                         variant=variant,
@@ -94,7 +95,7 @@ class Callers:
                         latency_us=100.0 + number % 7,
                     )
                 )
-            outcomes.append(Outcome(one, float(price[number]), now()))
+            outcomes.append(Outcome(one, float(price[number]), written(datetime.now(UTC))))
         self.records.append(found)
         if sold:
             self.records.label("housing", outcomes)

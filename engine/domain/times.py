@@ -10,16 +10,13 @@ def utc(text: str) -> str:
     """
     try:
         moment = datetime.fromisoformat(text)
-        return _written(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        return written(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     except (ValueError, OverflowError) as error:
         raise ValueError(
             f"{text[:50]!r} is no date such as 2026-11-01 and no time such as 2026-11-01T14:30:00Z"
         ) from error
 
 
-def now() -> str:
-    return _written(datetime.now(UTC))
-
-
-def _written(moment: datetime) -> str:
+def written(moment: datetime) -> str:
+    """A moment that names its zone, as the records hold it."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -69,8 +69,8 @@ def gathered(problem: Problem, sources: Sources, major: int) -> Gathered:
 
 
 def recorded(problem: Problem, records: Records, major: int, since: str | None) -> Gathered:
-    """One row a prediction with an outcome: features, the truth, `time` when it was predicted (in
-    seconds), `group` what the caller named as the unit."""
+    """One row a prediction with an outcome: features, the truth, and as `time` when it was
+    predicted (in seconds). Units are no groups: the next requests come from the same ones."""
     of_contract: dict[str, bool] = {}
     kept: dict[str, Joined] = {}
     answered = others = 0
@@ -93,7 +93,7 @@ def recorded(problem: Problem, records: Records, major: int, since: str | None) 
 def described(
     problem: Problem, kept: Sequence[Joined], answered: int, others: int
 ) -> tuple[pd.DataFrame, str, str]:
-    names = [*problem.schema.names, problem.target.name, "time", "group"]
+    names = [*problem.schema.names, problem.target.name, "time"]
     frame = pd.DataFrame([row_of(problem, joined) for joined in kept], columns=names)
     summary = f"records: {len(kept):,} with outcomes of {answered:,}"
     source = "records"
@@ -112,7 +112,7 @@ def row_of(problem: Problem, joined: Joined) -> list[object]:
     assert outcome is not None  # noqa: S101
     features = [record.row.get(name) for name in problem.schema.names]
     time = datetime.fromisoformat(record.at).timestamp()
-    return [*features, outcome.actual, time, record.unit]
+    return [*features, outcome.actual, time]
 
 
 def on_the_clock(frame: pd.DataFrame, start: float) -> pd.DataFrame:

@@ -24,6 +24,11 @@ GROUP_ROWS = 2_000
 PATIENCE_SECONDS = 2.0
 """How long a reply waits for its commit before it goes out as queued."""
 RETRY_SECONDS = 0.5
+LAST_SECONDS = 5.0
+"""How long the end of the service may take to write what is left."""
+LINGER_SECONDS = 0.002
+"""How long a group may grow where others came during the last commit: small groups are dear, and a
+caller who is alone never waits for company."""
 
 
 class Recordable(Protocol):
@@ -83,6 +88,7 @@ class Recorder:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await waiter
         except TimeoutError:
+            self._fail(f"no answer for {PATIENCE_SECONDS:g} s")
             return QUEUED
 
     def put(self, pending: Pending) -> str:
@@ -100,7 +106,9 @@ class Recorder:
         self._closing.set()
         with self._changed:
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(LAST_SECONDS)
+        if self._queued_rows:
+            self._drop(self._queued_rows, f"the service ended: {self.refusal or 'no answer'}")
 
     def _enter(self, pending: Pending) -> None:
         with self._changed:
@@ -123,8 +131,12 @@ class Recorder:
     def _next_group(self) -> list[Pending]:
         """What waits, up to about GROUP_ROWS; nothing when it is time to end."""
         with self._changed:
+            is_busy = bool(self._queue)
             while not self._queue and not self._closing.is_set():
                 self._changed.wait()
+        if is_busy:
+            self._closing.wait(LINGER_SECONDS)
+        with self._changed:
             group: list[Pending] = []
             rows = 0
             while self._queue and rows < GROUP_ROWS:
@@ -145,21 +157,19 @@ class Recorder:
 
     def _wait_out(self, group: list[Pending], reason: str) -> None:
         """Let the replies go, put the group back at the head of the queue, pause."""
-        if not self.refusal:
-            self._tell("failing", 0, reason)
-        self.refusal = reason
+        self._fail(reason)
         self._release(group, QUEUED)
         with self._changed:
             self._queue.extendleft(reversed(group))
-        if self._closing.wait(RETRY_SECONDS):
-            self._give_up(f"the service ended while {reason}")
+            if self._closing.is_set():
+                self._queue.clear()
+        self._closing.wait(RETRY_SECONDS)
 
-    def _give_up(self, reason: str) -> None:
-        with self._changed:
-            left = list(self._queue)
-            self._queue.clear()
-        self._drop(sum(one.rows for one in left), reason)
-        self._release(left, DROPPED)
+    def _fail(self, reason: str) -> None:
+        """From now on nobody waits, until something is written again."""
+        if not self.refusal:
+            self._tell("failing", 0, reason)
+        self.refusal = reason
 
     def _done(self, group: list[Pending], what: str) -> None:
         rows = sum(one.rows for one in group)
@@ -173,7 +183,8 @@ class Recorder:
         self._release(group, what)
 
     def _drop(self, rows: int, reason: str) -> None:
-        self.dropped += rows
+        with self._changed:
+            self.dropped += rows
         self._tell(DROPPED, rows, reason)
 
     def _release(self, group: list[Pending], what: str) -> None:

@@ -13,6 +13,7 @@ from engine.domain.artifact import Artifact
 from engine.domain.errors import RegistryUnavailable
 from engine.domain.history import Event
 from engine.domain.ports import Registry
+from engine.domain.times import written
 from engine.domain.traffic import ALONE, Traffic
 from engine.domain.version import Version
 from engine.stores.files import ArtifactFile, FileArtifacts
@@ -117,5 +118,5 @@ def made(
     action: str, version: Version, challenger: Version | None, *, who: str, why: str, after: int
 ) -> Event:
     """The event that happens now, and is the next one."""
-    at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    at = written(datetime.now(UTC))
     return Event(after + 1, at, action, version, challenger, who, why)

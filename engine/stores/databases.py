@@ -69,6 +69,7 @@ class Database:
         self.kind = parsed.get_backend_name()
         self._begin_writing = "BEGIN IMMEDIATE" if self.kind == SQLITE else "BEGIN"
         if self.kind == SQLITE:
+            event.listen(self._engine, "do_connect", self._make_folder)
             event.listen(self._engine, "connect", self._note_file)
             event.listen(self._engine, "checkout", self._check_file)
 
@@ -90,7 +91,7 @@ class Database:
 
         `one_statement` is a transaction by itself: BEGIN and COMMIT would only cost time.
         """
-        with self._connected(makes_folder=True) as connection:
+        with self._connected() as connection:
             self._make_tables(connection)
             if one_statement:
                 yield connection
@@ -114,17 +115,15 @@ class Database:
                 yield None
 
     @contextmanager
-    def _connected(self, *, makes_folder: bool = False) -> Iterator[Connection]:
+    def _connected(self) -> Iterator[Connection]:
         try:
-            if makes_folder and self._file is not None:
-                self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._engine.connect() as connection, _distrusted_after_failure(connection):
                 yield connection
         except (DataError, IntegrityError):
             raise
         except (SQLAlchemyError, OSError) as error:
-            reason = str(getattr(error, "orig", None) or error).split("\n")[0]
-            raise self._unavailable(f"the {self._role} cannot be used: {reason}") from error
+            message = f"the {self._role} cannot be used: {reason(error)}"
+            raise self._unavailable(message) from error
 
     def _has_tables(self, connection: Connection) -> bool:
         """Asked until it is true, once a connection."""
@@ -147,6 +146,10 @@ class Database:
                 _add_columns(connection, table)
         connection.info["is_complete"] = True
 
+    def _make_folder(self, *_: Any) -> None:
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+
     def _note_file(self, connection: Any, record: Any) -> None:
         connection.execute("PRAGMA synchronous=FULL")
         record.info["file"] = self._identity()
@@ -162,6 +165,11 @@ class Database:
         except FileNotFoundError:
             return None
         return None if seen is None else (seen.st_dev, seen.st_ino)
+
+
+def reason(error: Exception) -> str:
+    """What the driver says, in one line."""
+    return str(getattr(error, "orig", None) or error).split("\n")[0]
 
 
 def _parsed(url: str) -> URL:
@@ -182,17 +190,14 @@ def _file(url: URL) -> Path | None:
 
 
 def _connect_args(url: URL, busy_seconds: float) -> dict[str, Any]:
-    """What the URL does not say itself. Statements of many sizes are not worth preparing."""
-    args: dict[str, dict[str, Any]] = {
-        SQLITE: {"timeout": busy_seconds, "cached_statements": CACHED_STATEMENTS},
-        POSTGRESQL: {
-            "connect_timeout": CONNECT_SECONDS,
-            "tcp_user_timeout": SILENT_MS,
-            "prepare_threshold": None,
-        },
-    }
-    mine = args.get(url.get_backend_name(), {})
-    return {name: value for name, value in mine.items() if name not in url.query}
+    """What the URL does not say itself; statements of many sizes are not worth preparing."""
+    args: dict[str, Any] = {}
+    if url.get_backend_name() == SQLITE:
+        args = {"timeout": busy_seconds, "cached_statements": CACHED_STATEMENTS}
+    elif url.get_driver_name() == "psycopg":
+        args = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": SILENT_MS}
+        args |= {"prepare_threshold": None}
+    return {name: value for name, value in args.items() if name not in url.query}
 
 
 def _pool(keep: bool) -> dict[str, Any]:

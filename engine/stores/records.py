@@ -15,7 +15,7 @@ from engine.domain.errors import (
     UnknownPrediction,
 )
 from engine.domain.record import Joined, Outcome, Question, Record
-from engine.stores.databases import POSTGRESQL, SQLITE, Database
+from engine.stores.databases import POSTGRESQL, SQLITE, Database, reason
 from engine.stores.tables import (
     OUTCOMES,
     PREDICTIONS,
@@ -222,4 +222,4 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except (DataError, IntegrityError) as error:
-        raise ValueError(f"the database refuses it: {error.orig}") from error
+        raise ValueError(f"the database refuses it: {reason(error)}") from error

@@ -11,7 +11,7 @@ from engine.domain.errors import Outpaced, RegistryUnavailable
 from engine.domain.history import Event
 from engine.domain.traffic import ALONE, Traffic
 from engine.domain.version import Version
-from engine.stores.databases import Database
+from engine.stores.databases import Database, reason
 
 BUSY_SECONDS = 5
 """How long one who writes to SQLite waits for another."""
@@ -76,7 +76,7 @@ class SqlRegistry:
         except IntegrityError as error:
             raise Outpaced(outpaced(event)) from error
         except DataError as error:
-            raise RegistryUnavailable(f"the registry refuses an event: {error.orig}") from error
+            raise RegistryUnavailable(f"the registry refuses an event: {reason(error)}") from error
 
     def history(self, problem: str) -> list[Event]:
         every = select(text("*")).select_from(EVENTS)  # an older table has fewer columns

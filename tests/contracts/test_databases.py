@@ -1,101 +1,46 @@
-"""What becomes of records and history when their database cannot be used, or is another one."""
+"""What records and history ask of a database, whichever it is."""
 
-import sqlite3
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
-from threading import Barrier, Timer
+from threading import Barrier
+from typing import Any
 
-import psycopg
 import pytest
 
-from engine.assemble import open_records
-from engine.domain.errors import InvalidSetting, RecordsUnavailable, UnknownPrediction
-from engine.stores.databases import Database
-from engine.stores.records import BUSY_SECONDS, MOST_ROWS, SqlRecords
+from engine.domain.errors import InvalidSetting, OutcomeConflict, RecordsUnavailable
+from engine.stores.records import MOST_ROWS, SqlRecords
 from engine.stores.registry import SqlRegistry
-from engine.stores.tables import TABLES
-from tests.conftest import empty_settings
 from tests.contracts.test_records import ids, outcome, read, record
-from tests.postgres import PostgresServer
-from tests.servers import ROOT, free_port
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "deep" / "store.db"
+def report(url: str, actual: float) -> list[bool]:
+    """For each of 40 predictions, whether this process was the first to say what came true."""
+    with closing(SqlRecords(url)) as records:
+        wins = []
+        for number in range(40):
+            try:
+                wins.append(records.label("housing", [outcome(str(number), actual)]) == 1)
+            except OutcomeConflict:
+                wins.append(False)
+        return wins
 
 
-@pytest.fixture
-def records(sqlite: str) -> Iterator[SqlRecords]:
-    with closing(SqlRecords(sqlite)) as records:
-        yield records
+def meet(barrier: Any) -> None:
+    barrier.wait(60)
 
 
-def test_asking_makes_no_file(records: SqlRecords, tmp_path: Path) -> None:
-    assert read(records) == []
-    assert records.forget("2030", 9) == 0
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_asking_makes_no_table(postgresql: str) -> None:
-    with closing(SqlRecords(postgresql)) as records, psycopg.connect(postgresql) as people:
-        assert read(records) == []
-        assert people.execute("select * from pg_tables where tablename = 'outcomes'").rowcount == 0
-
-
-def test_records_are_kept_in_the_data_folder_unless_told_otherwise(tmp_path: Path) -> None:
-    settings = empty_settings(tmp_path)
-    with closing(open_records(settings)) as records:
-        assert not settings.data_dir.exists()
-        records.append([record("a")])
-    assert (settings.data_dir / "records.db").exists()
-    elsewhere = empty_settings(tmp_path, records_url=f"sqlite:///{tmp_path / 'mine.db'}")
-    with closing(open_records(elsewhere)) as records:
-        records.append([record("b")])
-    assert (tmp_path / "mine.db").exists()
-
-
-def test_the_tables_are_plain_sql_that_people_can_read(records: SqlRecords, file: Path) -> None:
-    records.append([record("a", row={"square_feet": 2000.5})])
-    records.label("housing", [outcome("a", 1.5)])
-    with closing(sqlite3.connect(file)) as people:
-        query = """select id, version, value, features, features ->> 'square_feet', actual
-                   from predictions join outcomes on id = prediction_id"""
-        assert people.execute(query).fetchall() == [
-            ("a", "v1.0.0", 403_097.19, '{"square_feet":2000.5}', 2000.5, 1.5)
-        ]
-
-
-def test_a_commit_waits_for_the_disk_and_not_for_readers(records: SqlRecords, sqlite: str) -> None:
-    records.append([record("a")])
-    database = Database(
-        sqlite,
-        role="records",
-        tables=TABLES,
-        unavailable=RecordsUnavailable,
-        busy_seconds=1,
-        keep=True,
-    )
-    with closing(database), database.adding() as connection:
-        settings = [
-            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
-            for name in ("journal_mode", "synchronous", "busy_timeout")
-        ]
-    assert settings == ["wal", 2, 1_000]
-
-
-def test_text_is_ordered_alike_whatever_the_language_of_postgresql(postgresql: str) -> None:
-    with closing(SqlRecords(postgresql)) as records, psycopg.connect(postgresql) as people:
-        records.append([record("a")])
-        query = """select column_name from information_schema.columns
-                   where table_name = 'predictions' and collation_name = 'C'"""
-        assert {"id", "at", "version"} <= {row[0] for row in people.execute(query)}
+def test_of_two_processes_exactly_one_wins_each_prediction(database: str) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    together = {"initializer": meet, "initargs": (spawn.Barrier(2),)}
+    with closing(SqlRecords(database)) as records:
+        records.append([record(str(number)) for number in range(40)])
+        with ProcessPoolExecutor(2, mp_context=spawn, **together) as pool:
+            first, second = pool.map(report, [database] * 2, [1.0, 2.0])
+        assert [one != other for one, other in zip(first, second, strict=True)] == [True] * 40
+        found = {one.record.id: one.outcome for one in read(records)}
+    assert found == {str(n): outcome(str(n), 1.0 if won else 2.0) for n, won in enumerate(first)}
 
 
 def test_many_who_come_first_at_once_all_get_their_tables(database: str) -> None:
@@ -112,75 +57,6 @@ def test_many_who_come_first_at_once_all_get_their_tables(database: str) -> None
         assert ids(records) == [str(number) for number in range(8)]
 
 
-def test_a_short_lock_is_waited_for_and_a_long_one_is_told(records: SqlRecords, file: Path) -> None:
-    records.append([record("a")])
-    with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        release = Timer(0.3 * BUSY_SECONDS, other.execute, ["COMMIT"])
-        release.start()
-        records.append([record("b")])
-        release.join()
-        other.execute("BEGIN IMMEDIATE")
-        start = time.monotonic()
-        with pytest.raises(RecordsUnavailable, match=r"^the records cannot be used: .*locked$"):
-            records.append([record("c")])
-        assert time.monotonic() - start < 3 * BUSY_SECONDS
-        assert ids(records) == ["a", "b"]
-    records.append([record("d")])
-    assert ids(records) == ["a", "b", "d"]
-
-
-def test_a_read_only_database_can_be_read(records: SqlRecords, file: Path) -> None:
-    records.append([record("a")])
-    with closing(SqlRecords(f"sqlite:///file:{file}?mode=ro&uri=true")) as reader:
-        assert ids(reader) == ["a"]
-        for attempt in (
-            lambda: reader.append([record("b")]),
-            lambda: reader.label("housing", [outcome("a")]),
-            lambda: reader.forget("2030", 9),
-        ):
-            with pytest.raises(RecordsUnavailable, match="readonly"):
-                attempt()
-    assert ids(records) == ["a"]
-
-
-def test_a_damaged_file_is_told(records: SqlRecords, file: Path) -> None:
-    file.parent.mkdir()
-    file.write_bytes(b"not a database, but long enough to be looked at" * 99)
-    with pytest.raises(RecordsUnavailable, match="not a database"):
-        read(records)
-    with pytest.raises(RecordsUnavailable, match="not a database"):
-        records.append([record("a")])
-
-
-def test_a_file_in_the_place_of_the_folder_is_told(records: SqlRecords, file: Path) -> None:
-    file.parent.write_text("in the way")
-    with pytest.raises(RecordsUnavailable, match="cannot be used"):
-        records.append([record("a")])
-
-
-def test_a_file_that_was_removed_is_made_again(records: SqlRecords, file: Path) -> None:
-    records.append([record("a")])
-    for left in file.parent.iterdir():
-        left.unlink()
-    assert ids(records) == []
-    records.append([record("b")])
-    with closing(sqlite3.connect(file)) as people:
-        assert people.execute("select id from predictions").fetchall() == [("b",)]
-
-
-def test_a_file_that_was_replaced_is_written_to(records: SqlRecords, file: Path) -> None:
-    records.append([record("a")])
-    other = file.with_name("other.db")
-    with closing(SqlRecords(f"sqlite:///{other}")) as backup:
-        backup.append([record("b")])
-    for left in file.parent.glob("store.db-*"):
-        left.unlink()
-    other.replace(file)
-    records.append([record("c")])
-    assert ids(records) == ["b", "c"]
-
-
 def test_a_table_that_was_dropped_is_told_and_made_again(database: str) -> None:
     with closing(SqlRecords(database)) as records:
         records.append([record("a")])
@@ -190,97 +66,6 @@ def test_a_table_that_was_dropped_is_told_and_made_again(database: str) -> None:
             records.append([record("b")])
         records.append([record("b")])
         assert ids(records) == ["b"]
-
-
-FULL = """
-import resource, sys
-from contextlib import closing
-from engine.domain.errors import RecordsUnavailable
-from engine.stores.records import SqlRecords
-from tests.contracts.test_records import ids, record
-
-with closing(SqlRecords(sys.argv[1])) as records:
-    records.append([record("first")])
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
-    kept = ["first"]
-    try:
-        while True:
-            some = [record(f"{len(kept)}-{row}", unit="x" * 1_000) for row in range(10)]
-            records.append(some)
-            kept += [one.id for one in some]
-    except RecordsUnavailable as error:
-        print(error)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    print(len(kept) > 10 and sorted(ids(records)) == sorted(kept))
-    records.append(some)
-    print(len(ids(records)) == len(kept) + 10)
-"""
-
-
-def test_a_full_disk_is_told_and_loses_nothing(sqlite: str) -> None:
-    script = [sys.executable, "-W", "error", "-c", FULL, sqlite]
-    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
-    reason, *claims = done.stdout.splitlines()
-    assert reason.startswith("the records cannot be used: "), done.stderr
-    assert claims == ["True", "True"], done.stderr
-
-
-def test_what_is_being_forgotten_gets_no_outcome_and_what_is_held_is_passed_over(
-    postgresql: str,
-) -> None:
-    with closing(SqlRecords(postgresql)) as records, ThreadPoolExecutor(1) as pool:
-        records.append([record("a"), record("b", 1)])
-        with psycopg.connect(postgresql) as other:
-            other.execute("delete from predictions where id = 'a'")
-            said = pool.submit(records.label, "housing", [outcome("a")])
-            assert records.forget("2030", 1) == 1
-            assert not said.done()
-        with pytest.raises(UnknownPrediction):
-            said.result()
-        assert ids(records) == []
-
-
-def test_two_who_report_the_same_in_another_order_do_not_block_each_other(postgresql: str) -> None:
-    mine = "insert into outcomes values (%s, 'housing', 1.0, 'now')"
-    blocked = "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
-    with closing(SqlRecords(postgresql)) as records, ThreadPoolExecutor(1) as pool:
-        records.append([record("a"), record("b")])
-        with (
-            psycopg.connect(postgresql) as other,
-            psycopg.connect(postgresql, autocommit=True) as admin,
-        ):
-            other.execute(mine, ["a"])
-            said = pool.submit(records.label, "housing", [outcome("b"), outcome("a")])
-            while admin.execute(blocked).rowcount == 0:
-                time.sleep(0.01)
-            other.execute(mine, ["b"])
-        assert said.result() == 0
-
-
-def test_a_server_that_went_away_is_told_and_found_again(
-    postgresql: str, postgres_server: PostgresServer
-) -> None:
-    with closing(SqlRecords(postgresql)) as records:
-        records.append([record("a")])
-        with psycopg.connect(postgres_server.url(), autocommit=True) as admin:
-            database = postgresql.split("/")[3].split("?")[0]
-            query = "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s"
-            assert admin.execute(query, [database]).rowcount == 1
-        with pytest.raises(RecordsUnavailable, match="terminat"):
-            records.append([record("b")])
-        records.append([record("b")])
-        assert ids(records) == ["a", "b"]
-
-
-def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
-    url = f"postgres://somebody:secret@127.0.0.1:{free_port()}/records"
-    with closing(SqlRecords(url)) as records:
-        with pytest.raises(RecordsUnavailable, match=r"[Rr]efused") as refusal:
-            records.append([record("a")])
-        with pytest.raises(RecordsUnavailable):
-            read(records)
-    assert "secret" not in str(refusal.value)
-    assert "\n" not in str(refusal.value)
 
 
 def test_what_a_database_never_takes_is_no_outage_and_takes_nothing_along(database: str) -> None:

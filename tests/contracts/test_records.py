@@ -1,8 +1,7 @@
 """Every adapter behind the port `Records` keeps the same promises."""
 
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -238,31 +237,3 @@ def test_after_closing_it_opens_again_when_asked(records: Records) -> None:
     records.append([record("a")])
     records.close()
     assert ids(records) == ["a"]
-
-
-def report(url: str, actual: float) -> list[bool]:
-    """For each of 40 predictions, whether this process was the first to say what came true."""
-    with closing(SqlRecords(url)) as records:
-        wins = []
-        for number in range(40):
-            try:
-                wins.append(records.label("housing", [outcome(str(number), actual)]) == 1)
-            except OutcomeConflict:
-                wins.append(False)
-        return wins
-
-
-def meet(barrier: Any) -> None:
-    barrier.wait(60)
-
-
-def test_of_two_processes_exactly_one_wins_each_prediction(database: str) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    together = {"initializer": meet, "initargs": (spawn.Barrier(2),)}
-    with closing(SqlRecords(database)) as records:
-        records.append([record(str(number)) for number in range(40)])
-        with ProcessPoolExecutor(2, mp_context=spawn, **together) as pool:
-            first, second = pool.map(report, [database] * 2, [1.0, 2.0])
-        assert [one != other for one, other in zip(first, second, strict=True)] == [True] * 40
-        found = {one.record.id: one.outcome for one in read(records)}
-    assert found == {str(n): outcome(str(n), 1.0 if won else 2.0) for n, won in enumerate(first)}

@@ -1,0 +1,88 @@
+"""Records in a PostgreSQL that others use, that goes away, or is not there."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from engine.domain.errors import RecordsUnavailable, UnknownPrediction
+from engine.stores.records import SqlRecords
+from tests.contracts.test_records import ids, outcome, read, record
+from tests.postgres import PostgresServer
+from tests.servers import free_port
+
+
+def test_asking_makes_no_table(postgresql: str) -> None:
+    with closing(SqlRecords(postgresql)) as records, psycopg.connect(postgresql) as people:
+        assert read(records) == []
+        assert people.execute("select * from pg_tables where tablename = 'outcomes'").rowcount == 0
+
+
+def test_text_is_ordered_alike_whatever_the_language_of_postgresql(postgresql: str) -> None:
+    with closing(SqlRecords(postgresql)) as records, psycopg.connect(postgresql) as people:
+        records.append([record("a")])
+        query = """select column_name from information_schema.columns
+                   where table_name = 'predictions' and collation_name = 'C'"""
+        assert {"id", "at", "version"} <= {row[0] for row in people.execute(query)}
+
+
+def test_what_is_being_forgotten_gets_no_outcome_and_what_is_held_is_passed_over(
+    postgresql: str,
+) -> None:
+    with closing(SqlRecords(postgresql)) as records, ThreadPoolExecutor(1) as pool:
+        records.append([record("a"), record("b", 1)])
+        with psycopg.connect(postgresql) as other:
+            other.execute("delete from predictions where id = 'a'")
+            said = pool.submit(records.label, "housing", [outcome("a")])
+            assert records.forget("2030", 1) == 1
+            assert not said.done()
+        with pytest.raises(UnknownPrediction):
+            said.result()
+        assert ids(records) == []
+
+
+def test_two_who_report_the_same_in_another_order_do_not_block_each_other(postgresql: str) -> None:
+    mine = "insert into outcomes values (%s, 'housing', 1.0, 'now')"
+    blocked = "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+    with closing(SqlRecords(postgresql)) as records, ThreadPoolExecutor(1) as pool:
+        records.append([record("a"), record("b")])
+        with (
+            psycopg.connect(postgresql) as other,
+            psycopg.connect(postgresql, autocommit=True) as admin,
+        ):
+            other.execute(mine, ["a"])
+            said = pool.submit(records.label, "housing", [outcome("b"), outcome("a")])
+            while admin.execute(blocked).rowcount == 0:
+                time.sleep(0.01)
+            other.execute(mine, ["b"])
+        assert said.result() == 0
+
+
+def test_a_server_that_went_away_is_told_and_found_again(
+    postgresql: str, postgres_server: PostgresServer
+) -> None:
+    with closing(SqlRecords(postgresql)) as records:
+        records.append([record("a")])
+        with psycopg.connect(postgres_server.url(), autocommit=True) as admin:
+            database = postgresql.split("/")[3].split("?")[0]
+            query = (
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s"
+            )
+            assert admin.execute(query, [database]).rowcount == 1
+        with pytest.raises(RecordsUnavailable, match=r"terminat|closed"):
+            records.append([record("b")])
+        records.append([record("b")])
+        assert ids(records) == ["a", "b"]
+
+
+def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
+    url = f"postgres://somebody:secret@127.0.0.1:{free_port()}/records"
+    with closing(SqlRecords(url)) as records:
+        with pytest.raises(RecordsUnavailable, match=r"[Rr]efused") as refusal:
+            records.append([record("a")])
+        with pytest.raises(RecordsUnavailable):
+            read(records)
+    assert "secret" not in str(refusal.value)
+    assert "\n" not in str(refusal.value)

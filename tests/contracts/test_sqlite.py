@@ -1,0 +1,184 @@
+"""Records in an SQLite file that is locked, full, damaged, removed or read-only."""
+
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Timer
+
+import pytest
+
+from engine.assemble import open_records
+from engine.domain.errors import RecordsUnavailable
+from engine.stores.databases import Database
+from engine.stores.records import BUSY_SECONDS, SqlRecords
+from engine.stores.tables import TABLES
+from tests.conftest import empty_settings
+from tests.contracts.test_records import ids, outcome, read, record
+from tests.servers import ROOT
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "store.db"
+
+
+@pytest.fixture
+def records(sqlite: str) -> Iterator[SqlRecords]:
+    with closing(SqlRecords(sqlite)) as records:
+        yield records
+
+
+def test_asking_makes_no_file(records: SqlRecords, tmp_path: Path) -> None:
+    assert read(records) == []
+    assert records.forget("2030", 9) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_records_are_kept_in_the_data_folder_unless_told_otherwise(tmp_path: Path) -> None:
+    settings = empty_settings(tmp_path)
+    with closing(open_records(settings)) as records:
+        assert not settings.data_dir.exists()
+        records.append([record("a")])
+    assert (settings.data_dir / "records.db").exists()
+    elsewhere = empty_settings(tmp_path, records_url=f"sqlite:///{tmp_path / 'mine.db'}")
+    with closing(open_records(elsewhere)) as records:
+        records.append([record("b")])
+    assert (tmp_path / "mine.db").exists()
+
+
+def test_the_tables_are_plain_sql_that_people_can_read(records: SqlRecords, file: Path) -> None:
+    records.append([record("a", row={"square_feet": 2000.5})])
+    records.label("housing", [outcome("a", 1.5)])
+    with closing(sqlite3.connect(file)) as people:
+        query = """select id, version, value, features, features ->> 'square_feet', actual
+                   from predictions join outcomes on id = prediction_id"""
+        assert people.execute(query).fetchall() == [
+            ("a", "v1.0.0", 403_097.19, '{"square_feet":2000.5}', 2000.5, 1.5)
+        ]
+
+
+def test_a_commit_waits_for_the_disk_and_not_for_readers(records: SqlRecords, sqlite: str) -> None:
+    records.append([record("a")])
+    database = Database(
+        sqlite,
+        role="records",
+        tables=TABLES,
+        unavailable=RecordsUnavailable,
+        busy_seconds=1,
+        keep=True,
+    )
+    with closing(database), database.adding() as connection:
+        settings = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "busy_timeout")
+        ]
+    assert settings == ["wal", 2, 1_000]
+
+
+def test_a_short_lock_is_waited_for_and_a_long_one_is_told(records: SqlRecords, file: Path) -> None:
+    records.append([record("a")])
+    with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = Timer(0.3 * BUSY_SECONDS, other.execute, ["COMMIT"])
+        release.start()
+        records.append([record("b")])
+        release.join()
+        other.execute("BEGIN IMMEDIATE")
+        start = time.monotonic()
+        with pytest.raises(RecordsUnavailable, match=r"^the records cannot be used: .*locked$"):
+            records.append([record("c")])
+        assert time.monotonic() - start < 3 * BUSY_SECONDS
+        assert ids(records) == ["a", "b"]
+    records.append([record("d")])
+    assert ids(records) == ["a", "b", "d"]
+
+
+def test_a_read_only_database_can_be_read(records: SqlRecords, file: Path) -> None:
+    records.append([record("a")])
+    with closing(SqlRecords(f"sqlite:///file:{file}?mode=ro&uri=true")) as reader:
+        assert ids(reader) == ["a"]
+        for attempt in (
+            lambda: reader.append([record("b")]),
+            lambda: reader.label("housing", [outcome("a")]),
+            lambda: reader.forget("2030", 9),
+        ):
+            with pytest.raises(RecordsUnavailable, match="readonly"):
+                attempt()
+    assert ids(records) == ["a"]
+
+
+def test_a_damaged_file_is_told(records: SqlRecords, file: Path) -> None:
+    file.parent.mkdir()
+    file.write_bytes(b"not a database, but long enough to be looked at" * 99)
+    with pytest.raises(RecordsUnavailable, match="not a database"):
+        read(records)
+    with pytest.raises(RecordsUnavailable, match="not a database"):
+        records.append([record("a")])
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(records: SqlRecords, file: Path) -> None:
+    file.parent.write_text("in the way")
+    with pytest.raises(RecordsUnavailable, match="cannot be used"):
+        records.append([record("a")])
+
+
+@pytest.mark.parametrize("removed", ["store.db", "store.db*"])
+def test_a_file_that_was_removed_is_made_again(
+    records: SqlRecords, file: Path, removed: str
+) -> None:
+    records.append([record("a")])
+    for left in file.parent.glob(removed):
+        left.unlink()
+    assert ids(records) == []
+    records.append([record("b")])
+    with closing(sqlite3.connect(file)) as people:
+        assert people.execute("select id from predictions").fetchall() == [("b",)]
+
+
+def test_a_file_that_was_replaced_is_written_to(records: SqlRecords, file: Path) -> None:
+    records.append([record("a")])
+    other = file.with_name("other.db")
+    with closing(SqlRecords(f"sqlite:///{other}")) as backup:
+        backup.append([record("b")])
+    for left in file.parent.glob("store.db-*"):
+        left.unlink()
+    other.replace(file)
+    records.append([record("c")])
+    assert ids(records) == ["b", "c"]
+
+
+FULL = """
+import resource, sys
+from contextlib import closing
+from engine.domain.errors import RecordsUnavailable
+from engine.stores.records import SqlRecords
+from tests.contracts.test_records import ids, record
+
+with closing(SqlRecords(sys.argv[1])) as records:
+    records.append([record("first")])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+    kept = ["first"]
+    try:
+        while True:
+            some = [record(f"{len(kept)}-{row}", unit="x" * 1_000) for row in range(10)]
+            records.append(some)
+            kept += [one.id for one in some]
+    except RecordsUnavailable as error:
+        print(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    print(len(kept) > 10 and sorted(ids(records)) == sorted(kept))
+    records.append(some)
+    print(len(ids(records)) == len(kept) + 10)
+"""
+
+
+def test_a_full_disk_is_told_and_loses_nothing(sqlite: str) -> None:
+    script = [sys.executable, "-W", "error", "-c", FULL, sqlite]
+    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
+    reason, *claims = done.stdout.splitlines()
+    assert reason.startswith("the records cannot be used: "), done.stderr
+    assert claims == ["True", "True"], done.stderr
