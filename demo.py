@@ -4,11 +4,13 @@ Every day houses are asked about; some are sold, and their prices become known u
 Prices near the centre rise on day 8. Somebody sees the coverage fall and starts
 `retrain.py --rollout` on what was sold since; every night it takes the next step, until the
 challenger is champion. On day 19 prices far out rise too, and fall back while the next challenger
-is a canary already: it is rolled back.
+is a canary already: it is rolled back. Exit code 0 if it went so, else 1.
 """
 
 import argparse
 import os
+import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,7 @@ import httpx
 import numpy as np
 
 from engine.assemble import open_stores
+from engine.domain.history import History
 from engine.domain.times import written
 from engine.settings import Settings
 from problems.housing import HOUSING
@@ -39,7 +42,8 @@ FIRST_RISE, SECOND_RISE, FALL = 8, 19, 25
 TRAINED = {12: FIRST_RISE, 22: SECOND_RISE}
 """On which days a challenger is trained, and on the records since which day."""
 KEPT_CHAMPION = 10
-QUICK = {"LOG_LEVEL": "ERROR", "MODEL_POLL_SECONDS": "0.1"}
+TERMINATED = 143
+PROMOTED, STOPPED = "promoted", "rollout stopped"
 DAWN_SECONDS = 0.5
 """How long after a night's decision the first caller comes: every server has seen it by then."""
 
@@ -103,6 +107,7 @@ def main() -> int:
     )
     parser.add_argument("--keep", type=Path, help="an empty folder for all files; default: none")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that the server ends, too
     start = time.monotonic()
     try:
         with folder(arguments.keep) as place:
@@ -126,10 +131,10 @@ def folder(kept: Path | None) -> Iterator[Path]:
 
 def run(place: Path) -> None:
     """Train, serve, live through the month, print what happened."""
-    env = {"DATA_DIR": str(place / "data"), "MODEL_PATH": str(place / "champion.joblib")}
+    env = settings_of_its_own(place)
     print("training the first champion on the market as it was ...", flush=True)
     command(env, "train_model.py", "--rows", "3000")
-    with serving({**env, **QUICK}) as url, httpx.Client(trust_env=False) as client:
+    with serving(env) as url, httpx.Client(trust_env=False) as client:
         month, rng, began = Month(url, client), np.random.default_rng(0), {}
         for day in range(1, DAYS + 1):
             began[day] = written(datetime.now(UTC))
@@ -140,7 +145,38 @@ def run(place: Path) -> None:
                 print(f"        night: {nightly(env, '--since', began[TRAINED[day]])}", flush=True)
             elif client.get(f"{url}/deployment").json()["variants"]:
                 print(f"        night: {nightly(env)}", flush=True)
-    print_history(place)
+    past = history_in(place)
+    print_history(past)
+    ends = [event.action for event in past if event.action in {PROMOTED, STOPPED}]
+    if ends != [PROMOTED, STOPPED]:
+        raise RuntimeError(
+            f"one challenger was to be promoted and the next stopped, but: {', '.join(ends)}"
+        )
+
+
+def settings_of_its_own(place: Path) -> dict[str, str]:
+    """Nobody else's databases, keys or files, whatever the environment and `.env` name."""
+    data = place / "data"
+    return {
+        "DATA_DIR": str(data),
+        "MODEL_PATH": str(place / "champion.joblib"),
+        "REGISTRY_URL": f"sqlite:///{data / 'registry.db'}",
+        "RECORDS_URL": f"sqlite:///{data / 'records.db'}",
+        "SIGNING_KEY": str(data / "signing_key.pem"),
+        "TRUSTED_KEYS": "[]",
+        "ADMIN_API_KEY": secrets.token_hex(16),
+        "RECORDS": "durable",
+        "RECORDS_QUEUE": "10000",
+        "RECORDS_KEEP_DAYS": "365",
+        "API_WORKERS": "1",
+        "API_RELOAD": "false",
+        "MAX_BATCH_SIZE": "1000",
+        "MAX_BODY_BYTES": "262144",
+        "CORS_ORIGINS": "[]",
+        "LOG_FILE": str(place / "service.log"),
+        "LOG_LEVEL": "ERROR",
+        "MODEL_POLL_SECONDS": "0.1",
+    }
 
 
 def nightly(env: dict[str, str], *arguments: str) -> str:
@@ -174,12 +210,20 @@ def show(day: int, month: Month, known: int) -> None:
     )
 
 
-def print_history(place: Path) -> None:
+def history_in(place: Path) -> History:
+    data = place / "data"
     settings = Settings(
-        data_dir=place / "data", model_path=place / "champion.joblib", _env_file=None
+        data_dir=data,
+        model_path=place / "champion.joblib",
+        registry_url=f"sqlite:///{data / 'registry.db'}",
+        _env_file=None,
     )
+    return open_stores(settings, HOUSING.name).champion.history()
+
+
+def print_history(past: History) -> None:
     print("the history of the champion:")
-    for event in open_stores(settings, HOUSING.name).champion.history():
+    for event in past:
         challenger = f" ({event.challenger})" if event.challenger else ""
         print(
             f"{event.number:3}  {event.action:19} champion {event.version}{challenger}: {event.why}"

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from engine.watching.seen import seen
+
 from engine.assemble import Stores, open_records, open_stores
 from engine.domain import history
 from engine.domain.arrange import arrange
 from engine.domain.errors import InvalidSetting, ServiceError
-from engine.domain.record import Question
 from engine.domain.traffic import MODES, Wish
 from engine.domain.version import Version
 from engine.settings import Settings, load_settings
@@ -21,7 +22,6 @@ from problems import PROBLEMS
 
 FAILED, MISUSED = 1, 2
 WHO = "deployment.py"
-REPORTED = 50_000
 EXAMPLES = """examples:
   python deployment.py show
   python deployment.py set v1.1.0-rc.1:test:0.2               a fifth of the units
@@ -66,11 +66,11 @@ def parse() -> argparse.Namespace:
 
 def wish(text: str) -> Wish:
     """`v1.1.0-rc.1:canary:0.1`, or `v1.1.0-rc.1:shadow`."""
-    version, mode, *share = text.split(":")
     try:
+        version, mode, *share = text.split(":")
         return Wish(Version.parse(version), mode, float(*share))
-    except (ServiceError, TypeError) as error:
-        raise ValueError(text) from error
+    except (ServiceError, TypeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no VERSION:MODE[:SHARE]") from error
 
 
 def show(arguments: argparse.Namespace, settings: Settings, stores: Stores) -> None:
@@ -110,9 +110,9 @@ def report(arguments: argparse.Namespace, settings: Settings, stores: Stores) ->
     if made is None or not traffic.variants:
         print("the champion answers alone; there is nothing to compare")
         return
-    question = Question(arguments.problem, since=made.at, newest=REPORTED)
     with closing(open_records(settings)) as records:
-        found = compared(traffic, made.version, made.at, records.read(question))
+        answered = seen(records, arguments.problem, since=made.at)
+    found = compared(traffic, made.version, made.at, answered)
     for one in found.comparisons:
         print(one.sentence)
     table = rows_of(found)

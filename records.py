@@ -7,10 +7,9 @@ import signal
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,13 @@ from engine.domain.errors import InvalidSetting, ServiceError
 from engine.domain.ports import Records
 from engine.domain.record import Joined, Question
 from engine.domain.schema import Schema
+from engine.serving import retention
+from engine.serving.replay import chunks
 from engine.settings import load_settings
 from problems import PROBLEMS
 
 FAILED, MISUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 ROW_GROUP = 20_000
-FORGET_AT_ONCE = 5_000
 FACTS = ("id", "at", "problem", "version", "variant", "unit", "request_id", "caller")
 NUMBERS = ("level", "value", "lower", "upper", "latency_us")
 EXAMPLES = """examples:
@@ -132,7 +132,7 @@ def export(arguments: argparse.Namespace, records: Records) -> int:
     wanted = Question(arguments.problem, arguments.since, arguments.until)
     total = 0
     with draft(arguments.out) as path, pq.ParquetWriter(path, layout(schema)) as writer:
-        for chunk in chunks(records.read(wanted)):
+        for chunk in chunks(records.read(wanted), ROW_GROUP):
             writer.write_batch(batch(chunk, schema))
             total += len(chunk)
     console.print(f"{arguments.out}: {total:,} records", highlight=False, soft_wrap=True)
@@ -147,9 +147,7 @@ def forget(arguments: argparse.Namespace, records: Records) -> int:
         say = f"{count:,} records would be removed for good; to do it, say --yes"
         print(f"error: {say}", file=sys.stderr)  # noqa: T201
         return MISUSED
-    total = 0
-    while gone := records.forget(arguments.before, FORGET_AT_ONCE):
-        total += gone
+    total = retention.forget(records, arguments.before)
     console.print(f"{total:,} records removed, all before {arguments.before}", highlight=False)
     return 0
 
@@ -184,12 +182,6 @@ def flat(joined: Joined, schema: Schema) -> dict[str, Any]:
         line |= {"actual": outcome.actual, "known_at": outcome.known_at}
     others = {name: value for name, value in record.row.items() if name not in schema.names}
     return line | {"other_features": json.dumps(others) if others else None}
-
-
-def chunks(joined: Iterable[Joined]) -> Iterator[list[Joined]]:
-    rest = iter(joined)
-    while chunk := list(islice(rest, ROW_GROUP)):
-        yield chunk
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime
@@ -23,7 +22,7 @@ from engine.domain.record import Joined, Question
 from engine.domain.times import written
 from engine.domain.version import Version
 from engine.serving.finding import Finding, compared, recomputed
-from engine.serving.replay import Models, Replayed, replayed
+from engine.serving.replay import LeftOut, Models, Replayed, replayed
 from engine.serving.served import ServedModel, serve
 from engine.settings import Settings, load_settings
 from engine.watching.pictures import Thinned, draw_replay, write_page
@@ -38,7 +37,8 @@ EXAMPLES = """examples:
   python replay.py --since 2026-11-01 --version v1.1.0   what would v1.1.0 have said?
   python replay.py --newest 1000 --out page.html
 
-exit code: 0 all equal (or --version), 10 some differ, 1 it failed, 2 wrong settings or arguments
+exit code: 0 all equal (or --version), 10 some differ or their version cannot be asked, 1 it failed,
+2 wrong settings or arguments
 """
 console = Console()
 
@@ -82,14 +82,14 @@ def replay(arguments: argparse.Namespace, settings: Settings) -> int:
     models = opener(problem, open_stores(settings, problem.name))
     version = arguments.version and known(arguments.version, models)
     wanted = Question(problem.name, arguments.since, arguments.until, newest=arguments.newest)
-    left_out: Counter[str] = Counter()
+    left_out = LeftOut()
     sample = Thinned(columns=6)
     with closing(open_records(settings)) as records:
         joined = watched(records.read(wanted), wanted)
         parts = replayed(joined, problem.schema, models, version=version, left_out=left_out)
         drawn = sampled(parts, sample)
-        finding = compared(drawn, version) if version else recomputed(drawn)
-    for reason, count in left_out.items():
+        finding = compared(drawn, version) if version else recomputed(drawn, left_out)
+    for reason, count in left_out.reasons.items():
         say(f"left out: {count:,} records, {reason}")
     if finding is None:
         print(f"error: no record of {problem.name} to ask again", file=sys.stderr)  # noqa: T201
@@ -98,13 +98,12 @@ def replay(arguments: argparse.Namespace, settings: Settings) -> int:
     name = f"replay-{now()[:19].replace(':', '-')}.html"
     path = arguments.out or settings.data_dir / "reports" / name
     span = f"since {wanted.since or 'the first'}, until {wanted.until or 'now'}"
-    notes = "; ".join(
-        [f"{problem.title}, {span}", f"{left_out.total():,} left out", *finding.notes]
-    )
+    notes = "; ".join([f"{problem.title}, {span}", f"{left_out.total:,} left out", *finding.notes])
     picture = draw_replay(sample.rows[:, :3], sample.rows[:, 3:], problem.target.unit)
     write_page(path, finding.sentence, notes, table=finding.table, figure=picture)
     say(f"page: {path}")
-    return DIFFERENT if finding.differing else EQUAL
+    is_whole = version or not left_out.unanswered
+    return EQUAL if is_whole and not finding.differing else DIFFERENT
 
 
 def opener(problem: Problem, stores: Stores) -> Models:

@@ -159,6 +159,8 @@ def reconcile(arguments: argparse.Namespace, settings: Settings, stores: Stores)
     helm = Helm(arguments.problem, stores.champion, stores.artifacts, WHO)
     with closing(open_records(settings)) as records:
         if arguments.rollout:
+            if settings.records == "off":
+                raise InvalidSetting("RECORDS: off; a roll-out goes by what is recorded")
             past = stores.champion.history()
             if under_way(past) is not None:
                 return roll_on(helm, records)
@@ -168,7 +170,7 @@ def reconcile(arguments: argparse.Namespace, settings: Settings, stores: Stores)
 
 def roll_on(helm: Helm, records: Records) -> int:
     """One look at the candidate; no training library is imported on this way either."""
-    step = helm.step(records)
+    step = helm.step(records, written(datetime.now(UTC)))
     now = history.champion(helm.champion.history())
     print(f"roll-out: {step.move} - {step.reason} champion: {now}")  # noqa: T201
     arrived = step.move == ADVANCE and under_way(helm.champion.history()) is None

@@ -13,7 +13,7 @@ from engine.domain.errors import InvalidSetting
 from engine.settings import Settings, load_settings
 from problems import DEFAULT
 
-GRACE_SECONDS = 8
+GRACE_SECONDS = 6
 
 
 def main() -> int:

@@ -2,16 +2,40 @@
 
 import asyncio
 import json
+from collections.abc import Collection
 from typing import Any
 
 from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
 
-from app.errors import invalid
-from engine.domain.errors import BodyTooLarge, BodyTooSlow, MalformedBody, UnsupportedMediaType
+from app.errors import LONGEST_NAME, invalid
+from engine.domain.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    InvalidInput,
+    MalformedBody,
+    UnsupportedMediaType,
+    Violation,
+)
 
 BODY_SECONDS = 20
 INLINE_BYTES = 16_384
+
+
+def check_names(request: Request, known: Collection[str] = ()) -> None:
+    """Raises InvalidInput for a parameter that is unknown, and for a parameter or X-Unit-ID that
+    stands twice: neither is guessed."""
+    names = [name for name, _ in request.query_params.multi_items()]
+    wrong = [name for name in names if name not in known or names.count(name) > 1]
+    if wrong:
+        there = f"there are {' and '.join(sorted(known))}" if known else "there is none here"
+        refuse("query", wrong[0][:LONGEST_NAME], f"is unknown or stands twice; {there}")
+    if len(request.headers.getlist("X-Unit-ID")) > 1:
+        refuse("header", "X-Unit-ID", "stands twice; send it once")
+
+
+def refuse(place: str, name: str, rule: str) -> None:
+    raise InvalidInput([Violation(f"/{place}/{name}", name, None, "unexpected", rule)], 1)
 
 
 async def read(request: Request, limit: int) -> bytes:

@@ -3,26 +3,28 @@
 # No `from __future__ import annotations` here: FastAPI could not resolve the local types.
 
 import asyncio
+from collections.abc import Hashable
+from time import monotonic
 from typing import Annotated, Any, Literal
 
+from engine.watching.seen import seen
 from fastapi import APIRouter, Header, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from app.body import check_names, parsed, read
 from app.live import Live
 from app.model import authorise, shown
-from app.openapi import refusals
+from app.openapi import refusals, request_body
 from engine.domain import history
 from engine.domain.arrange import MOST_VARIANTS
 from engine.domain.ports import Records
 from engine.domain.problem import Problem
-from engine.domain.record import Question
 from engine.domain.traffic import Wish
 from engine.domain.version import Version
 from engine.watching.compare import report
 
 LARGEST_BODY = 4_096
-REPORTED = 50_000
-"""The newest so many records make the report."""
+REPORT_SECONDS = 2
 
 
 class Strict(BaseModel):
@@ -60,8 +62,16 @@ class WishedDeployment(Strict):
     )
 
 
+BODY = TypeAdapter(WishedDeployment)
+EXAMPLE = {
+    "variants": [{"model_version": "v1.1.0-rc.1", "mode": "test", "share": 0.2}],
+    "why": "is it better?",
+}
+
+
 def router(problem: Problem, *, prefix: str) -> APIRouter:
     routes = APIRouter(prefix=prefix, tags=[problem.name])
+    reports = Reports()
     name = f"{prefix}/deployment".strip("/").replace("/", "_")
 
     @routes.get("/deployment", operation_id=name, responses=refusals(500, 503))
@@ -72,17 +82,18 @@ def router(problem: Problem, *, prefix: str) -> APIRouter:
     @routes.put(
         "/deployment",
         operation_id=f"{name}_set",
-        responses=refusals(403, 404, 409, 413, 422, 500, 503),
-        max_body_size=LARGEST_BODY,
+        openapi_extra=request_body([BODY], {"a test": EXAMPLE}),
+        responses=refusals(400, 403, 404, 408, 409, 413, 415, 422, 500, 503),
     )
     async def set_deployment(
         request: Request,
-        wanted: WishedDeployment,
         x_api_key: Annotated[str, Header(description="The admin key. Unit: none.")] = "",
     ) -> dict[str, Any]:
         """Set the variants; units move only where they must. Needs `ADMIN_API_KEY`."""
         live: Live = request.state.live
         authorise(x_api_key, live.admin_key)
+        check_names(request)
+        wanted: WishedDeployment = await parsed(BODY, await read(request, LARGEST_BODY))
         wishes = [Wish(Version.parse(v.model_version), v.mode, v.share) for v in wanted.variants]
         why = wanted.why or f"request {request.scope['request_id']}"
         await asyncio.to_thread(live.arrange, wishes, why, wanted.revision)
@@ -91,7 +102,7 @@ def router(problem: Problem, *, prefix: str) -> APIRouter:
     @routes.get("/deployment/report", operation_id=f"{name}_report", responses=refusals(503))
     async def deployment_report(request: Request) -> dict[str, Any]:
         """How each variant does beside the champion, with bounds that hold whenever one looks."""
-        return await asyncio.to_thread(reported, request.state.live, request.state.records)
+        return await reports.newest(request.state.live, request.state.records)
 
     return routes
 
@@ -117,11 +128,28 @@ def described(live: Live) -> dict[str, Any]:
     }
 
 
+class Reports:
+    """One is made at a time, and serves everybody who asks within REPORT_SECONDS."""
+
+    def __init__(self) -> None:
+        self._making = asyncio.Lock()
+        self._made: dict[str, Any] = {}
+        self._key: tuple[Hashable, int] | None = None
+
+    async def newest(self, live: Live, records: Records) -> dict[str, Any]:
+        async with self._making:
+            key = live.deployment(), int(monotonic() // REPORT_SECONDS)
+            if key != self._key:
+                self._made = await asyncio.to_thread(reported, live, records)
+                self._key = key
+            return self._made
+
+
 def reported(live: Live, records: Records) -> dict[str, Any]:
     """Of what was answered since the traffic is as it is."""
     past = live.stores.champion.history()
     made = history.arranged(past)
     since = None if made is None else made.at
-    answered = records.read(Question(live.problem.name, since=since, newest=REPORTED))
+    answered = seen(records, live.problem.name, since=since)
     champion = live.deployment().champion.version
     return report(history.traffic(past), champion, since, answered).as_json()

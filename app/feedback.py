@@ -2,24 +2,31 @@
 
 # No `from __future__ import annotations` here: FastAPI could not resolve the local types.
 
-import asyncio
-from datetime import datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, NotRequired
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
-from pydantic import AwareDatetime, Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from app.body import parsed, read
+from app.body import check_names, parsed, read
 from app.live import now
 from app.openapi import refusals, request_body
+from engine.domain.errors import RecordsUnavailable
 from engine.domain.problem import Problem
 from engine.domain.record import Outcome
 from engine.domain.schema import Target, body_type
-from engine.domain.times import written
+from engine.domain.times import utc, written
 from engine.settings import Settings
 
 MOST_OUTCOMES = 1_000
+MANY = re.compile(rb'"outcomes"\s*:')
+WRITERS = 2
+"""Threads of their own: outcomes that wait for the database hold up no prediction."""
+LATEST = timedelta(days=1)
+"""A truth may be known so long after now, as clocks go."""
 PREDICTION = "019a9c1e2f3b5cf04e53a9a0f0b0a9f4-0"
 EXAMPLES = {
     "one": {"prediction_id": PREDICTION, "actual": 512_000},
@@ -42,6 +49,7 @@ class FeedbackReply(TypedDict):
 def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
     routes = APIRouter(prefix=prefix, tags=[problem.name])
     one, many = map(TypeAdapter, feedback_types(problem.target))
+    writers = CapacityLimiter(WRITERS)
 
     @routes.post(
         "/feedback",
@@ -53,10 +61,14 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
     )
     async def feedback(request: Request) -> Any:
         """All outcomes of a request are kept or none. Saying the same again changes nothing."""
+        check_names(request)
         content = await read(request, settings.max_body_bytes)
-        body = await parsed(many if b'"outcomes"' in content else one, content)
+        body = await parsed(many if MANY.search(content) else one, content)
         outcomes = [outcome_of(outcome) for outcome in body.get("outcomes", [body])]
-        new = await asyncio.to_thread(request.state.records.label, problem.name, outcomes)
+        if request.state.recorder.refusal:  # nobody waits for what is known to fail
+            raise RecordsUnavailable(request.state.recorder.refusal)
+        label = request.state.records.label
+        new = await to_thread.run_sync(label, problem.name, outcomes, limiter=writers)
         unchanged = len(outcomes) - new
         request.state.metrics.labelled(problem.name, new=new, unchanged=unchanged)
         return {"status": "recorded", "recorded": new, "unchanged": unchanged}
@@ -86,10 +98,13 @@ def feedback_types(target: Target) -> tuple[Any, Any]:
         ],
         "known_at": NotRequired[
             Annotated[
-                AwareDatetime,
+                str,
+                AfterValidator(known_time),
                 Field(
-                    strict=False,
-                    description="When it became known; default: now. Unit: ISO 8601 with a zone.",
+                    max_length=50,
+                    description="When it became known; default: now. Unit: ISO 8601, UTC where no "
+                    "zone is named.",
+                    examples=["2026-11-20T12:00:00Z"],
                 ),
             ]
         ],
@@ -101,6 +116,12 @@ def feedback_types(target: Target) -> tuple[Any, Any]:
 
 
 def outcome_of(body: Any) -> Outcome:
-    known: datetime | None = body.get("known_at")
-    text = now() if known is None else written(known)
-    return Outcome(body["prediction_id"], body["actual"], text)
+    return Outcome(body["prediction_id"], body["actual"], body.get("known_at") or now())
+
+
+def known_time(text: str) -> str:
+    """Raises ValueError for what is no time, and for one that is still to come."""
+    moment = utc(text)
+    if moment > written(datetime.now(UTC) + LATEST):
+        raise ValueError(f"{text[:50]} is still to come; leave known_at out for now")
+    return moment

@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -124,6 +125,7 @@ class Live:
             self._stamp = None
             self._refuse(f"{self.stores.champion.place} is gone; the last version goes on")
         if stamp is None or stamp == self._stamp:
+            self._mend()
             return
         self._take(stamp)
 
@@ -134,10 +136,17 @@ class Live:
             self._refuse(str(error))
             return
         self._swap(deployment)
-        if deployment.refusals:
-            self._refuse("; ".join(deployment.refusals))
-        else:
-            self._stamp = stamp
+        self._stamp = stamp
+
+    def _mend(self) -> None:
+        """Look again for variants that could not be loaded."""
+        current = self._current
+        if current is None or not current.refusals:
+            return
+        arms = tuple(map(self._arm, current.traffic.variants))
+        mended = replace(current, variants=arms)
+        if mended.refusals != current.refusals:
+            self._swap(mended)
 
     def _deployed(self) -> Deployment:
         """The champion with its traffic; a variant that cannot be loaded is an empty place."""
@@ -151,6 +160,10 @@ class Live:
         return Deployment(arm, tuple(map(self._arm, traffic.variants)), traffic)
 
     def _arm(self, variant: Variant) -> Arm:
+        """Versions are immutable: one that is in memory is not loaded again."""
+        for arm in (self._current.champion, *self._current.variants) if self._current else ():
+            if arm.version == variant.version and arm.model is not None:
+                return Arm(variant.version, variant.mode, arm.model)
         try:
             return Arm(variant.version, variant.mode, self._load(variant.version))
         except ServiceError as error:
@@ -186,6 +199,8 @@ class Live:
         self._log.info(
             "model_loaded", problem=self.problem.name, version=version, variants=variants
         )
+        if deployment.refusals:
+            self._refuse("; ".join(deployment.refusals))
 
     def _refuse(self, reason: str) -> None:
         if reason == self.refusal:

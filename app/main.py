@@ -46,7 +46,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for routes in (model.router, metrics.router, health.router, redoc.router):
         app.include_router(routes)
     bodies = [contract.request(settings.max_batch_size) for contract in problem.contracts]
-    describe(app, [*bodies, *feedback.feedback_types(problem.target)])
+    admin = (model.LoadRequest, deployment.WishedDeployment)
+    describe(app, [*bodies, *feedback.feedback_types(problem.target), *admin])
     return app
 
 

@@ -5,10 +5,11 @@ import secrets
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter
 
+from app.body import check_names, parsed, read
 from app.live import Live
-from app.openapi import refusals
+from app.openapi import refusals, request_body
 from engine.domain import history
 from engine.domain.errors import Forbidden
 from engine.domain.version import Version
@@ -27,6 +28,9 @@ class LoadRequest(BaseModel):
     model_version: str = Field(
         max_length=50, description="A registered version. Unit: none.", examples=["v1.0.0"]
     )
+
+
+BODY = TypeAdapter(LoadRequest)
 
 
 @router.get("/model/info", operation_id="model_info", responses=refusals(500, 503))
@@ -56,18 +60,19 @@ async def model_info(request: Request) -> dict[str, Any]:
 @router.post(
     "/model/load",
     operation_id="model_load",
-    responses=refusals(403, 404, 409, 413, 422, 500, 503),
-    max_body_size=LARGEST_BODY,
+    openapi_extra=request_body([BODY], {"a version": {"model_version": "v1.0.0"}}),
+    responses=refusals(400, 403, 404, 408, 409, 413, 415, 422, 500, 503),
 )
-@router.post("/load-model", include_in_schema=False, max_body_size=LARGEST_BODY)
+@router.post("/load-model", include_in_schema=False)
 async def load_model(
     request: Request,
-    wanted: LoadRequest,
     x_api_key: Annotated[str, Header(description="The admin key. Unit: none.")] = "",
 ) -> dict[str, str]:
     """Make a registered version the champion; every worker follows. Needs `ADMIN_API_KEY`."""
     live: Live = request.state.live
     authorise(x_api_key, live.admin_key)
+    check_names(request)
+    wanted: LoadRequest = await parsed(BODY, await read(request, LARGEST_BODY))
     version = Version.parse(wanted.model_version)
     await asyncio.to_thread(live.promote, version, f"request {request.scope['request_id']}")
     return {

@@ -12,12 +12,10 @@ import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import TypeAdapter
 
-from app.body import parsed, read
-from app.errors import LONGEST_NAME
+from app.body import check_names, parsed, read
 from app.live import Live, now
 from app.openapi import refusals, request_body
 from engine.domain.conformal import DEFAULT_CONFIDENCE, HIGHEST_CONFIDENCE, LOWEST_CONFIDENCE
-from engine.domain.errors import InvalidInput, Violation
 from engine.domain.prediction import Answer
 from engine.domain.problem import Contract, Problem
 from engine.domain.schema import Matrix
@@ -89,7 +87,7 @@ def endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoi
     ) -> Response:
         live: Live = request.state.live
         deployment = await live.pinned(model_version) if model_version else live.deployment()
-        check_names(request)
+        check_names(request, PARAMETERS)
         rows = contract.rows(await parsed(body_type, await read(request, settings.max_body_bytes)))
         matrix = problem.schema.encode(rows)
         units = units_of(deployment, matrix, unit)
@@ -111,18 +109,6 @@ def endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoi
         return reply(contract, answered, recorded)
 
     return predict
-
-
-def check_names(request: Request) -> None:
-    """Raises InvalidInput for a parameter that is unknown or stands twice: neither is guessed."""
-    names = [name for name, _ in request.query_params.multi_items()]
-    wrong = [name for name in names if name not in PARAMETERS or names.count(name) > 1]
-    if wrong:
-        rule = f"is unknown or stands twice; there are {' and '.join(sorted(PARAMETERS))}"
-        name = wrong[0][:LONGEST_NAME]
-        raise InvalidInput(
-            [Violation(f"/query/{name}", name, None, "unexpected", rule)], len(wrong)
-        )
 
 
 def units_of(deployment: Deployment, rows: Matrix, unit: str | None) -> list[bytes]:

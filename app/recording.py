@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
 from time import monotonic
 
 from structlog.typing import FilteringBoundLogger
@@ -14,11 +15,13 @@ from engine.domain.ports import Records
 from engine.domain.times import written
 from engine.serving.deployment import Answered
 from engine.serving.recorder import COMMITTED, DROPPED, Pending, Recorder
+from engine.serving.retention import forget
 from engine.serving.shadow import Shadows
 from engine.settings import Settings
 
 TIDY_SECONDS = 3_600
-FORGOTTEN_AT_ONCE = 5_000
+STEP_SECONDS = 0.3
+"""How long the end of the service waits for the step of forgetting that is under way."""
 QUIET_SECONDS = 10
 """Between two log lines about dropped records; the counters miss none."""
 
@@ -65,22 +68,25 @@ def shadowing(recorder: Recorder, metrics: Metrics) -> Iterator[Shadows]:
 
 
 async def keep_tidy(records: Records, keep_days: int, log: FilteringBoundLogger) -> None:
-    """Now and every hour, forget what is older; until cancelled."""
-    while True:
+    """Until cancelled; in a thread of its own, so that a store that hangs holds up no end."""
+    ending = Event()
+    thread = Thread(target=tidy, args=(records, keep_days, log, ending), daemon=True)
+    thread.start()
+    try:
+        await asyncio.Future()
+    finally:
+        ending.set()
+        thread.join(STEP_SECONDS)
+
+
+def tidy(records: Records, keep_days: int, log: FilteringBoundLogger, ending: Event) -> None:
+    """Now and every hour, forget what is older."""
+    while not ending.is_set():
         before = datetime.now(UTC) - timedelta(days=keep_days)
         try:
-            forgotten = await asyncio.to_thread(forget, records, before)
+            forgotten = forget(records, written(before), ending.wait)
         except RecordsUnavailable as error:
             log.error("records_not_forgotten", reason=str(error))
         else:
             log.info("records_forgotten", rows=forgotten, keep_days=keep_days)
-        await asyncio.sleep(TIDY_SECONDS)
-
-
-def forget(records: Records, before: datetime) -> int:
-    """In steps, so that answers are recorded meanwhile; how many rows."""
-    limit = written(before)
-    total = 0
-    while step := records.forget(limit, FORGOTTEN_AT_ONCE):
-        total += step
-    return total
+        ending.wait(TIDY_SECONDS)

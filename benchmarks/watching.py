@@ -12,7 +12,9 @@ a variant that covers exactly what it claims. "half at": the variant's units at 
 streams had been called better, or worse.
 
 Second table: whole roll-outs by `engine.watching.rollout.decide`, looked at after every tenth of a
-stage's units; how many in % are rolled back, and where. Third table: what looking costs.
+stage's fewest units until it advances, or MOST times as many units were seen; in %, how many are
+rolled back, and where, how many become champion, and how many times the fewest units of all stages
+half of those took. Third table: what looking costs.
 """
 
 import argparse
@@ -34,10 +36,11 @@ from engine.learning.split import hold_out
 from engine.watching.compare import compare
 from engine.watching.comparison import HARMS
 from engine.watching.groups import Answers
-from engine.watching.rollout import LEVEL, ROLL_BACK, STAGES, Stage, decide
+from engine.watching.rollout import ADVANCE, LEVEL, ROLL_BACK, STAGES, STAY, Stage, decide
 from engine.watching.sequence import FEWEST, apart, improvement, paired, reach
 
 MODELS = 5
+MOST = 20
 COVERAGE = 0.9
 SHARES = {"shadow": (1.0, 5_000), "50 %": (0.5, 5_000), "10 %": (0.1, 2_000), "1 %": (0.01, 500)}
 """The variant's share of the units (1: the champion's own), and how many of them a stream has."""
@@ -195,7 +198,7 @@ def with_bounds(count: int, of: int) -> str:
 @dataclass(frozen=True)
 class Candidate:
     """What is wrong with it: times the champion's loss, half the width of its intervals, and
-    latency; shares of rows it fails on, and where it answers twice as much."""
+    latency; shares of rows it fails on, where it answers twice as much, with known truth."""
 
     name: str
     loss: float = 1.0
@@ -203,56 +206,94 @@ class Candidate:
     latency: float = 1.0
     fails: float = 0.0
     astray: float = 0.0
-    has_outcomes: bool = True
+    outcomes: float = 1.0
 
 
 CANDIDATES = (
     Candidate("equal"),
-    Candidate("equal, no outcomes", has_outcomes=False),
+    Candidate("equal, 1 outcome in 10", outcomes=0.1),
+    Candidate("equal, no outcomes", outcomes=0.0),
     Candidate("1.2 times as slow, the border", latency=1.2),
     Candidate("10 % worse", loss=1.1),
     Candidate("30 % worse", loss=1.3),
+    Candidate("10 % worse, 1 outcome in 10", loss=1.1, outcomes=0.1),
+    Candidate("30 % worse, 1 outcome in 10", loss=1.3, outcomes=0.1),
     Candidate("intervals two thirds as wide", margin=2 / 3),
     Candidate("1.5 times as slow", latency=1.5),
     Candidate("twice as slow", latency=2.0),
+    Candidate("a thousand times as slow", latency=1000.0),
     Candidate("fails on 1 %", fails=0.01),
-    Candidate("astray on 30 %, no outcomes", astray=0.3, has_outcomes=False),
+    Candidate("astray on 30 %, no outcomes", astray=0.3, outcomes=0.0),
 )
+GOOD = 4
+"""The first so many must not be rolled back more often than promised."""
 
 
 def second_table(models: Population, rollouts: int) -> bool:
-    print(f"\n{'candidate':32}{'rolled back':>20}" + "".join(f"{s.name:>14}" for s in STAGES))
+    print(
+        f"\n{'candidate':32}{'rolled back':>20}"
+        + "".join(f"{s.name:>14}" for s in STAGES)
+        + f"{'champion':>10}{'times':>7}"
+    )
     kept = True
     for number, candidate in enumerate(CANDIDATES):
         rng = np.random.default_rng(number)
-        ends = Counter(rolled_out(models, candidate, rng) for _ in range(rollouts))
-        back = rollouts - ends[None]
+        found = [rolled_out(models, candidate, rng) for _ in range(rollouts)]
+        ends = Counter(end for end, _ in found)
+        back = sum(ends[stage] for stage in STAGES)
+        units = [seen for end, seen in found if end == "champion"]
+        took = np.median(units) / sum(stage.fewest for stage in STAGES) if units else np.nan
         where = "".join(f"{100 * ends[stage] / rollouts:>14.1f}" for stage in STAGES)
-        print(f"{candidate.name:32}{with_bounds(back, rollouts):>20}{where}", flush=True)
-        if number < 3:
+        print(
+            f"{candidate.name:32}{with_bounds(back, rollouts):>20}{where}"
+            f"{100 * len(units) / rollouts:>10.1f}{took:>7.2f}",
+            flush=True,
+        )
+        if number < GOOD:
             kept &= stats.binomtest(back, rollouts).proportion_ci().low <= ALPHA
     return bool(kept)
 
 
-def rolled_out(models: Population, candidate: Candidate, rng: np.random.Generator) -> Stage | None:
-    """The stage at which the candidate is rolled back; None when it becomes champion."""
+def rolled_out(
+    models: Population, candidate: Candidate, rng: np.random.Generator
+) -> tuple[Stage | str, int]:
+    """The stage at which the candidate is rolled back, else "champion" or "open"; its units."""
     pair = models.pair(rng)
     old, new = models.errors[list(pair)]
     expected = float((np.abs(new - old) <= models.margins[pair[0]]).mean())
+    units = 0
     for stage in STAGES:
-        errors, margins = models.drawn(rng, pair, stage.share or 1.0, n=stage.fewest)
-        whole = (
-            answers(rng, errors[0], margins[0], Candidate("champion")),
-            answers(rng, errors[1], margins[1], candidate),
-        )
-        for tenth in range(1, 11):
-            parts = (first(rows, len(rows) * tenth // 10) for rows in whole)
-            seen = compare(
-                stage.mode, *zip(("v1.0.0", "v1.1.0-rc.1"), parts, strict=True), alpha=LEVEL
-            )
-            if decide(stage, seen, expected).move == ROLL_BACK:
-                return stage
-    return None
+        move, seen = at_stage(models, candidate, rng, stage, pair=pair, expected=expected)
+        units += seen
+        if move != ADVANCE:
+            return (stage if move == ROLL_BACK else "open"), units
+    return "champion", units
+
+
+def at_stage(
+    models: Population,
+    candidate: Candidate,
+    rng: np.random.Generator,
+    stage: Stage,
+    *,
+    pair: Models,
+    expected: float,
+) -> tuple[str, int]:
+    """How the stage ends, and after how many units of the candidate."""
+    most = MOST * stage.fewest
+    errors, margins = models.drawn(rng, pair, stage.share or 1.0, n=most)
+    whole = (
+        answers(rng, errors[0], margins[0], Candidate("champion", outcomes=candidate.outcomes)),
+        answers(rng, errors[1], margins[1], candidate),
+    )
+    for n in range(stage.fewest // 10, most + 1, stage.fewest // 10):
+        parts = (first(rows, len(rows) * n // most) for rows in whole)
+        sides = zip(("v1.0.0", "v1.1.0-rc.1"), parts, strict=True)
+        seen = compare(stage.mode, *sides, share=stage.share, alpha=LEVEL)
+        step = decide(stage, seen, expected)
+        if step.move != STAY:
+            return step.move, n
+    return STAY, most
 
 
 def answers(
@@ -270,7 +311,7 @@ def answers(
         upper=value * half,
         level=np.full(n, COVERAGE),
         latency_us=rng.lognormal(3, 0.5, n) * candidate.latency,
-        actual=np.full(n, 100.0 if candidate.has_outcomes else np.nan),
+        actual=np.where(rng.random(n) < candidate.outcomes, 100.0, np.nan),
     )
 
 

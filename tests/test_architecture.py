@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "deployment": COMPOSED | {"engine.watching"},
     "demo": COMPOSED | {"engine.watching"},
     "replay": COMPOSED | ONLINE,
-    "records": COMPOSED,
+    "records": COMPOSED | {"engine.serving"},
     "retrain": COMPOSED | {"engine.learning", "engine.watching"},
     "train_model": COMPOSED | {"engine.learning", "engine.watching"},
 }

@@ -1,6 +1,7 @@
 """A/B tests, canaries and shadows over HTTP: who answers, what is recorded, who may change it."""
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from engine.assemble import open_records, open_stores
+from engine.domain import history
 from engine.domain.record import Joined, Question
 from engine.domain.version import Version
 from engine.learning.estimators import CANDIDATES
@@ -27,6 +29,7 @@ from tests.test_retrain import environment
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[1]
 KEY = "right" * 5
+JSON = {"Content-Type": "application/json"}
 ADMIN = {"X-API-Key": KEY}
 CHALLENGER = "v1.1.0-rc.1"
 HALF = {"model_version": CHALLENGER, "mode": "test", "share": 0.5}
@@ -237,16 +240,61 @@ async def test_a_new_champion_starts_alone(admin: Settings) -> None:
         ({"variants": [HALF], "revision": 7}, 409, "revision 1, not 7"),
         ({"variants": [HALF], "color": "red"}, 422, "color"),
         ({}, 422, "variants"),
+        ({"variants": [{**HALF, "share": float("nan")}]}, 422, "share"),
     ],
 )
 async def test_a_deployment_that_cannot_be_is_refused_and_nothing_changes(
     admin: Settings, body: dict[str, Any], status: int, reason: str
 ) -> None:
     async with running(admin) as client:
-        reply = await client.put("/deployment", json=body, headers=ADMIN)
+        content = {"content": json.dumps(body), "headers": {**ADMIN, **JSON}}
+        reply = await client.put("/deployment", **content)
         now = (await client.get("/deployment")).json()
     assert (reply.status_code, reason in reply.json()["detail"]) == (status, True), reply.text
     assert (now["revision"], now["variants"]) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "headers", "status"),
+    [
+        ("/deployment", b'{"variants": []', JSON, 400),
+        ("/deployment", b'{"variants": [], "variants": []}', JSON, 400),
+        ("/deployment", b'{"variants": []}', {"Content-Type": "text/plain"}, 415),
+        ("/deployment", b" " * 9_999, JSON, 413),
+        ("/deployment?force=1", b'{"variants": []}', JSON, 422),
+    ],
+)
+async def test_a_body_that_is_none_is_refused_as_everywhere(
+    admin: Settings, path: str, content: bytes, headers: dict[str, str], status: int
+) -> None:
+    async with running(admin) as client:
+        reply = await client.put(path, content=content, headers={**ADMIN, **headers})
+    assert reply.status_code == status
+    assert reply.headers["content-type"] == "application/problem+json"
+
+
+async def test_two_units_for_one_request_are_refused(client: httpx.AsyncClient) -> None:
+    headers = [("X-Unit-ID", "one"), ("X-Unit-ID", "two")]
+    reply = await client.post("/predict", json=HOUSE, headers=headers)
+    assert reply.status_code == 422
+    assert "X-Unit-ID" in reply.json()["detail"]
+
+
+async def test_a_variant_in_memory_goes_on_when_its_file_is_damaged(admin: Settings) -> None:
+    file = admin.data_dir / "models" / "housing" / f"{CHALLENGER}.joblib"
+    async with running(admin) as client:
+        await deploy(client, {**HALF, "share": 0.9999})
+        file.write_bytes(b"damaged")
+        stores = open_stores(admin, "housing")
+        past = stores.champion.history()
+        move = stores.champion.move
+        move(history.KEPT, past[-1].version, who="tests", why="a verdict", after=len(past))
+        await until(client, "/deployment", revision=3)
+        await asyncio.sleep(10 * admin.model_poll_seconds)
+        answer = (await client.post("/predict", json=HOUSE)).json()
+        health = (await client.get("/health")).json()
+    assert answer["model_version"] == CHALLENGER
+    assert health["status"] == "healthy"
 
 
 async def test_only_the_admin_sets_the_deployment(admin: Settings) -> None:

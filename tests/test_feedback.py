@@ -1,5 +1,7 @@
 """What truly happened, joined to what was said by the prediction's id."""
 
+import asyncio
+import time
 from typing import Any
 
 import httpx
@@ -8,6 +10,7 @@ import pytest
 from engine.settings import Settings
 from tests.conftest import HOUSE, running
 from tests.test_deployment import recorded
+from tests.test_recording import locked
 
 pytestmark = pytest.mark.anyio
 NOBODY = "019a9c1e2f3b5cf04e53a9a0f0b0a9f4-0"
@@ -87,7 +90,11 @@ ONE = {"prediction_id": NOBODY, "actual": 512_000}
         ({**ONE, "actual": True}, "/actual"),
         ({**ONE, "actual": -1}, "/actual"),
         ({**ONE, "known_at": "yesterday"}, "/known_at"),
-        ({**ONE, "known_at": "2026-11-20T12:00:00"}, "/known_at"),
+        ({**ONE, "known_at": 0}, "/known_at"),
+        ({**ONE, "known_at": "1700000000"}, "/known_at"),
+        ({**ONE, "known_at": "9999-12-31T23:59:59Z"}, "/known_at"),
+        ({**ONE, "known_at": "9999-12-31T23:59:59-10:00"}, "/known_at"),
+        ({**ONE, "known_at": "0001-01-01T00:00:00+14:00"}, "/known_at"),
         ({**ONE, "colour": "red"}, "/colour"),
         ({**ONE, "prediction_id": "a b"}, "/prediction_id"),
         ({"outcomes": []}, "/outcomes"),
@@ -109,3 +116,23 @@ async def test_what_is_no_number_is_no_outcome(client: httpx.AsyncClient, actual
     headers = {"Content-Type": "application/json"}
     reply = await client.post("/feedback", content=content, headers=headers)
     assert reply.status_code == 422
+
+
+async def test_outcomes_that_wait_for_a_locked_database_hold_up_no_prediction(
+    settings: Settings,
+) -> None:
+    async with running(settings) as client:
+        (name,) = await predict(client)
+        said = {"prediction_id": name, "actual": 5e5}
+        with locked(settings.data_dir / "records.db"):
+            waiting = [asyncio.create_task(client.post("/feedback", json=said)) for _ in range(20)]
+            await client.post("/predict", json=HOUSE)  # the one that finds out
+            start = time.perf_counter()
+            for _ in range(5):
+                await predict(client, rows=1_000)
+            seconds = time.perf_counter() - start
+            late = await client.post("/feedback", json=said)
+            replies = await asyncio.gather(*waiting)
+    assert seconds < 2
+    assert {reply.status_code for reply in (*replies, late)} == {503}
+    assert late.headers["retry-after"] == "2"

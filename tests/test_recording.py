@@ -11,14 +11,21 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from engine.domain.record import Record
+from engine.serving.recorder import COMMITTED, DROPPED, DURABLE, QUEUED, Pending, Recorder
+from engine.serving.retention import LEAST_REST_SECONDS, REST, STEP_ROWS, forget
 from engine.settings import Settings
+from engine.stores.records import SqlRecords
 from tests.conftest import HOUSE, running
+from tests.contracts.test_records import ids, record
 from tests.servers import serving_process
 from tests.test_deployment import recorded
 from tests.test_model import until
@@ -34,23 +41,26 @@ def ids_in(settings: Settings) -> set[str]:
 
 
 class Caller(threading.Thread):
-    """Asks one house after another, and remembers every id it was given."""
+    """Asks again and again, one house or so many at once; remembers every id it was given."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, rows: int) -> None:
         super().__init__()
         self.port = port
+        self.path = "/predict" if rows == 1 else "/predict/batch"
+        self.body = json.dumps(HOUSE if rows == 1 else {"houses": [HOUSE] * rows})
         self.acknowledged: list[str] = []
 
     def run(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port)
-        body, headers = json.dumps(HOUSE), {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json"}
         try:
             while True:
-                connection.request("POST", "/predict", body, headers)
+                connection.request("POST", self.path, self.body, headers)
                 reply = connection.getresponse()
                 answer = json.loads(reply.read())
                 assert reply.headers["x-recorded"] == "committed"
-                self.acknowledged.append(answer["prediction_id"])
+                answers = answer.get("predictions", [answer])
+                self.acknowledged += [one["prediction_id"] for one in answers]
         except (OSError, http.client.HTTPException, json.JSONDecodeError):
             return  # the server is gone
         finally:
@@ -65,7 +75,8 @@ def test_kill_9_under_load_loses_no_acknowledged_prediction(
     for turn in range(ROUNDS):
         env = {**environment(settings), "API_WORKERS": workers}
         with serving_process(env) as (url, process):
-            callers = [Caller(int(url.rsplit(":", 1)[1])) for _ in range(CALLERS)]
+            port = int(url.rsplit(":", 1)[1])
+            callers = [Caller(port, rows) for rows in [1, 50] * (CALLERS // 2)]
             for caller in callers:
                 caller.start()
             time.sleep(0.5 + 0.17 * turn)
@@ -76,7 +87,7 @@ def test_kill_9_under_load_loses_no_acknowledged_prediction(
                 acknowledged.update(caller.acknowledged)
     written = ids_in(settings)
     print(f"{len(acknowledged)} acknowledged, {len(written)} recorded")  # noqa: T201
-    assert len(acknowledged) > 50 * ROUNDS
+    assert len(acknowledged) > 100 * ROUNDS
     assert acknowledged <= written
 
 
@@ -213,3 +224,140 @@ async def test_old_records_are_forgotten_with_their_outcomes(settings: Settings)
         assert recorded(settings) == []
         reply = await client.post("/feedback", json={"prediction_id": old, "actual": 500_000})
     assert reply.status_code == 404
+
+
+@dataclass
+class Answers:
+    """Answers whose records these are."""
+
+    kept: list[Record]
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def records(self) -> list[Record]:
+        return self.kept
+
+
+def named(*names: str) -> Pending:
+    return Pending(Answers([record(name) for name in names]))
+
+
+class Told:
+    """A running recorder, and how many rows it told about, by what became of them."""
+
+    def __init__(self, file: Path) -> None:
+        self.rows = {COMMITTED: 0, DROPPED: 0}
+        self.store = SqlRecords(f"sqlite:///{file}")
+        self.store.append([record("first")])
+        self.recorder = Recorder(self.store, mode=DURABLE, limit=9, tell=self.tell)
+
+    def tell(self, event: str, rows: int, reason: str) -> None:
+        if rows:
+            self.rows[event] += rows
+
+    def ends_after(self, seconds: float) -> bool:
+        start = time.monotonic()
+        self.recorder.close()
+        return seconds < time.monotonic() - start
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Iterator[Told]:
+    told = Told(tmp_path / "records.db")
+    yield told
+    told.recorder.close()
+    told.store.close()
+
+
+def test_at_the_end_a_database_that_is_busy_for_a_moment_is_waited_for(
+    told: Told, tmp_path: Path
+) -> None:
+    released = threading.Event()
+
+    def hold() -> None:
+        with locked(tmp_path / "records.db"):
+            told.recorder.put(named("a", "b"))
+            released.wait(1.2)  # longer than one attempt waits
+
+    other = threading.Thread(target=hold)
+    other.start()
+    while told.recorder.waiting == 0:
+        time.sleep(0.001)
+    told.recorder.close()
+    other.join()
+    assert told.rows == {COMMITTED: 2, DROPPED: 0}
+    assert told.recorder.waiting == 0
+    assert ids(told.store) == ["a", "b", "first"]
+
+
+def test_at_the_end_what_cannot_be_written_is_counted_once(told: Told, tmp_path: Path) -> None:
+    said = [told.recorder.put(named("a"))]
+    while told.recorder.waiting:
+        time.sleep(0.001)
+    with locked(tmp_path / "records.db"):
+        said += [told.recorder.put(named("b", "c")), told.recorder.put(named("d"))]
+        assert not told.ends_after(3.5)
+    said.append(told.recorder.put(named("e")))
+    assert said == [QUEUED, QUEUED, QUEUED, DROPPED]
+    assert told.rows == {COMMITTED: 1, DROPPED: 4}
+    assert (told.recorder.waiting, told.recorder.dropped) == (0, 4)
+    assert ids(told.store) == ["a", "first"]
+
+
+def test_what_cannot_be_kept_is_set_aside_alone(told: Told, tmp_path: Path) -> None:
+    """Also when the database cannot be used while the others are tried one by one."""
+    bad = Pending(Answers([record("bad", unit="\ud800")]))
+    with locked(tmp_path / "records.db"):
+        for pending in (named("a"), bad, named("b"), named("c")):
+            told.recorder.put(pending)
+        while not told.recorder.refusal:
+            time.sleep(0.01)
+    while told.recorder.waiting:
+        time.sleep(0.01)
+    assert told.rows == {COMMITTED: 3, DROPPED: 1}
+    assert ids(told.store) == ["a", "b", "c", "first"]
+
+
+def test_forgetting_rests_several_times_as_long_as_it_works(told: Told) -> None:
+    told.store.append([record(f"{number:05}") for number in range(2 * STEP_ROWS + 1)])
+    moments, left = [time.monotonic()], [2 * STEP_ROWS + 2]
+    rests = []
+
+    def pause(seconds: float) -> bool:
+        moments.append(time.monotonic())
+        rests.append(seconds)
+        left.append(len(ids(told.store)))
+        moments.append(time.monotonic())
+        return False
+
+    assert forget(told.store, "2030", pause) == 2 * STEP_ROWS + 2
+    assert max(before - after for before, after in pairwise(left)) == STEP_ROWS
+    steps = [end - start for start, end in zip(moments[::2], moments[1::2], strict=False)]
+    for step, rest in zip(steps, rests, strict=True):
+        assert max(REST * step * 0.7, LEAST_REST_SECONDS) <= rest
+    assert forget(told.store, "2030", lambda seconds: True) == 0
+
+
+@pytest.mark.anyio
+async def test_while_old_records_are_forgotten_every_answer_is_committed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer, less patient than it is, gets its turn all the same."""
+    old = 20_000
+    file = settings.data_dir / "records.db"
+    with closing(SqlRecords(f"sqlite:///{file}")) as store:
+        store.append([record(f"{number:05}", request_id="old") for number in range(old)])
+    monkeypatch.setattr("engine.stores.records.BUSY_SECONDS", 0.3)
+    said = set()
+    async with running(settings.model_copy(update={"records_keep_days": 30})) as client:
+        while any(one.startswith("0") for one in oldest(file)):
+            replies = await asyncio.gather(*[client.post("/predict", json=HOUSE) for _ in range(4)])
+            said |= {reply.headers["x-recorded"] for reply in replies}
+    assert said == {"committed"}
+
+
+def oldest(file: Path) -> list[str]:
+    with closing(sqlite3.connect(file)) as database:
+        found = database.execute("select id from predictions order by at limit 1")
+        return [row[0] for row in found]

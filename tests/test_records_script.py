@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -112,6 +113,20 @@ def test_an_export_that_is_killed_leaves_the_file_as_it_was(
     assert out.read_text() == "of yesterday"
     if how == signal.SIGTERM:
         assert [path.name for path in out.parent.iterdir()] == ["records.parquet"]
+
+
+@pytest.mark.parametrize("arguments", [("show",), ("export", "--out", "all.parquet")])
+def test_a_record_that_cannot_be_read_is_named(
+    busy: Settings, run: Run, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(busy.data_dir)
+    with closing(sqlite3.connect("records.db")) as people:
+        people.execute("update predictions set features = '[]' where id = 'reply-4'")
+        people.commit()
+    code, _, complaint = run(*arguments)
+    reason = "error: the features of record reply-4 cannot be read: '[]'\n"
+    assert (code, complaint) == (FAILED, reason)
+    assert not Path("all.parquet").exists()
 
 
 def test_show_counts_by_version_and_variant(busy: Settings, run: Run) -> None:

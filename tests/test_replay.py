@@ -1,10 +1,11 @@
 """Replaying the records: every answer comes out again to the last bit, or is named."""
 
 import re
+import sqlite3
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 import replay
 from engine.domain.artifact import Artifact
 from engine.domain.record import Joined
-from engine.serving.replay import CHUNK_ROWS, replayed
+from engine.serving.replay import CHUNK_ROWS, LeftOut, replayed
 from engine.serving.served import serve
 from engine.settings import Settings
 from engine.watching.pictures import MOST_POINTS, Thinned
@@ -72,9 +73,13 @@ def test_a_version_that_is_gone_is_named_and_the_others_are_replayed(
     gone = [replace(record, version="v0.9.0") for record in records[:10]]
     keep(settings, [*gone, *records[10:]])
     code, printed, _ = run(*SINCE)
-    assert code == EQUAL
+    assert code == DIFFERENT
     assert "left out: 10 records, v0.9.0: housing has no version v0.9.0" in printed
-    assert "All 20 records" in printed
+    sentence = (
+        "All 20 records that could be asked are computed again to the last bit; 10 could not."
+    )
+    assert sentence in printed
+    assert run(*SINCE, "--version", "v1.0.0")[0] == EQUAL
 
 
 def test_a_version_that_is_refused_is_named(settings: Settings, run: Run) -> None:
@@ -100,7 +105,18 @@ def test_what_cannot_be_asked_again_is_counted_and_stops_nothing(
     assert code == EQUAL
     assert "left out: 1 records, no answer was recorded, but an error" in printed
     assert "left out: 2 records, the features are not those of today's schema" in printed
-    assert "All 9 records" in printed
+    assert "All 9 records that could be asked" in printed
+    assert "; 3 could not." in printed
+
+
+def test_a_record_that_cannot_be_read_is_named(settings: Settings, run: Run) -> None:
+    keep(settings, replies(settings, houses(2, seed=3)[0]))
+    with closing(sqlite3.connect(settings.data_dir / "records.db")) as people:
+        people.execute("update predictions set features = '{' where id = 'reply-1'")
+        people.commit()
+    reason = "error: the features of record reply-1 cannot be read: '{'\n"
+    code, _, complaint = run(*SINCE)
+    assert (code, complaint) == (FAILED, reason)
 
 
 def test_a_champion_that_was_never_registered_is_replayed_from_its_file(
@@ -217,7 +233,7 @@ def test_no_more_than_a_chunk_of_records_is_held_at_a_time(
 
     model = serve(artifacts[0], HOUSING, "now")
     parts = replayed(
-        endless(), HOUSING.schema, lambda version: model, version=None, left_out=Counter()
+        endless(), HOUSING.schema, lambda version: model, version=None, left_out=LeftOut()
     )
     for number in (1, 2):
         assert next(parts).equal.all()

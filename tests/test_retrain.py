@@ -129,6 +129,7 @@ def test_recalibration_is_a_patch_with_the_same_predictions(settings: Settings) 
     assert result.returncode == PROMOTED, result.stderr + result.stdout
     assert after.card.version == "v1.0.1"
     assert after.graph == before.graph
+    assert after.card.metrics["judged"]["agreement"] > 0.99
     assert np.array_equal(after.golden.values, before.golden.values)
     assert not np.array_equal(after.golden.upper, before.golden.upper)
 

@@ -3,10 +3,10 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from engine.domain.traffic import SHADOW, TEST, Wish
 from engine.domain.version import Version
 from engine.serving.served import serve
 from engine.settings import Settings
-from engine.watching.rollout import ADVANCE, ROLL_BACK, STAY, under_way
+from engine.watching.rollout import ADVANCE, ROLL_BACK, STAY, Step, under_way
 from engine.watching.steer import Helm, refuse_beside_others
 from problems.housing import HOUSING
 from tests.test_retrain import environment, sales
@@ -36,6 +36,7 @@ KEPT, PROMOTED, FAILED, MISUSED = 10, 0, 1, 2
 CANDIDATE = Version.parse("v1.1.0-rc.1")
 ENOUGH = 1_200
 QUESTION = Question("housing")
+FUTURE_SECONDS = 300
 MANY = count()
 
 
@@ -106,6 +107,10 @@ def callers(helm: Helm, records: Records, artifacts: list[Artifact]) -> Callers:
     return Callers(helm, records, artifacts)
 
 
+def look(helm: Helm, records: Records, *, clock_behind: float = 0) -> Step:
+    return helm.step(records, written(datetime.now(UTC) - timedelta(seconds=clock_behind)))
+
+
 def actions(helm: Helm) -> list[str]:
     return [event.action for event in helm.champion.history()]
 
@@ -119,7 +124,9 @@ def test_a_candidate_that_is_no_worse_becomes_champion_step_by_step(
     helm.start(CANDIDATE, "it passed the gate", revision=1)
     for rows in (ENOUGH, 100 * 70, ENOUGH * 3, ENOUGH * 2):
         callers.ask(rows)
-        step = helm.step(records)
+        while (step := look(helm, records)).move == STAY:
+            assert "looks worse, not shown yet" in step.reason
+            callers.ask(rows)
         assert step.move == ADVANCE, step.reason
     past = helm.champion.history()
     assert actions(helm) == ["trained", *STEPS, "promoted"]
@@ -136,9 +143,9 @@ def test_without_enough_callers_it_stays_where_it_is(
 ) -> None:
     helm.start(CANDIDATE, "it passed the gate", revision=1)
     callers.ask(60)
-    step = helm.step(records)
+    step = look(helm, records)
     assert step.move == STAY
-    assert "60 of 200 units" in step.reason
+    assert "60 of 500 units" in step.reason
     assert actions(helm) == ["trained", "rollout shadow"]
 
 
@@ -146,8 +153,8 @@ def test_without_outcomes_it_goes_on_and_says_so(
     helm: Helm, records: Records, callers: Callers
 ) -> None:
     helm.start(CANDIDATE, "it passed the gate", revision=1)
-    callers.ask(300, sold=False)
-    step = helm.step(records)
+    callers.ask(600, sold=False)
+    step = look(helm, records)
     assert step.move == ADVANCE
     assert "no outcomes" in step.reason
 
@@ -159,9 +166,9 @@ def test_a_candidate_that_is_shown_to_be_worse_is_rolled_back_at_once(
     helm.start(CANDIDATE, "it passed the gate", revision=1)
     for rows in (ENOUGH, 100 * 70)[:stage]:
         callers.ask(rows, sold=False)
-        helm.step(records)
+        look(helm, records)
     callers.ask(ENOUGH * 3, candidate_times=1.5)
-    step = helm.step(records)
+    step = look(helm, records)
     past = helm.champion.history()
     assert step.move == ROLL_BACK, step.reason
     assert "higher" in step.reason
@@ -182,9 +189,41 @@ def test_a_candidate_that_fails_is_rolled_back(
         failure = {"value": None, "lower": None, "upper": None, "error": "it cannot"}
         shadow = replace(asked, version=str(CANDIDATE), variant=SHADOW, **failure)
         records.append([asked, shadow])
-    step = helm.step(records)
+    step = look(helm, records)
     assert step.move == ROLL_BACK
     assert "3 of 103 predictions failed" in step.reason
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_text("?")])
+def test_a_candidate_that_cannot_be_loaded_any_more_is_rolled_back(
+    settings: Settings, helm: Helm, records: Records, damage: Callable[[Path], object]
+) -> None:
+    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    damage(next(settings.data_dir.glob(f"models/**/{CANDIDATE}*")))
+    step = look(helm, records)
+    assert step.move == ROLL_BACK
+    assert "it cannot be loaded" in step.reason
+    assert history.traffic(helm.champion.history()).variants == ()
+
+
+def test_records_of_the_future_take_nobody_further(
+    helm: Helm, records: Records, callers: Callers
+) -> None:
+    """They would count at the next stage, too, which begins by the clock of the look."""
+    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    callers.ask(ENOUGH)
+    step = look(helm, records, clock_behind=FUTURE_SECONDS)
+    assert step.move == STAY
+    assert "set the clocks" in step.reason
+    assert look(helm, records).move == ADVANCE
+
+
+def test_harm_is_rolled_back_whatever_the_clocks_say(
+    helm: Helm, records: Records, callers: Callers
+) -> None:
+    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    callers.ask(ENOUGH, candidate_times=1.5)
+    assert look(helm, records, clock_behind=FUTURE_SECONDS).move == ROLL_BACK
 
 
 def test_traffic_set_by_hand_ends_a_roll_out_and_is_not_overruled_by_one(helm: Helm) -> None:
@@ -204,11 +243,11 @@ def test_a_release_that_a_crash_left_behind_is_passed_over(
     helm.start(CANDIDATE, "it passed the gate", revision=1)
     for rows in (ENOUGH, 100 * 70, ENOUGH * 3):
         callers.ask(rows, sold=False)
-        helm.step(records)
+        look(helm, records)
     left = helm.artifacts.load("housing", CANDIDATE).named(Version.parse("v1.1.0"))
     helm.artifacts.save(left)
     callers.ask(ENOUGH * 2, sold=False)
-    assert helm.step(records).move == ADVANCE
+    assert look(helm, records).move == ADVANCE
     assert str(history.champion(helm.champion.history())) == "v1.2.0"
 
 
@@ -228,7 +267,7 @@ def test_the_script_starts_with_a_shadow_and_goes_on_at_the_next_run(settings: S
     past = open_stores(settings, "housing").champion.history()
     assert (first.returncode, second.returncode) == (KEPT, KEPT), first.stderr + second.stderr
     assert "is a shadow now" in first.stdout
-    assert "stay - shadow: 0 of 200 units" in second.stdout
+    assert "stay - shadow: 0 of 500 units" in second.stdout
     assert [event.action for event in past] == ["trained", "rollout shadow"]
     assert 0 < judged_agreement(settings, past[-1].challenger) < 1
 
@@ -273,6 +312,6 @@ def test_killed_at_any_moment_it_is_at_one_stage_or_the_next(
             break
     while under_way(helm.champion.history()) is not None:
         callers.ask(100 * 70, sold=False)
-        helm.step(records)
+        look(helm, records)
     assert actions(helm) == ["trained", *STEPS, "promoted"]
     assert helm.champion.load().card.version in {"v1.1.0", "v1.2.0"}

@@ -38,7 +38,8 @@ def test_an_alone_champion_answers_everybody() -> None:
 
 
 def test_shares_are_what_was_asked_for() -> None:
-    owners = Counter(split((A, 0.2), (B, 0.05)).version_for(unit) for unit in UNITS)
+    traffic = split((A, 0.2), (B, 0.05))
+    owners = Counter(traffic.version_for(unit) for unit in UNITS)
     for version, share in ((A, 0.2), (B, 0.05), (None, 0.75)):
         tolerance = 4 * (share * (1 - share) / len(UNITS)) ** 0.5
         assert abs(owners[version] / len(UNITS) - share) < tolerance

@@ -15,9 +15,11 @@ from engine.domain.record import Joined, Outcome, Record
 from engine.domain.schema import Vector
 from engine.domain.traffic import CANARY, SHADOW, TEST, Traffic, Variant
 from engine.domain.version import Version
+from engine.stores.records import MemoryRecords
 from engine.watching.compare import compare, report
 from engine.watching.comparison import BETTER, HARMS, OPEN, WORSE, Comparison
 from engine.watching.groups import Answers
+from engine.watching.seen import seen as newest
 from engine.watching.sequence import (
     FEWEST,
     Means,
@@ -143,6 +145,32 @@ def test_a_failed_answer_is_counted_and_the_others_are_compared() -> None:
 def test_a_single_failure_is_forgiven() -> None:
     joined = [said(n, TEST, NEW, value=None if n == 7 else 100.0) for n in range(10)]
     assert seen(TEST, joined).verdict == OPEN
+
+
+@pytest.mark.parametrize("versions", [None, (OLD, NEW)])
+def test_a_look_finds_the_newest_answers_and_the_newest_truths_however_late(
+    monkeypatch: pytest.MonkeyPatch, versions: tuple[str, str] | None
+) -> None:
+    """Only the oldest have outcomes yet; both answers to a question come together."""
+    monkeypatch.setattr("engine.watching.seen.LOOKED_AT", 4)
+    records = MemoryRecords()
+    answered = [said(n, *who) for n in range(12) for who in (("champion", OLD), (SHADOW, NEW))]
+    records.append([one.record for one in answered])
+    late = [Outcome(f"request-{n}", 100.0, "2026-11-15T00:00:00.000Z") for n in range(5)]
+    records.label("housing", late)
+    since = "2026-11-01T00:00:01.000Z"
+    joined = newest(records, "housing", since=since, versions=versions)
+    found = [(one.record.id.removeprefix("request-"), one.record.version) for one in joined]
+    assert found == [(n, version) for n in ("3", "4", "10", "11") for version in (OLD, NEW)]
+    assert [one.outcome is not None for one in joined] == [True] * 4 + [False] * 4
+    assert newest(records, "housing", since="2026-11-02", versions=versions) == []
+
+
+def test_an_answer_that_is_among_both_is_counted_once() -> None:
+    records = MemoryRecords()
+    records.append([said(1).record])
+    records.label("housing", [Outcome("request-1", 100.0, "2026-11-15T00:00:00.000Z")])
+    assert len(newest(records, "housing", since=None)) == 1
 
 
 def test_before_anything_was_seen_the_report_says_so_without_nan() -> None:
@@ -336,7 +364,9 @@ def beside(mode: str, ratio: float, n: int = 2_000, **changes: float) -> Compari
     margin = float(np.quantile(np.abs(shared + 0.4 * old), LEVEL))
     champion, variant = answers(shared + 0.4 * old, margin), ratio * (shared + 0.4 * new)
     margin = changes.pop("margin", 1.0) * margin
-    return compare(mode, (OLD, champion), (NEW, answers(variant, margin, **changes)), alpha=ALPHA)
+    return compare(
+        mode, (OLD, champion), (NEW, answers(variant, margin, **changes)), share=0.5, alpha=ALPHA
+    )
 
 
 @pytest.mark.parametrize(("mode", "ratio"), [(SHADOW, 0.9), (TEST, 0.75)])
@@ -375,7 +405,7 @@ def test_a_more_accurate_variant_is_worse_where_a_guardrail_objects(
 def test_coverage_below_its_level_is_no_reproach_where_the_champion_covers_as_little() -> None:
     rng = np.random.default_rng(7)
     old, new = (answers(log_errors, 0.1) for log_errors in rng.normal(0, 0.1, (2, 2_000)))
-    found = compare(TEST, (OLD, old), (NEW, new), alpha=ALPHA)
+    found = compare(TEST, (OLD, old), (NEW, new), share=0.5, alpha=ALPHA)
     assert found.variant.coverage_gap is not None
     assert found.variant.coverage_gap.high < -0.1
     assert found.verdict == OPEN

@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from engine.domain import history
 from engine.domain.errors import InvalidTraffic, ModelNotReady, Outpaced, UnknownVersion
-from engine.domain.history import History
+from engine.domain.history import ARRANGED, History
 from engine.domain.ports import Champion
 from engine.domain.traffic import CANARY, MODES, SHADOW, SLOTS, Traffic, Wish
 from engine.domain.version import Version
 
 MOST_VARIANTS = 4
-ARRANGED = "arranged"
 
 
 def arrange(

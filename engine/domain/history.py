@@ -12,6 +12,8 @@ from engine.domain.errors import UnknownVersion
 from engine.domain.traffic import ALONE, Traffic
 from engine.domain.version import FIRST, Version
 
+ARRANGED = "arranged"
+"""The action of an event by which somebody set the traffic by hand."""
 KEPT = "kept"
 """The action of an event that judged a challenger and left the champion where it was."""
 
@@ -55,9 +57,13 @@ def arranged(history: History) -> Event | None:
     """The event that made the traffic what it is, under this champion; verdicts only repeat it."""
     made = None
     for event in history:
-        if made is None or (event.version, event.traffic) != (made.version, made.traffic):
+        if event.action == ARRANGED or made is None or state(event) != state(made):
             made = event
     return made
+
+
+def state(event: Event) -> tuple[Version, Traffic]:
+    return event.version, event.traffic
 
 
 def attempts(history: History) -> int:

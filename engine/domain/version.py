@@ -13,6 +13,7 @@ class Version:
 
     def __init__(self, number: semver.Version) -> None:
         self._number = number
+        self._hash = hash(number)
 
     @classmethod
     def parse(cls, text: str) -> "Version":
@@ -55,7 +56,7 @@ class Version:
         return f"Version({self})"
 
     def __hash__(self) -> int:
-        return hash(self._number)
+        return self._hash
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Version) and self._number == other._number

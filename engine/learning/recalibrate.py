@@ -9,7 +9,7 @@ from engine.domain.artifact import Artifact
 from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration
 from engine.domain.errors import NothingToJudge
 from engine.domain.problem import Problem
-from engine.learning.challenge import JUDGED_SHARE, Trial, compare, fresh_rows, newest
+from engine.learning.challenge import JUDGED_SHARE, Trial, compare, fresh_rows, newest, noted
 from engine.learning.compile import run
 from engine.learning.data import Table, row_hashes
 from engine.learning.fit import calibrate
@@ -46,7 +46,7 @@ def recalibrate(
     scores = calibrate(champion.calibration.distribution, champion.graph, kept)
     challenger = with_calibration(champion, scores, kept, origin)
     evidence = compare(problem, table.take(judged), champion, challenger, attempt=attempt)
-    return Trial(challenger, evidence, judge_recalibration(evidence))
+    return Trial(noted(challenger, evidence), evidence, judge_recalibration(evidence))
 
 
 def points_only(metrics: Mapping[str, float]) -> dict[str, float]:

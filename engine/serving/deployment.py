@@ -90,15 +90,14 @@ class Deployment:
         return parts
 
     def _assigned(self, n: int, units: Sequence[bytes]) -> Iterable[tuple[Arm, NDArray[np.intp]]]:
-        everyone = np.arange(n)
         if not units:
-            return [(self.champion, everyone)]
-        owners = [self.traffic.version_for(unit) for unit in units]
+            return [(self.champion, np.arange(n))]
         arms = {arm.version: arm for arm in self.variants}
-        found = sorted({owner for owner in owners if owner in arms}, key=str)
-        split = [(arms[v], np.array([i for i in everyone if owners[i] == v])) for v in found]
-        rest = np.array([i for i in everyone if owners[i] not in arms], dtype=np.intp)
-        return [(self.champion, rest), *split] if len(rest) else split
+        places: dict[Arm, list[int]] = {}
+        for place, owner in enumerate(map(self.traffic.version_for, units)):
+            arm = self.champion if owner is None else arms[owner]
+            places.setdefault(arm, []).append(place)
+        return [(arm, np.array(mine)) for arm, mine in places.items()]
 
 
 def answered(arm: Arm, rows: Matrix, places: NDArray[np.intp], confidence: float) -> Part:
@@ -112,10 +111,20 @@ def asked(arm: Arm, rows: Matrix, places: NDArray[np.intp], confidence: float) -
     if arm.variant in {CHAMPION, PINNED}:
         return answered(arm, rows, places, confidence)
     try:
-        return answered(arm, rows, places, confidence)
+        part = answered(arm, rows, places, confidence)
+        refuse_nonsense(part.prediction)
+        return part
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
         return Part(arm.version, arm.variant, places, None, 0.0, reason)
+
+
+def refuse_nonsense(prediction: Prediction | None) -> None:
+    """Raises ValueError for an answer that is no number; a graph can hold anything."""
+    if prediction is not None:
+        interval = prediction.interval
+        if not np.isfinite([prediction.values, interval.lower, interval.upper]).all():
+            raise ValueError("an answer that is no number")
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.domain.schema import Vector
-from engine.serving.replay import Replayed
+from engine.serving.replay import LeftOut, Replayed
 
 FIRST_FEW = 5
 NORMAL_97_5 = 1.959964
@@ -95,7 +95,7 @@ class Comparison:
             self.sums[name] += float(column.sum())
 
 
-def recomputed(parts: Iterable[Replayed]) -> Finding | None:
+def recomputed(parts: Iterable[Replayed], left_out: LeftOut) -> Finding | None:
     """Is every record what its version says again? None where there was nothing to ask."""
     tallies: defaultdict[str, Tally] = defaultdict(Tally)
     for part in parts:
@@ -109,11 +109,13 @@ def recomputed(parts: Iterable[Replayed]) -> Finding | None:
         table.append([version, *(f"{count:,}" for count in counts), f"{tally.largest:.3g}"])
     notes = [f"{v} differs in {', '.join(t.first)}" for v, t in tallies.items() if t.differing]
     differing = sum(tally.differing for tally in tallies.values())
-    sentence = f"All {rows:,} records are computed again to the last bit."
+    which = "records that could be asked" if left_out.total else "records"
+    sentence = f"All {rows:,} {which} are computed again to the last bit"
     if differing:
         largest = max(tally.largest for tally in tallies.values())
-        sentence = f"{differing:,} of {rows:,} records differ, by at most {largest:.3g} (relative)."
-    return Finding(sentence, table, notes, differing)
+        sentence = f"{differing:,} of {rows:,} {which} differ, by at most {largest:.3g} (relative)"
+    rest = f"; {left_out.total:,} could not" if left_out.total else ""
+    return Finding(f"{sentence}{rest}.", table, notes, differing)
 
 
 def compared(parts: Iterable[Replayed], version: str) -> Finding | None:

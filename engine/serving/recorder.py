@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from threading import Condition, Event, Thread
+from time import monotonic, sleep
 from typing import Protocol
 
 from engine.domain.errors import RecordsUnavailable
@@ -24,8 +25,10 @@ GROUP_ROWS = 2_000
 PATIENCE_SECONDS = 2.0
 """How long a reply waits for its commit before it goes out as queued."""
 RETRY_SECONDS = 0.5
-LAST_SECONDS = 5.0
-"""How long the end of the service may take to write what is left."""
+LAST_TRIES_SECONDS, LAST_RETRY_SECONDS = 1.5, 0.05
+"""How long a store that fails is asked again while the service ends."""
+LAST_SECONDS = 3.0
+"""How long the end waits for the writer, whatever the store does."""
 LINGER_SECONDS = 0.002
 """How long a group may grow where others came during the last commit: small groups are dear, and a
 caller who is alone never waits for company."""
@@ -66,6 +69,7 @@ class Recorder:
         self._queued_rows = 0
         self._changed = Condition()
         self._closing = Event()
+        self._deadline = float("inf")
         self._thread = Thread(target=self._write, name="recorder", daemon=True)
         self._thread.start()
 
@@ -83,87 +87,103 @@ class Recorder:
             return self.put(pending)
         waiter: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         pending.waiter = waiter
-        self._enter(pending)
+        if self.put(pending) == DROPPED:
+            return DROPPED
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await waiter
         except TimeoutError:
             self._fail(f"no answer for {PATIENCE_SECONDS:g} s")
             return QUEUED
+        finally:
+            pending.waiter = None
 
     def put(self, pending: Pending) -> str:
-        """Hand over without waiting; dropped, and counted, where the queue is full."""
+        """Hand over without waiting; dropped, and counted, where there is no place for it."""
         if self.mode == OFF:
             return OFF
-        if self._queued_rows + pending.rows > self.limit:
-            self._drop(pending.rows, "the queue is full")
-            return DROPPED
-        self._enter(pending)
-        return QUEUED
+        with self._changed:
+            objection = self._objection(pending)
+            if not objection:
+                self._queue.append(pending)
+                self._queued_rows += pending.rows
+                self._changed.notify()
+                return QUEUED
+        self._drop(pending.rows, objection)
+        return DROPPED
 
     def close(self) -> None:
-        """Write what is left, once; what cannot be written then is counted as dropped."""
-        self._closing.set()
+        """Write what is left; what cannot be written in time is counted as dropped."""
         with self._changed:
+            self._deadline = monotonic() + LAST_TRIES_SECONDS
+            self._closing.set()
             self._changed.notify()
         self._thread.join(LAST_SECONDS)
-        if self._queued_rows:
-            self._drop(self._queued_rows, f"the service ended: {self.refusal or 'no answer'}")
-
-    def _enter(self, pending: Pending) -> None:
         with self._changed:
-            self._queue.append(pending)
-            self._queued_rows += pending.rows
-            self._changed.notify()
+            left = [*self._queue]
+            self._queue.clear()
+            rows, self._queued_rows = self._queued_rows, 0
+        if rows:
+            self._drop(rows, f"the service ended: {self.refusal or 'no answer'}")
+        self._release(left, DROPPED)
+
+    def _objection(self, pending: Pending) -> str:
+        """Who waits takes no place: callers who wait are few."""
+        if self._closing.is_set():
+            return "the service ends"
+        is_full = self._queued_rows + pending.rows > self.limit
+        return "the queue is full" if is_full and pending.waiter is None else ""
 
     def _write(self) -> None:
         while group := self._next_group():
             try:
-                self._records.append([r for one in group for r in one.answered.records()])
+                self._append(group)
             except RecordsUnavailable as error:
-                self._wait_out(group, str(error))
-            except Exception:  # something in the group cannot be kept: find out what
-                for one in group:
-                    self._write_alone(one)
-            else:
-                self._done(group, COMMITTED)
+                self._wait_out(str(error))
 
     def _next_group(self) -> list[Pending]:
-        """What waits, up to about GROUP_ROWS; nothing when it is time to end."""
+        """The head of the queue, about GROUP_ROWS; nothing when it is time to end."""
         with self._changed:
             is_busy = bool(self._queue)
             while not self._queue and not self._closing.is_set():
                 self._changed.wait()
         if is_busy:
             self._closing.wait(LINGER_SECONDS)
+        if self.refusal and monotonic() > self._deadline:
+            return []
         with self._changed:
             group: list[Pending] = []
             rows = 0
-            while self._queue and rows < GROUP_ROWS:
-                group.append(self._queue.popleft())
-                rows += group[-1].rows
+            for pending in self._queue:
+                if rows >= GROUP_ROWS:
+                    break
+                group.append(pending)
+                rows += pending.rows
             return group
 
-    def _write_alone(self, pending: Pending) -> None:
+    def _append(self, group: list[Pending]) -> None:
+        """What is settled leaves the queue; the rest stays in it when the store cannot be used."""
         try:
-            self._records.append(pending.answered.records())
-        except RecordsUnavailable as error:
-            self._wait_out([pending], str(error))
-        except Exception as error:
-            self._drop(pending.rows, f"cannot be kept: {error!r}")
-            self._done([pending], DROPPED)
+            self._records.append([r for one in group for r in one.answered.records()])
+        except RecordsUnavailable:
+            raise
+        except Exception as error:  # something in the group cannot be kept: find out what
+            if len(group) == 1:
+                self._settle(group, DROPPED, f"cannot be kept: {error!r}")
+                return
+            for one in group:
+                self._append([one])
         else:
-            self._done([pending], COMMITTED)
+            self._settle(group, COMMITTED)
 
-    def _wait_out(self, group: list[Pending], reason: str) -> None:
-        """Let the replies go, put the group back at the head of the queue, pause."""
+    def _wait_out(self, reason: str) -> None:
+        """Let the replies go, pause."""
         self._fail(reason)
-        self._release(group, QUEUED)
         with self._changed:
-            self._queue.extendleft(reversed(group))
-            if self._closing.is_set():
-                self._queue.clear()
-        self._closing.wait(RETRY_SECONDS)
+            waiting = [*self._queue]
+        self._release(waiting, QUEUED)
+        if self._closing.wait(RETRY_SECONDS):
+            sleep(LAST_RETRY_SECONDS)
 
     def _fail(self, reason: str) -> None:
         """From now on nobody waits, until something is written again."""
@@ -171,11 +191,18 @@ class Recorder:
             self._tell("failing", 0, reason)
         self.refusal = reason
 
-    def _done(self, group: list[Pending], what: str) -> None:
+    def _settle(self, group: list[Pending], what: str, reason: str = "") -> None:
+        """Take the group, the head of the queue, out of it; unless the end gave it up already."""
         rows = sum(one.rows for one in group)
         with self._changed:
+            if not self._queue:
+                return
+            for _ in group:
+                self._queue.popleft()
             self._queued_rows -= rows
-        if what == COMMITTED:
+        if what == DROPPED:
+            self._drop(rows, reason)
+        else:
             self._tell(COMMITTED, rows, "")
             if self.refusal:
                 self.refusal = ""
@@ -189,9 +216,7 @@ class Recorder:
 
     def _release(self, group: list[Pending], what: str) -> None:
         """Wake all that wait with one call into their event loop."""
-        waiters = [one.waiter for one in group if one.waiter is not None]
-        for one in group:
-            one.waiter = None
+        waiters = [waiter for one in group if (waiter := one.waiter) is not None]
         if waiters:
             waiters[0].get_loop().call_soon_threadsafe(resolve, waiters, what)
 

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -40,20 +40,32 @@ class Replayed:
         return np.asarray((self.recorded == self.computed).all(axis=1))
 
 
+@dataclass
+class LeftOut:
+    """How many records could not be asked about, by reason; `unanswered` of them because their
+    version is gone, is refused or cannot answer."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    unanswered: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.reasons.total()
+
+
 def replayed(
     joined: Iterable[Joined],
     schema: Schema,
     models: Models,
     *,
     version: str | None,
-    left_out: Counter[str],
+    left_out: LeftOut,
 ) -> Iterator[Replayed]:
     """Ask every record's own version again, shadows included, or `version` about every reply.
 
-    In chunks, so that any number of records fits into memory. `left_out` counts the records that
-    could not be asked about, by reason.
+    In chunks, so that any number of records fits into memory.
     """
-    for chunk in chunks(joined):
+    for chunk in chunks(joined, CHUNK_ROWS):
         for (name, level), group in grouped(chunk, schema, version, left_out).items():
             model = models(name)
             try:
@@ -61,17 +73,18 @@ def replayed(
                     raise model
                 yield ask(model, name, level, group, schema)
             except ServiceError as error:
-                left_out[f"{name}: {error}"] += len(group)
+                left_out.reasons[f"{name}: {error}"] += len(group)
+                left_out.unanswered += len(group)
 
 
-def chunks(joined: Iterable[Joined]) -> Iterator[list[Joined]]:
+def chunks(joined: Iterable[Joined], rows: int) -> Iterator[list[Joined]]:
     rest = iter(joined)
-    while chunk := list(islice(rest, CHUNK_ROWS)):
+    while chunk := list(islice(rest, rows)):
         yield chunk
 
 
 def grouped(
-    chunk: Sequence[Joined], schema: Schema, version: str | None, left_out: Counter[str]
+    chunk: Sequence[Joined], schema: Schema, version: str | None, left_out: LeftOut
 ) -> dict[tuple[str, float], list[Joined]]:
     """What one model can be asked at once: a version and a level."""
     groups = defaultdict(list)
@@ -81,9 +94,9 @@ def grouped(
         if version is not None and record.variant == SHADOW:
             continue
         if record.error is not None:
-            left_out["no answer was recorded, but an error"] += 1
+            left_out.reasons["no answer was recorded, but an error"] += 1
         elif set(record.row) != names:
-            left_out["the features are not those of today's schema"] += 1
+            left_out.reasons["the features are not those of today's schema"] += 1
         else:
             groups[version or record.version, record.level].append(joined)
     return groups

@@ -1,18 +1,19 @@
-"""Shadows are asked behind the caller's back: from a bounded queue, by a thread of their own."""
+"""Shadows are asked behind the caller's back: each from a bounded queue, by a thread of its own."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from queue import Empty, Full, Queue
-from threading import Event, Thread
+from threading import Condition, Thread
 
 import numpy as np
 
 from engine.domain.schema import Matrix
+from engine.domain.version import Version
 from engine.serving.deployment import Answered, Arm, asked
 
-LONGEST_QUEUE = 1_000
-"""Requests that may wait; while a shadow cannot keep up, it is not shown further ones."""
-IDLE_SECONDS = 0.1
+MOST_WAITING_ROWS = 10_000
+"""While a shadow cannot keep up, it is not shown further rows."""
+LAST_SECONDS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,46 +25,88 @@ class Question:
     rows: Matrix
 
 
-class Shadows:
-    """Owns the queue and the thread; `skip` is told of the rows a shadow was not asked about."""
+Keep = Callable[[Answered], None]
+Skip = Callable[[str, Arm, int], None]
 
-    def __init__(
-        self, keep: Callable[[Answered], None], skip: Callable[[str, Arm, int], None]
-    ) -> None:
+
+class Shadow:
+    """One version's queue and thread: a shadow that hangs holds up no other."""
+
+    def __init__(self, keep: Keep) -> None:
         self._keep = keep
-        self._skip = skip
-        self._queue: Queue[Question] = Queue(LONGEST_QUEUE)
-        self._closing = Event()
-        self._thread = Thread(target=self._ask, name="shadows", daemon=True)
+        self._waiting: deque[tuple[Arm, Question]] = deque()
+        self._rows = 0
+        self._changed = Condition()
+        self._is_over = False
+        self._thread = Thread(target=self._ask, name="shadow", daemon=True)
         self._thread.start()
 
-    def ask(self, question: Question) -> None:
-        """Never waits and never fails."""
-        if not question.shadows:
-            return
-        try:
-            self._queue.put_nowait(question)
-        except Full:
-            self._pass_over(question)
+    def offer(self, arm: Arm, question: Question) -> bool:
+        """Whether there was room for it."""
+        with self._changed:
+            if self._rows + len(question.rows) > MOST_WAITING_ROWS:
+                return False
+            self._waiting.append((arm, question))
+            self._rows += len(question.rows)
+            self._changed.notify()
+            return True
 
-    def close(self, patience_seconds: float = 1.0) -> None:
-        """End after the question at hand; what still waits is passed over."""
-        self._closing.set()
+    def end(self) -> None:
+        """When everything that waits is answered."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify()
+
+    def left(self, patience_seconds: float) -> list[tuple[Arm, Question]]:
+        """What still waits after so long, and is not asked any more."""
         self._thread.join(patience_seconds)
-        while not self._queue.empty():
-            self._pass_over(self._queue.get_nowait())
-
-    def _pass_over(self, question: Question) -> None:
-        for shadow in question.shadows:
-            self._skip(question.answered.problem, shadow, len(question.rows))
+        with self._changed:
+            left = list(self._waiting)
+            self._waiting.clear()
+        return left
 
     def _ask(self) -> None:
-        while not self._closing.is_set():
-            try:
-                question = self._queue.get(timeout=IDLE_SECONDS)
-            except Empty:
-                continue
+        while True:
+            with self._changed:
+                while not self._waiting and not self._is_over:
+                    self._changed.wait()
+                if not self._waiting:
+                    return
+                arm, question = self._waiting.popleft()
+                self._rows -= len(question.rows)
             everyone = np.arange(len(question.rows))
-            for shadow in question.shadows:
-                part = asked(shadow, question.rows, everyone, question.answered.confidence)
-                self._keep(replace(question.answered, parts=(part,)))
+            part = asked(arm, question.rows, everyone, question.answered.confidence)
+            self._keep(replace(question.answered, parts=(part,)))
+
+
+class Shadows:
+    """All shadows of a process; `skip` is told of the rows one was not asked about."""
+
+    def __init__(self, keep: Keep, skip: Skip) -> None:
+        self._keep = keep
+        self._skip = skip
+        self._running: dict[Version, Shadow] = {}
+
+    def ask(self, question: Question) -> None:
+        """Never waits and never fails; a version that is a shadow no more is let go."""
+        wanted = {arm.version: arm for arm in question.shadows}
+        for version in self._running.keys() - wanted.keys():
+            self._pass_over(self._running.pop(version), patience_seconds=0)
+        for version, arm in wanted.items():
+            if version not in self._running:
+                self._running[version] = Shadow(self._keep)
+            if not self._running[version].offer(arm, question):
+                self._skip(question.answered.problem, arm, len(question.rows))
+
+    def close(self) -> None:
+        """Ask what waits, but not for long; the rest is passed over."""
+        for shadow in self._running.values():
+            shadow.end()
+        for shadow in self._running.values():
+            self._pass_over(shadow, LAST_SECONDS / len(self._running))
+        self._running.clear()
+
+    def _pass_over(self, shadow: Shadow, patience_seconds: float) -> None:
+        shadow.end()
+        for arm, question in shadow.left(patience_seconds):
+            self._skip(question.answered.problem, arm, len(question.rows))

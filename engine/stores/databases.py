@@ -5,6 +5,8 @@ said aloud. In SQLite a transaction that writes begins IMMEDIATE: it waits for i
 has read anything, so it is never refused because another one wrote since.
 """
 
+import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +28,7 @@ from engine.domain.errors import InvalidSetting, ServiceError
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 CACHED_STATEMENTS = 8
 """SQLite keeps so many prepared a connection; one that inserts 2,000 rows takes 4 MB."""
-CONNECT_SECONDS = 5
-SILENT_MS = 10_000
+CONNECT_SECONDS, SILENT_MS = 5, 10_000
 """A PostgreSQL server that acknowledges nothing for so long is given up."""
 MAKING_TABLES = 7_412_053
 """PostgreSQL's lock for making tables: even IF NOT EXISTS fails when two do so at once."""
@@ -122,8 +123,7 @@ class Database:
         except (DataError, IntegrityError):
             raise
         except (SQLAlchemyError, OSError) as error:
-            message = f"the {self._role} cannot be used: {reason(error)}"
-            raise self._unavailable(message) from error
+            raise self._unavailable(f"the {self._role} cannot be used: {reason(error)}") from error
 
     def _has_tables(self, connection: Connection) -> bool:
         """Asked until it is true, once a connection."""
@@ -149,6 +149,7 @@ class Database:
     def _make_folder(self, *_: Any) -> None:
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(self._file)
 
     def _note_file(self, connection: Any, record: Any) -> None:
         connection.execute("PRAGMA synchronous=FULL")
@@ -189,6 +190,23 @@ def _file(url: URL) -> Path | None:
     return Path(unquote(urlsplit(name).path) if name.startswith("file:") else name)
 
 
+def _remove_leftovers(file: Path) -> None:
+    """Where only the main file was removed, a process that still holds the others would spoil a new
+    one for all ("disk I/O error"); of many who come at once, the first removes them."""
+    leftovers = [file.with_name(f"{file.name}-{end}") for end in ("wal", "shm")]
+    if file.exists() or not any(left.exists() for left in leftovers):
+        return
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if not file.exists():
+            for left in leftovers:
+                left.unlink(missing_ok=True)
+            file.touch()
+    finally:
+        os.close(folder)
+
+
 def _connect_args(url: URL, busy_seconds: float) -> dict[str, Any]:
     """What the URL does not say itself; statements of many sizes are not worth preparing."""
     args: dict[str, Any] = {}
@@ -196,7 +214,7 @@ def _connect_args(url: URL, busy_seconds: float) -> dict[str, Any]:
         args = {"timeout": busy_seconds, "cached_statements": CACHED_STATEMENTS}
     elif url.get_driver_name() == "psycopg":
         args = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": SILENT_MS}
-        args |= {"prepare_threshold": None}
+        args |= {"prepare_threshold": None, "options": f"-c lock_timeout={busy_seconds}s"}
     return {name: value for name, value in args.items() if name not in url.query}
 
 

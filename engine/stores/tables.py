@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Column, Double, Index, MetaData, Select, String, Table, Text, select
 
+from engine.domain.errors import RecordsUnavailable
 from engine.domain.record import Joined, Outcome, Question, Record
 from engine.stores.databases import POSTGRESQL
 
@@ -88,11 +89,21 @@ def _float(value: float | None) -> float | None:
 
 
 def joined(row: Sequence[Any]) -> Joined:
-    """What one row of `asked` says."""
+    """What one row of `asked` says; raises RecordsUnavailable when its features are no JSON."""
     *values, actual, known_at = row
-    values[FEATURES] = orjson.loads(values[FEATURES])
+    values[FEATURES] = _features(values[FEATURES], of=values[0])
     record = Record(*values)
     return Joined(record, None if actual is None else Outcome(record.id, actual, known_at))
+
+
+def _features(text: str, *, of: str) -> dict[str, Any]:
+    try:
+        features = orjson.loads(text)
+        if isinstance(features, dict):
+            return features
+    except orjson.JSONDecodeError:
+        pass
+    raise RecordsUnavailable(f"the features of record {of} cannot be read: {text[:40]!r}")
 
 
 def asked(question: Question) -> Select[*tuple[Any, ...]]:

@@ -45,20 +45,25 @@ def report(
     alpha: float = ALPHA,
 ) -> Report:
     """Each variant beside the champion, from the records since the traffic was arranged so."""
-    asked = [(str(variant.version), variant.mode) for variant in traffic.variants]
-    groups = grouped(joined, [(str(champion), CHAMPION), *asked])
+    asked = [(str(v.version), v.mode, v.share) for v in traffic.variants]
+    groups = grouped(joined, [(str(champion), CHAMPION), *(one[:2] for one in asked)])
     own = groups[str(champion), CHAMPION]
     found = []
-    for version, mode in asked:
+    for version, mode, share in asked:
         other = groups[version, mode]
         old, new = pairs(own, other) if mode == SHADOW else (columns(own), columns(other))
         sides = (str(champion), old), (version, new)
-        found.append(compare(mode, *sides, alpha=alpha / len(asked)))
+        found.append(compare(mode, *sides, share=share, alpha=alpha / len(asked)))
     return Report(str(champion), since, tuple(found))
 
 
 def compare(
-    mode: str, champion: tuple[str, Answers], variant: tuple[str, Answers], *, alpha: float
+    mode: str,
+    champion: tuple[str, Answers],
+    variant: tuple[str, Answers],
+    *,
+    share: float,
+    alpha: float,
 ) -> Comparison:
     """Both versions and their answers; row by row to the same questions if it is a shadow."""
     each, old, new = alpha / HARMS, champion[1], variant[1]
@@ -70,6 +75,7 @@ def compare(
         variant[0],
         mode,
         alpha,
+        share,
         side(*champion, loss[0], gap=gap[0], time=time[0], alpha=each),
         side(*variant, loss[1], gap=gap[1], time=time[1], alpha=each),
         agreement(old, new, each) if mode == SHADOW else None,

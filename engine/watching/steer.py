@@ -4,22 +4,25 @@ All a look needs is in the history, the records and the candidate's card, and ev
 event of the history: a look may come late, be repeated, or die anywhere.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from engine.domain import history
 from engine.domain.arrange import arrange
-from engine.domain.errors import InvalidTraffic, Outpaced
+from engine.domain.errors import InvalidTraffic, Outpaced, UnknownVersion, UntrustedArtifact
 from engine.domain.history import History
 from engine.domain.ports import Artifacts, Champion, Records
-from engine.domain.record import Question
+from engine.domain.record import Joined
+from engine.domain.times import written
 from engine.domain.version import Version
 from engine.watching.compare import report
-from engine.watching.comparison import Comparison
 from engine.watching.rollout import (
     ADVANCE,
     LEVEL,
     ROLL_BACK,
     STAGES,
+    STAY,
     STOPPED,
     Rollout,
     Stage,
@@ -28,9 +31,10 @@ from engine.watching.rollout import (
     following,
     under_way,
 )
+from engine.watching.seen import seen
 
-LOOKED_AT = 50_000
-"""The newest so many records of a stage are enough for its figures."""
+CLOCKS_APART_SECONDS = 10
+"""Records may be newer than the look by this much: some are written while it reads."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +50,33 @@ class Helm:
         """Make a registered candidate a shadow; raises what `arrange` raises."""
         self._enter(STAGES[0], candidate, why=why, revision=revision)
 
-    def step(self, records: Records) -> Step:
-        """Look, decide, act; raises Outpaced, and changes nothing, when the history grew meanwhile
-        or no roll-out is under way."""
+    def step(self, records: Records, now: str) -> Step:
+        """Look, decide, act; `now` is the time of the look (UTC, ISO 8601). Raises Outpaced, and
+        changes nothing, when the history grew meanwhile or no roll-out is under way."""
         past = self.champion.history()
         rollout = under_way(past)
         if rollout is None:
             raise Outpaced("no roll-out is under way any more; look again")
-        judged = self.artifacts.load(self.problem, rollout.candidate).card.metrics.get("judged", {})
-        seen = look(self.problem, past, rollout, records)
-        taken = decide(rollout.stage, seen, judged.get("agreement", 0.0))
+        taken = self._decided(rollout, past, records, now)
         if taken.move == ROLL_BACK:
             self._enter(None, rollout.candidate, why=taken.reason, revision=len(past))
         if taken.move == ADVANCE:
             self._advance(rollout, past, taken.reason)
         return taken
+
+    def _decided(self, rollout: Rollout, past: History, records: Records, now: str) -> Step:
+        try:
+            card = self.artifacts.load(self.problem, rollout.candidate).card
+        except (UnknownVersion, UntrustedArtifact) as error:
+            return Step(ROLL_BACK, f"{rollout.stage.name}: it cannot be loaded: {error}.")
+        champion = history.champion(past)
+        assert champion is not None  # noqa: S101 - a roll-out is beside a champion
+        asked = (str(champion), str(rollout.candidate))
+        joined = seen(records, self.problem, since=rollout.since, versions=asked)
+        found = report(history.traffic(past), champion, rollout.since, joined, alpha=LEVEL)
+        agreement = card.metrics.get("judged", {}).get("agreement")
+        taken = decide(rollout.stage, found.comparisons[0], agreement)
+        return in_time(taken, rollout.stage, joined, now)
 
     def _advance(self, rollout: Rollout, past: History, why: str) -> None:
         after, candidate = following(rollout.stage), rollout.candidate
@@ -103,15 +119,11 @@ def release_of(candidate: Version, past: History, taken: list[Version]) -> Versi
     return (history.next_patch if same_line else history.next_minor)(past, taken)
 
 
-def look(problem: str, past: History, rollout: Rollout, records: Records) -> Comparison:
-    """What was seen of the candidate beside the champion since its stage began."""
-    now = history.champion(past)
-    assert now is not None  # noqa: S101 - a roll-out is beside a champion
-    question = Question(
-        problem,
-        since=rollout.since,
-        versions=(str(now), str(rollout.candidate)),
-        newest=LOOKED_AT,
-    )
-    traffic, seen = history.traffic(past), records.read(question)
-    return report(traffic, now, rollout.since, seen, alpha=LEVEL).comparisons[0]
+def in_time(taken: Step, stage: Stage, joined: Sequence[Joined], now: str) -> Step:
+    """Nobody advances on records of the future: the next stage would count them once more."""
+    latest = written(datetime.fromisoformat(now) + timedelta(seconds=CLOCKS_APART_SECONDS))
+    newest = joined[-1].record.at if joined else ""
+    if taken.move != ADVANCE or newest <= latest:
+        return taken
+    ahead = f"the newest record is of {newest}, and here it is {now}: set the clocks"
+    return Step(STAY, f"{stage.name}: {ahead}.")

@@ -1,6 +1,10 @@
 """Records in a PostgreSQL that others use, that goes away, or is not there."""
 
+import asyncio
+import os
+import signal
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -8,10 +12,12 @@ import psycopg
 import pytest
 
 from engine.domain.errors import RecordsUnavailable, UnknownPrediction
+from engine.serving.recorder import Recorder
 from engine.stores.records import SqlRecords
 from tests.contracts.test_records import ids, outcome, read, record
 from tests.postgres import PostgresServer
 from tests.servers import free_port
+from tests.test_recording import Answers
 
 
 def test_asking_makes_no_table(postgresql: str) -> None:
@@ -86,3 +92,57 @@ def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
             read(records)
     assert "secret" not in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.fixture
+def recorder(postgresql: str) -> Iterator[Recorder]:
+    """It has written "first", on the connection it goes on to use."""
+    with closing(SqlRecords(postgresql)) as records:
+        recorder = Recorder(records, mode="durable", limit=3, tell=lambda *_: None)
+        with closing(recorder):
+            assert asyncio.run(recorder.keep(answer("first"))) == "committed"
+            yield recorder
+        recorder._thread.join()
+
+
+def answer(id_: str) -> Answers:
+    return Answers([record(id_)])
+
+
+async def answered(recorder: Recorder) -> list[str]:
+    """What became of five answers; only the first of them may wait."""
+    said = [await recorder.keep(answer("0"))]
+    async with asyncio.timeout(0.5):
+        return said + [await recorder.keep(answer(str(number))) for number in range(1, 5)]
+
+
+def test_a_table_that_is_locked_holds_up_no_answer_and_is_written_later(
+    recorder: Recorder, postgresql: str
+) -> None:
+    with psycopg.connect(postgresql) as other:
+        other.execute("lock table predictions")
+        assert asyncio.run(answered(recorder)) == ["queued"] * 3 + ["dropped"] * 2
+        assert "lock timeout" in recorder.refusal
+    while recorder.refusal:
+        time.sleep(0.01)
+    with closing(SqlRecords(postgresql)) as records:
+        assert ids(records) == ["0", "1", "2", "first"]
+
+
+def test_a_server_that_hangs_holds_up_no_answer_and_no_end(
+    recorder: Recorder, postgres_server: PostgresServer, postgresql: str
+) -> None:
+    database = postgresql.split("/")[3].split("?")[0]
+    query = "select pid from pg_stat_activity where datname = %s"
+    with psycopg.connect(postgres_server.url()) as admin:
+        ((pid,),) = admin.execute(query, [database]).fetchall()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert asyncio.run(answered(recorder)) == ["queued"] * 3 + ["dropped"] * 2
+        assert recorder.refusal == "no answer for 2 s"
+        start = time.monotonic()
+        recorder.close()
+        assert time.monotonic() - start < 3.5
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert (recorder.waiting, recorder.dropped) == (0, 5)

@@ -139,6 +139,39 @@ def test_a_file_that_was_removed_is_made_again(
         assert people.execute("select id from predictions").fetchall() == [("b",)]
 
 
+IDLE = """
+import sys
+from contextlib import closing
+from engine.stores.records import SqlRecords
+from tests.contracts.test_records import record
+
+with closing(SqlRecords(sys.argv[1])) as records:
+    records.append([record("before")])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    records.append([record("awake")])
+"""
+
+
+def test_a_file_that_was_removed_is_made_again_beside_a_process_that_holds_the_old_one(
+    records: SqlRecords, file: Path, sqlite: str
+) -> None:
+    script = [sys.executable, "-W", "error", "-c", IDLE, sqlite]
+    piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(script, cwd=ROOT, **piped) as idle:
+        assert idle.stdout is not None
+        assert idle.stdout.readline() == "ready\n"
+        records.append([record("a")])
+        file.unlink()
+        records.append([record("b")])
+        records.append([record("c")])
+        idle.communicate("go\n")
+        records.append([record("d")])
+    assert idle.returncode == 0
+    with closing(SqlRecords(sqlite)) as others:
+        assert ids(others) == ["awake", "b", "c", "d"]
+
+
 def test_a_file_that_was_replaced_is_written_to(records: SqlRecords, file: Path) -> None:
     records.append([record("a")])
     other = file.with_name("other.db")
