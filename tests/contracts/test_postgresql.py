@@ -145,4 +145,5 @@ def test_a_server_that_hangs_holds_up_no_answer_and_no_end(
         assert time.monotonic() - start < 3.5
     finally:
         os.kill(pid, signal.SIGCONT)
+    recorder._thread.join()
     assert (recorder.waiting, recorder.dropped) == (0, 5)
