@@ -29,12 +29,12 @@ types: .make/dev  ## mypy --strict
 	$(BIN)/mypy
 
 test: .make/dev  ## the quick tests, import table included
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 3
 
 test-browser: .make/dev  ## /docs in a real headless Chromium
 	$(BIN)/pytest -m browser
 
-test-load: .make/dev  ## a hundred model swaps under load, two workers
+test-load: .make/dev  ## swaps, kill -9, a slow shadow, the month: under load
 	$(BIN)/pytest -m load -s
 
 test-docker: .make/dev  ## build, start, predict, restart: in real containers

@@ -65,15 +65,19 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
         content = await read(request, settings.max_body_bytes)
         body = await parsed(many if MANY.search(content) else one, content)
         outcomes = [outcome_of(outcome) for outcome in body.get("outcomes", [body])]
-        if request.state.recorder.refusal:  # nobody waits for what is known to fail
-            raise RecordsUnavailable(request.state.recorder.refusal)
-        label = request.state.records.label
-        new = await to_thread.run_sync(label, problem.name, outcomes, limiter=writers)
+        new = await to_thread.run_sync(label, request, problem.name, outcomes, limiter=writers)
         unchanged = len(outcomes) - new
         request.state.metrics.labelled(problem.name, new=new, unchanged=unchanged)
         return {"status": "recorded", "recorded": new, "unchanged": unchanged}
 
     return routes
+
+
+def label(request: Request, problem: str, outcomes: list[Outcome]) -> int:
+    """How many were new. Nobody waits for a database that is known to fail."""
+    if request.state.recorder.refusal:
+        raise RecordsUnavailable(request.state.recorder.refusal)
+    return int(request.state.records.label(problem, outcomes))
 
 
 def feedback_types(target: Target) -> tuple[Any, Any]:

@@ -67,6 +67,7 @@ class Caller(threading.Thread):
             connection.close()
 
 
+@pytest.mark.load
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_kill_9_under_load_loses_no_acknowledged_prediction(
     settings: Settings, workers: str

@@ -294,6 +294,7 @@ def test_a_rollback_during_training_wins_and_the_training_is_told(settings: Sett
     assert champion(settings) == "v1.1.0-rc.1"
 
 
+@pytest.mark.load
 def test_killed_at_any_moment_the_champion_is_whole(settings: Settings) -> None:
     """kill -9 while rollbacks move the pointer to and fro, at many random moments."""
     retrain(settings, "--data", sales(settings.data_dir, change=1.6))

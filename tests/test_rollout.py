@@ -290,6 +290,7 @@ def test_the_script_refuses_what_does_not_go_together(
     assert reason in done.stderr
 
 
+@pytest.mark.load
 def test_killed_at_any_moment_it_is_at_one_stage_or_the_next(
     settings: Settings, helm: Helm, records: Records, callers: Callers
 ) -> None:
