@@ -6,8 +6,6 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from engine.watching.seen import seen
-
 from engine.assemble import Stores, open_records, open_stores
 from engine.domain import history
 from engine.domain.arrange import arrange
@@ -17,6 +15,7 @@ from engine.domain.version import Version
 from engine.settings import Settings, load_settings
 from engine.watching.compare import report as compared
 from engine.watching.comparison import Comparison, Report, Side
+from engine.watching.seen import seen
 from engine.watching.sequence import Difference
 from problems import PROBLEMS
 

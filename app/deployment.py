@@ -7,7 +7,6 @@ from collections.abc import Hashable
 from time import monotonic
 from typing import Annotated, Any, Literal
 
-from engine.watching.seen import seen
 from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -22,6 +21,7 @@ from engine.domain.problem import Problem
 from engine.domain.traffic import Wish
 from engine.domain.version import Version
 from engine.watching.compare import report
+from engine.watching.seen import seen
 
 LARGEST_BODY = 4_096
 REPORT_SECONDS = 2
