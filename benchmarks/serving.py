@@ -3,14 +3,17 @@
 The plain one is what tutorials build: a pydantic body, a DataFrame of one row, scikit-learn's
 `predict` of a forest and of two quantile models for its interval. `make bench-serving` prints
 requests a second of both in several rounds, and the median ratio; rounds alternate, because the
-speed of a machine drifts.
+speed of a machine drifts. Ours records every answer on disk before it replies, unless RECORDS says
+otherwise.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,14 +75,19 @@ def served(*target: str) -> Iterator[int]:
     """A uvicorn process on a free port, with one worker and no access log."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", *target, "--port", str(port), "--no-access-log"]
-    process = subprocess.Popen(
-        [*command, "--log-level", "warning"], cwd=ROOT, stdout=subprocess.DEVNULL, text=True
-    )
-    try:
-        wait_until_live(f"http://127.0.0.1:{port}", process)
-        yield port
-    finally:
-        stop(process)
+    with tempfile.TemporaryDirectory() as data:
+        process = subprocess.Popen(
+            [*command, "--log-level", "warning"],
+            cwd=ROOT,
+            env={**os.environ, "DATA_DIR": data},
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
+        try:
+            wait_until_live(f"http://127.0.0.1:{port}", process)
+            yield port
+        finally:
+            stop(process)
 
 
 async def rate(port: int, seconds: float) -> float:
