@@ -22,7 +22,7 @@ format-check: .make/dev  ## is every file formatted?
 	$(BIN)/ruff format --check $(CODE)
 
 lint: .make/dev  ## ruff, and the schema of the workflow
-	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff check --no-cache $(CODE)
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 types: .make/dev  ## mypy --strict
