@@ -6,10 +6,11 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from engine.arguments import exit_code
 from engine.assemble import Stores, open_records, open_stores
 from engine.domain import history
 from engine.domain.arrange import arrange
-from engine.domain.errors import InvalidSetting, ServiceError
+from engine.domain.errors import ServiceError
 from engine.domain.traffic import MODES, Wish
 from engine.domain.version import Version
 from engine.settings import Settings, load_settings
@@ -19,7 +20,6 @@ from engine.watching.seen import seen
 from engine.watching.sequence import Difference
 from problems import PROBLEMS
 
-FAILED, MISUSED = 1, 2
 WHO = "deployment.py"
 EXAMPLES = """examples:
   python deployment.py show
@@ -32,13 +32,13 @@ EXAMPLES = """examples:
 
 def main() -> int:
     arguments = parse()
-    try:
-        settings = load_settings()
-        stores = open_stores(settings, arguments.problem)
-        COMMANDS[arguments.command](arguments, settings, stores)
-    except (ServiceError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return MISUSED if isinstance(error, InvalidSetting) else FAILED
+    return exit_code(lambda: run(arguments))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    settings = load_settings()
+    stores = open_stores(settings, arguments.problem)
+    COMMANDS[arguments.command](arguments, settings, stores)
     return 0
 
 

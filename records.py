@@ -18,9 +18,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table as Grid
 
-from engine.arguments import moment
+from engine.arguments import MISUSED, exit_code, moment
 from engine.assemble import open_records
-from engine.domain.errors import InvalidSetting, ServiceError
 from engine.domain.ports import Records
 from engine.domain.record import Joined, Question
 from engine.domain.schema import Schema
@@ -29,7 +28,7 @@ from engine.serving.replay import chunks
 from engine.settings import load_settings
 from problems import PROBLEMS
 
-FAILED, MISUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+TERMINATED = 143
 ROW_GROUP = 20_000
 FACTS = ("id", "at", "problem", "version", "variant", "unit", "request_id", "caller")
 NUMBERS = ("level", "value", "lower", "upper", "latency_us")
@@ -45,15 +44,12 @@ console = Console()
 
 def main() -> int:
     arguments = parse()
-    try:
-        with closing(open_records(load_settings())) as records:
-            return int(arguments.act(arguments, records))
-    except (ServiceError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return MISUSED if isinstance(error, InvalidSetting) else FAILED
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)  # noqa: T201
-        return INTERRUPTED
+    return exit_code(lambda: run(arguments))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with closing(open_records(load_settings())) as records:
+        return int(arguments.act(arguments, records))
 
 
 def parse() -> argparse.Namespace:

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
-from engine.arguments import moment, positive
+from engine.arguments import FAILED, exit_code, moment, positive
 from engine.assemble import Stores, open_records, open_stores
 from engine.domain.artifact import Artifact
-from engine.domain.errors import InvalidSetting, ServiceError, UnknownVersion, UntrustedArtifact
+from engine.domain.errors import ServiceError, UnknownVersion, UntrustedArtifact
 from engine.domain.problem import Problem
 from engine.domain.record import Joined, Question
 from engine.domain.times import written
@@ -28,7 +28,7 @@ from engine.settings import Settings, load_settings
 from engine.watching.pictures import Thinned, draw_replay, write_page
 from problems import PROBLEMS
 
-EQUAL, DIFFERENT, FAILED, MISUSED, INTERRUPTED = 0, 10, 1, 2, 130
+EQUAL, DIFFERENT = 0, 10
 MODELS_IN_MEMORY = 8
 STRIDE = 1_000
 """Records between two steps of the progress bar."""
@@ -45,14 +45,7 @@ console = Console()
 
 def main() -> int:
     arguments = parse()
-    try:
-        return replay(arguments, load_settings())
-    except (ServiceError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return MISUSED if isinstance(error, InvalidSetting) else FAILED
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)  # noqa: T201
-        return INTERRUPTED
+    return exit_code(lambda: replay(arguments, load_settings()))
 
 
 def parse() -> argparse.Namespace:

@@ -151,5 +151,5 @@ def reported(live: Live, records: Records) -> dict[str, Any]:
     made = history.arranged(past)
     since = None if made is None else made.at
     answered = seen(records, live.problem.name, since=since)
-    champion = live.deployment().champion.version
+    champion = history.champion(past) or live.deployment().champion.version
     return report(history.traffic(past), champion, since, answered).as_json()

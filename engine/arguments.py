@@ -1,12 +1,32 @@
-"""Words of a command line that are more than text; ValueError becomes argparse's own message."""
+"""What the commands share: words that are more than text, and how a failure ends.
 
+A ValueError of such a word becomes argparse's own message.
+"""
+
+import sys
 from argparse import ArgumentTypeError
+from collections.abc import Callable
 
+from engine.domain.errors import InvalidSetting, ServiceError
 from engine.domain.times import utc
+
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 
 HIGHEST_SEED = 2**31
 MOST_ROWS = 10_000_000
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def exit_code(act: Callable[[], int]) -> int:
+    """What `act` returns; where it fails one line says why, and a wrong setting is misuse."""
+    try:
+        return act()
+    except (ServiceError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return MISUSED if isinstance(error, InvalidSetting) else FAILED
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
 
 
 def rows(text: str) -> int:

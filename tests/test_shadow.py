@@ -82,6 +82,15 @@ def test_an_answer_that_is_no_number_never_reaches_a_caller(model: ServedModel) 
     assert variants["canary"] == variants["fallback"] == 100 - variants["champion"] > 0
 
 
+def test_a_shadow_that_is_slow_takes_no_answer_off_the_event_loop(model: ServedModel) -> None:
+    slow = replace(model, inline_rows=0)
+    champion = Arm(Version.parse("v1.0.0"), CHAMPION, model)
+    for mode, share, rows in ((SHADOW, 0.0, model.inline_rows), (CANARY, 0.5, 0)):
+        traffic = ALONE.changed([Wish(FIRST, mode, share)], "s")
+        deployment = Deployment(champion, (Arm(FIRST, mode, slow),), traffic)
+        assert deployment.inline_rows == rows
+
+
 @pytest.fixture
 def kept() -> list[Answered]:
     return []

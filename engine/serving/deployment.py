@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ class Deployment:
         """One version that the caller named; nobody else is asked."""
         return cls(Arm(Version.parse(model.card.version), PINNED, model))
 
-    @property
+    @cached_property
     def shadows(self) -> tuple[Arm, ...]:
         shadows = {variant.version for variant in self.traffic.shadows}
         return tuple(arm for arm in self.variants if arm.version in shadows)
@@ -68,10 +69,11 @@ class Deployment:
     def refusals(self) -> list[str]:
         return [f"variant {arm.version}: {arm.refusal}" for arm in self.variants if arm.refusal]
 
-    @property
+    @cached_property
     def inline_rows(self) -> int:
-        """How many rows may be answered on the event loop, whoever is asked."""
-        models = [arm.model for arm in (self.champion, *self.variants)]
+        """How many rows may be answered on the event loop, whoever answers; shadows do not."""
+        answering = [arm for arm in self.variants if arm not in self.shadows]
+        models = [arm.model for arm in (self.champion, *answering)]
         return min(model.inline_rows for model in models if model is not None)
 
     def infer(self, rows: Matrix, units: Sequence[bytes], confidence: float) -> list[Part]:
