@@ -22,6 +22,8 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.UnsupportedConfidence: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnknownVersion: HTTPStatus.NOT_FOUND,
     errors.InvalidTraffic: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.UnknownEntity: HTTPStatus.NOT_FOUND,
+    errors.FeaturesUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.UnknownPrediction: HTTPStatus.NOT_FOUND,
     errors.OutcomeConflict: HTTPStatus.CONFLICT,
     errors.RecordsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,

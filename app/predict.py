@@ -68,7 +68,7 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
             response_model=contract.reply,
             openapi_extra=request_body(
                 [TypeAdapter(contract.request(settings.max_batch_size))],
-                {"documented": contract.example},
+                contract.examples,
             ),
             responses=refusals(400, 404, 408, 413, 415, 422, 500, 503),
         )
@@ -88,7 +88,8 @@ def endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoi
         live: Live = request.state.live
         deployment = await live.pinned(model_version) if model_version else live.deployment()
         check_names(request, PARAMETERS)
-        rows = contract.rows(await parsed(body_type, await read(request, settings.max_body_bytes)))
+        body = await parsed(body_type, await read(request, settings.max_body_bytes))
+        rows = [entity.row or {} for entity in contract.entities(body)]
         matrix = problem.schema.encode(rows)
         units = units_of(deployment, matrix, unit)
         parts = await infer(deployment, matrix, units, confidence)
@@ -106,7 +107,7 @@ def endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoi
         request.state.metrics.predicted(answered)
         recorded = await request.state.recorder.keep(answered)
         request.state.shadows.ask(Question(deployment.shadows, answered, matrix))
-        return reply(contract, answered, recorded)
+        return reply(contract, body, answered, recorded)
 
     return predict
 
@@ -138,12 +139,15 @@ def prediction_ids(rows: int) -> list[str]:
     return [f"{first}-{row}" for row in range(rows)]
 
 
-def reply(contract: Contract, answered: Answered, recorded: str) -> Response:
+def reply(contract: Contract, body: Any, answered: Answered, recorded: str) -> Response:
     answer = Answer(
         ids=list(answered.ids),
         versions=answered.versions,
         prediction=answered.prediction,
         predicted_at=answered.at,
+        model_path="",
+        latency_ms=0.0,
+        is_degraded=False,
     )
-    content = orjson.dumps(contract.answer(answer))
+    content = orjson.dumps(contract.answer(answer, body))
     return Response(content, headers={"X-Recorded": recorded}, media_type="application/json")

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.domain.artifact import Artifact
+from engine.domain.artifact import Artifact, ModelCard
 from engine.domain.ports import Artifacts, Champion, Records
 from engine.settings import Settings
 from engine.stores.champion import TrackedChampion
@@ -42,9 +42,14 @@ def open_stores(settings: Settings, problem: str) -> Stores:
         problem,
         registry=SqlRegistry(url),
         artifacts=artifacts,
-        file=ArtifactFile(settings.model_path, seal),
+        file=ArtifactFile(settings.model_of(problem), seal),
     )
     return Stores(artifacts, champion, seal, settings.data_dir / f"{problem}.lock")
+
+
+def card_of(settings: Settings, problem: str) -> ModelCard:
+    """The champion's card; raises UntrustedArtifact when there is no champion, or a bad one."""
+    return open_stores(settings, problem).champion.load().card
 
 
 def open_records(settings: Settings) -> Records:

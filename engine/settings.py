@@ -1,15 +1,19 @@
 """Everything that can be set from outside, read once from the environment and `.env`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from engine.domain.errors import InvalidSetting
 
-COMMITTED_MODEL_KEY = "Uq0avMgVgrkPthpt68HFh73DIY8ngD36Noe8UloZbt8="
+COMMITTED_MODEL_KEY = "R5Wg5dW8ulrQhPs/CKaoMrT0ZmCgkR68+6K7igHx9S4="
 """Public half of the key that signed the committed `housing_model.joblib`."""
+
+
+ProblemName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+"""A problem's name stands in URLs, file names and Python types."""
 
 
 class Settings(BaseSettings):
@@ -23,7 +27,8 @@ class Settings(BaseSettings):
     api_port: int = Field(8000, ge=1, le=65_535)
     api_workers: int = Field(1, ge=1, le=64)
     api_reload: bool = False
-    model_path: Path = Path("housing_model.joblib")
+    serve: Annotated[tuple[ProblemName, ...], NoDecode, Field(min_length=1)] = ("housing",)
+    model_path: Path = Path("{problem}_model.joblib")
     data_dir: Path = Path("data")
     registry_url: str | None = None
     records_url: str | None = None
@@ -39,6 +44,38 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_file: Path | None = None
     model_poll_seconds: float = Field(0.5, gt=0, le=60)
+    features_url: str | None = None
+    features_budget_ms: int = Field(50, ge=1, le=10_000)
+
+    @field_validator("serve", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        """`housing,churn`, as an environment variable has it."""
+        return (
+            tuple(filter(None, value.replace(" ", "").split(",")))
+            if isinstance(value, str)
+            else value
+        )
+
+    @field_validator("serve")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("a problem stands there twice; name each once")
+        return names
+
+    def model_of(self, problem: str) -> Path:
+        """Where a problem's champion is kept.
+
+        Raises InvalidSetting where MODEL_PATH names the one file of another problem.
+        """
+        path = str(self.model_path)
+        if "{problem}" not in path and problem != self.serve[0]:
+            raise InvalidSetting(
+                f"MODEL_PATH: {path} is the model of {self.serve[0]}; where {problem} is served or "
+                "trained, too, write {problem} into it, as in models/{problem}.joblib"
+            )
+        return Path(path.replace("{problem}", problem))
 
 
 def load_settings() -> Settings:

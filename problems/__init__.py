@@ -1,6 +1,28 @@
 """The prediction problems this service knows, by name."""
 
+from collections.abc import Callable
+
+from engine.domain.artifact import ModelCard
+from engine.domain.errors import InvalidSetting, ServiceError
+from engine.domain.problem import Problem
 from problems.housing import HOUSING
+from problems.own import problem_of
 
 DEFAULT = HOUSING
 PROBLEMS = {problem.name: problem for problem in (HOUSING,)}
+
+
+def named(name: str, card_of: Callable[[str], ModelCard]) -> Problem:
+    """A problem of ours, or the one that somebody's table declared: its champion's card has it.
+
+    Raises InvalidSetting, with the way out, when there is neither.
+    """
+    if name in PROBLEMS:
+        return PROBLEMS[name]
+    try:
+        card = card_of(name)
+    except ServiceError as error:
+        ours = ", ".join(PROBLEMS)
+        way_out = f"train one of your own: train_model.py --data FILE --target COLUMN --name {name}"
+        raise InvalidSetting(f"no problem {name} ({error}); there are {ours}; {way_out}") from error
+    return problem_of(card)

@@ -20,22 +20,22 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from engine.domain.prediction import Answer
+from engine.domain.prediction import Answer, Entity
 from engine.domain.problem import Columns, Contract, Layout, Problem
-from engine.domain.schema import Column, Schema, Target, body_type
+from engine.domain.schema import Number, Schema, Target, body_type
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = Schema(
     (
-        Column("square_feet", "square feet", "Interior living area.", 100, 100_000, 2000),
-        Column("bedrooms", "rooms", "Number of bedrooms.", 0, 50, 3, is_whole=True),
-        Column(
+        Number("square_feet", "square feet", "Interior living area.", 100, 100_000, 2000),
+        Number("bedrooms", "rooms", "Number of bedrooms.", 0, 50, 3, is_whole=True),
+        Number(
             "bathrooms", "rooms", "Number of bathrooms; 0.5 is a room without a bath.", 0, 50, 2
         ),
-        Column("age_years", "years", "Years since the house was built.", 0, 500, 10),
-        Column("distance_to_city", "miles", "Distance to the city centre.", 0, 500, 5),
+        Number("age_years", "years", "Years since the house was built.", 0, 500, 10),
+        Number("distance_to_city", "miles", "Distance to the city centre.", 0, 500, 5),
     )
 )
 
@@ -204,18 +204,18 @@ HOUSING = Problem(
             summary="Predict the price of one house, with an interval that covers",
             request=lambda limit: House,
             reply=PricePrediction,
-            rows=lambda body: [body],
-            answer=price_of,
-            example=EXAMPLES[0],
+            entities=lambda body: [Entity(row=body)],
+            answer=lambda answer, body: price_of(answer),
+            examples={"documented": EXAMPLES[0]},
         ),
         Contract(
             path="/predict/batch",
             summary="Predict the prices of many houses; all are answered or none",
             request=houses_type,
             reply=PricePredictions,
-            rows=lambda body: body["houses"],
-            answer=prices_of,
-            example=EXAMPLES[1],
+            entities=lambda body: [Entity(row=house) for house in body["houses"]],
+            answer=lambda answer, body: prices_of(answer),
+            examples={"documented": EXAMPLES[1]},
         ),
     ),
     simulate=simulate,

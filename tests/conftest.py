@@ -20,7 +20,7 @@ from engine.learning.train import Origin, train
 from engine.settings import Settings
 from problems.housing import HOUSING
 
-HOUSE = HOUSING.contracts[0].example
+HOUSE = HOUSING.contracts[0].examples["documented"]
 KING_COUNTY = Path(__file__).parents[2] / "shared" / "data" / "kc_house_data.csv"
 VERSIONS = ("v1.0.0", "v1.1.0-rc.1")
 

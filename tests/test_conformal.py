@@ -46,7 +46,7 @@ def coverage_over_draws(artifact: Artifact, level: float) -> float:
 
 def calibrated(artifact: Artifact, outputs: Outputs, log_target: Vector) -> Calibration:
     distribution = artifact.calibration.distribution
-    return Calibration(distribution, np.sort(distribution.ranks(outputs, log_target)))
+    return Calibration.fitted(distribution, outputs, np.exp(log_target))
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -123,6 +123,6 @@ def test_the_expected_price_is_the_mean_of_the_distribution(artifacts: list[Arti
 def test_a_level_that_few_calibration_rows_cannot_vouch_for_is_refused(
     artifacts: list[Artifact],
 ) -> None:
-    few = Calibration(artifacts[0].calibration.distribution, np.arange(50.0))
+    few = Calibration(artifacts[0].calibration.distribution, np.arange(50.0), np.arange(50.0))
     with pytest.raises(UnsupportedConfidence, match=r"0\.5 to 0\.9608, what 50 calibration rows"):
         few.interval(ask(artifacts[0], market(1, seed=0)), 0.97)

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from engine.domain.conformal import Calibration
 from engine.domain.errors import UnknownVersion
-from engine.domain.schema import Matrix, Vector
+from engine.domain.schema import POSITIVE, Matrix, Vector
+from engine.domain.venn_abers import VennAbers
 from engine.domain.version import Version
 
 
@@ -18,12 +19,14 @@ class Fact(BaseModel):
 
 
 class Feature(Fact):
-    """A column as it was in training: unit, and the range that was seen."""
+    """A column as it was in training: unit, the range that was seen (NaN is beside it), and for a
+    category the names its numbers stand for."""
 
     name: str
     unit: str
     low: float
     high: float
+    categories: tuple[str, ...] = ()
 
 
 class ModelCard(Fact):
@@ -36,12 +39,15 @@ class ModelCard(Fact):
     seed: int
     target: str
     target_unit: str
+    target_kind: str = POSITIVE
     features: tuple[Feature, ...]
     metrics: dict[str, dict[str, float]]
     calibration: dict[str, Any]
     profile: dict[str, dict[str, list[float]]]
     data: dict[str, Any]
     libraries: dict[str, str]
+    declared: dict[str, Any] | None = None
+    """The problem itself, where no file declares it but somebody's own table."""
 
     @field_validator("version")
     @classmethod
@@ -69,7 +75,7 @@ class Artifact:
     card: ModelCard
     graph: bytes
     estimator: bytes
-    calibration: Calibration
+    calibration: Calibration | VennAbers
     golden: Golden
     seen: NDArray[np.uint64]
     """Hashes of the rows that were fitted or calibrated on: no such row may judge this model."""

@@ -1,8 +1,9 @@
 """Prediction intervals that cover: a learned distribution, made honest by rows nobody has seen.
 
-A model says three things of a row, on the log scale: where the target lies (`location`), how far
-off that may be (`spread`), and how the standardised residual is distributed for rows like it
-(`shape`, the probability that it is at most each of a few thresholds). From these follows a
+A model says three things of a row, on the scale of its target (the logarithm of a positive
+quantity): where the target lies (`location`), how far off that may be (`spread`), and how the
+standardised residual is distributed for rows like it (`shape`, the probability that it is at most
+each of a few thresholds). From these follows a
 conditional distribution, and from that the rank of any target value. Held-out rows say which ranks
 really occur; an interval runs between two of those. That last step alone carries the guarantee: on
 exchangeable rows an interval at confidence c covers with probability at least c and at most
@@ -36,11 +37,21 @@ between two thresholds and every rank has one residual."""
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a model says of n rows: location (n,), spread (n,), shape (n, thresholds)."""
+    """What a model says of n rows: location (n,), spread (n,), shape (n, thresholds).
+
+    A model of an event says a score (n,), the higher the likelier; it stands in `location`, and
+    shape has no columns.
+    """
 
     location: Vector
     spread: Vector
     shape: Matrix
+
+    @classmethod
+    def of(cls, scale: Matrix, shape: Matrix | None = None) -> "Outputs":
+        """From a graph's own outputs: `scale` (n, 1 or 2), and `shape` where there is one."""
+        nothing = np.empty((len(scale), 0))
+        return cls(scale[:, 0], scale[:, -1], nothing if shape is None else shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +61,8 @@ class Distribution:
     thresholds: (t,) ascending, standardised residuals at which the shape is known.
     marginal: (t,) ascending, share of all rows at or below each threshold, inside (0, 1).
     floor: the smallest spread that is believed.
-    lowest, highest: log targets that were seen; an expected value counts nothing beyond them.
+    lowest, highest: targets that were seen, on the scale; an expected value counts nothing beyond.
+    is_log: whether the scale is the target's logarithm, and not the target itself.
 
     Ranks are log-odds. Between thresholds the residual is a straight line in the rank; beyond the
     first and the last it goes on with the slope of the marginal distribution there.
@@ -61,10 +73,17 @@ class Distribution:
     floor: float
     lowest: float
     highest: float
+    is_log: bool = True
 
-    def ranks(self, outputs: Outputs, log_target: Vector) -> Vector:
+    def scaled(self, target: Vector) -> Vector:
+        return scaled(target, self.is_log)
+
+    def unscaled(self, values: Vector) -> Vector:
+        return np.asarray(np.exp(values)) if self.is_log else values
+
+    def ranks(self, outputs: Outputs, scaled_target: Vector) -> Vector:
         """The rank of each row's target, (n,)."""
-        residual = (log_target - outputs.location) / self._spread(outputs)
+        residual = (scaled_target - outputs.location) / self._spread(outputs)
         known = self._row_ranks(outputs)
         right = np.clip(np.searchsorted(self._knots, residual), 1, len(self._knots) - 1)
         row = np.arange(len(residual))
@@ -73,7 +92,7 @@ class Distribution:
         return np.asarray(low + share * (high - low))
 
     def quantiles(self, outputs: Outputs, ranks: Vector) -> Matrix:
-        """The log target at k ranks of every row's distribution, (n, k)."""
+        """The target, on the scale, at k ranks of every row's distribution, (n, k)."""
         known = self._row_ranks(outputs)
         right = (known[:, 1:-1, None] < ranks).sum(axis=1) + 1
         row = np.arange(len(known))[:, None]
@@ -83,12 +102,12 @@ class Distribution:
         return np.asarray(outputs.location[:, None] + residual * self._spread(outputs)[:, None])
 
     def mean(self, outputs: Outputs) -> Vector:
-        """The expected target, not its logarithm, of every row's distribution, (n,).
+        """The expected target, in its unit, of every row's distribution, (n,).
 
         The trapezoid rule over the knots, summed by parts: it needs the shape, not its steps.
         """
-        log_targets = outputs.location[:, None] + self._spread(outputs)[:, None] * self._knots
-        targets = np.exp(log_targets.clip(self.lowest, self.highest))
+        places = outputs.location[:, None] + self._spread(outputs)[:, None] * self._knots
+        targets = self.unscaled(places.clip(self.lowest, self.highest))
         falls = (outputs.shape * (targets[:, :-2] - targets[:, 2:])).sum(axis=1)
         return np.asarray((falls + targets[:, -2] + targets[:, -1]) / 2)
 
@@ -126,10 +145,26 @@ class Distribution:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What held-out rows say: `held_out` (n,) ascending, the ranks that really occurred."""
+    """What held-out rows say: `held_out` (n,) ascending, the ranks that really occurred, and
+    `targets` (n,) ascending, the targets themselves."""
 
     distribution: Distribution
     held_out: Vector
+    targets: Vector
+
+    @classmethod
+    def fitted(cls, distribution: Distribution, outputs: Outputs, target: Vector) -> "Calibration":
+        """From rows that no estimator has seen: the model's outputs, and their targets."""
+        ranks = distribution.ranks(outputs, distribution.scaled(target))
+        return cls(distribution, np.sort(ranks), np.sort(target))
+
+    def refitted(self, outputs: Outputs, target: Vector) -> "Calibration":
+        """The same distribution, made honest by other rows."""
+        return Calibration.fitted(self.distribution, outputs, target)
+
+    @property
+    def rows(self) -> int:
+        return len(self.held_out)
 
     @property
     def highest_confidence(self) -> float:
@@ -141,18 +176,36 @@ class Calibration:
         return self.distribution.mean(outputs)
 
     def interval(self, outputs: Outputs, confidence: float) -> Interval:
-        """Bounds in the target's unit; positive, never crossing, nested over confidence.
+        """Bounds in the target's unit; never crossing, nested over confidence.
 
         Raises UnsupportedConfidence when the calibration rows are too few for the level.
         """
+        below, above = self._tails(confidence)
+        ends = self.distribution.quantiles(outputs, self.held_out[[below, above]])
+        bounds = self.distribution.unscaled(ends)
+        return Interval(bounds[:, 0], bounds[:, 1], confidence)
+
+    def widest(self, outputs: Outputs, confidence: float) -> Interval:
+        """Bounds that cover when the features are not known, and `outputs` are of a stand-in.
+
+        They run between two held-out targets, which are exchangeable with the new one whatever it
+        is, and hold the stand-in's own interval, too. Raises UnsupportedConfidence likewise.
+        """
+        own = self.interval(outputs, confidence)
+        low, high = self.targets[list(self._tails(confidence))]
+        return Interval(np.minimum(own.lower, low), np.maximum(own.upper, high), confidence)
+
+    def _tails(self, confidence: float) -> tuple[int, int]:
         if not LOWEST_CONFIDENCE <= confidence <= self.highest_confidence:
             raise UnsupportedConfidence(
                 f"confidence {confidence:g} is outside {LOWEST_CONFIDENCE:g} to "
                 f"{self.highest_confidence:.4g}, what {len(self.held_out)} calibration rows allow"
             )
-        below, above = tail_ranks(len(self.held_out), confidence)
-        ends = np.exp(self.distribution.quantiles(outputs, self.held_out[[below, above]]))
-        return Interval(ends[:, 0], ends[:, 1], confidence)
+        return tail_ranks(len(self.held_out), confidence)
+
+
+def scaled(target: Vector, is_log: bool) -> Vector:
+    return np.asarray(np.log(target)) if is_log else target
 
 
 def tail_ranks(n: int, confidence: float) -> tuple[int, int]:

@@ -9,6 +9,8 @@ ServiceError
 ├── UnsupportedConfidence   the model cannot answer at this level
 ├── UnknownVersion          no registered model has this version
 ├── InvalidTraffic          the variants cannot be asked in this way
+├── UnknownEntity           the store has no features of this key
+├── FeaturesUnavailable     features cannot be looked up or written now
 ├── UnknownPrediction       no record has this id
 ├── OutcomeConflict         another outcome was reported for this prediction
 ├── RecordsUnavailable      the records cannot be read or written
@@ -79,6 +81,14 @@ class UnknownVersion(ServiceError):
 
 class InvalidTraffic(ServiceError):
     """The variants that were wished for break a rule, which the message names."""
+
+
+class UnknownEntity(ServiceError):
+    """The store has no features of this key; names the first few and their rows."""
+
+
+class FeaturesUnavailable(ServiceError):
+    """Features cannot be looked up, or written, now; asking again later may help."""
 
 
 class UnknownPrediction(ServiceError):

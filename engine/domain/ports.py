@@ -1,11 +1,13 @@
 """What the engine needs from the outside, named by role; adapters live in `engine.stores`."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from engine.domain.artifact import Artifact
+from engine.domain.features import Features
 from engine.domain.history import Event
 from engine.domain.record import Joined, Outcome, Question, Record
+from engine.domain.schema import Row
 from engine.domain.traffic import Traffic
 from engine.domain.version import Version
 
@@ -92,6 +94,26 @@ class Records(Protocol):
     def forget(self, before: str, at_most: int) -> int:
         """Remove some of the records older than `before` (UTC, ISO 8601), with their outcomes; how
         many. A table is emptied by asking until it is 0: no writer waits for long."""
+
+    def close(self) -> None:
+        """Let go of every connection."""
+
+
+class FeatureStore(Protocol):
+    """The features of each problem's keys, as they were from a time on.
+
+    Each method raises FeaturesUnavailable."""
+
+    def get(self, problem: str, keys: Sequence[str], at: str) -> Mapping[str, Row]:
+        """The newest features of each key that were known at `at` (UTC, ISO 8601): what came later
+        is not seen. A key without any is left out. One look-up, however many keys."""
+
+    def put(self, problem: str, features: Sequence[Features]) -> int:
+        """Keep all of them or none, old ones beside new ones; how many were not there before. The
+        last one said of a key and a time holds."""
+
+    def count(self, problem: str) -> int:
+        """How many keys have features."""
 
     def close(self) -> None:
         """Let go of every connection."""

@@ -1,8 +1,12 @@
 """Predictions as columns: one array a quantity, however many rows were asked about."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.domain.schema import Vector
+from engine.domain.schema import Row, Vector
+
+NO_LEVEL = 0.0
+"""The confidence of bounds that claim none: those around a probability."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,35 @@ class Prediction:
     warnings: list[list[str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """What the caller asks about: a key, whose features are looked up, or a row, or both."""
+
+    key: str | None = None
+    row: Row | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """Entities whose features are known: n rows, and the keys of those that have one.
+
+    Degraded rows are the problem's fallback, in place of features that could not be looked up.
+    """
+
+    rows: Sequence[Row]
+    keys: Sequence[str | None]
+    is_degraded: bool = False
+
+
 @dataclass(frozen=True)
 class Answer:
-    """A prediction with what the reply must carry besides: one id and one version a row, a time."""
+    """A prediction with what the reply must carry besides: one id and one version a row, a time,
+    where the model is kept, and how long the answer took."""
 
     ids: list[str]
     versions: list[str]
     prediction: Prediction
     predicted_at: str
+    model_path: str
+    latency_ms: float
+    is_degraded: bool

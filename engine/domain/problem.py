@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.domain.prediction import Answer
+from engine.domain.prediction import Answer, Entity
 from engine.domain.schema import Row, Schema, Target
 
 Columns = Mapping[str, Any]
@@ -16,16 +16,17 @@ class Contract:
     """One route: the type of its body, the type of its reply, and the two pure steps between.
 
     `request` takes the largest number of rows a body may hold and returns a type pydantic can
-    validate; `rows` takes a validated body; `answer` returns the reply as plain JSON values.
+    validate; `entities` takes a validated body; `answer` takes the answer and that body, and
+    returns the reply as plain JSON values. `examples` are bodies by what they show.
     """
 
     path: str
     summary: str
     request: Callable[[int], Any]
     reply: Any
-    rows: Callable[[Any], Sequence[Row]]
-    answer: Callable[[Answer], Mapping[str, Any]]
-    example: Mapping[str, Any]
+    entities: Callable[[Any], Sequence[Entity]]
+    answer: Callable[[Answer, Any], Mapping[str, Any]]
+    examples: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,19 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Lookup:
+    """Features that are kept by key, and looked up when the key is asked about.
+
+    `key` names the column of a table of features; `fallback` is the row that answers while they
+    cannot be had; `simulate` takes (rows, seed) and returns such a table, `at` (ISO 8601) included.
+    """
+
+    key: str
+    fallback: Row
+    simulate: Callable[[int, int], Columns]
+
+
+@dataclass(frozen=True)
 class Problem:
     """One declared prediction task."""
 
@@ -49,8 +63,13 @@ class Problem:
     schema: Schema
     target: Target
     contracts: tuple[Contract, ...]
-    simulate: Callable[[int, int], Columns]
-    """(rows, seed) to columns: the market the default model is trained on."""
+    simulate: Callable[[int, int], Columns] | None
+    """(rows, seed) to columns: the market the default model is trained on; a problem that somebody's
+    table declared has none."""
     slices: tuple[str, ...]
     """Features whose quintiles are watched for coverage, besides the predicted value."""
     layouts: Mapping[str, Layout]
+    lookup: Lookup | None = None
+    declared: Mapping[str, Any] | None = None
+    """The whole problem as plain JSON values, where no file declares it but somebody's own table:
+    it goes into the card, and `problems.own` makes the problem from it again."""

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from engine.domain.schema import Row
 
-CHAMPION, PINNED, FALLBACK = "champion", "pinned", "fallback"
+CHAMPION, PINNED, FALLBACK, DEGRADED = "champion", "pinned", "fallback", "degraded"
 """Besides the modes of `engine.domain.traffic`: the champion by assignment, a version the caller
-named, and the champion in place of a variant that failed."""
+named, the champion in place of a variant that failed, and the champion asked about the problem's
+fallback row, because the features could not be looked up: nothing is to be learned from that."""
 
 
 @dataclass(frozen=True, slots=True)

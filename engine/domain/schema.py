@@ -1,17 +1,23 @@
 """A table's columns as the caller names them, and the one way from rows to numbers."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from functools import cached_property
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
-Row = Mapping[str, float]
+Value = float | str | None
+Row = Mapping[str, Any]
+"""Column name to a number, the name of a category, or None; what may be missing may be absent."""
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
+
+LONGEST_CATEGORY = 200
 
 
 def body_type(name: str, fields: Mapping[str, Any]) -> Any:
@@ -23,7 +29,7 @@ def body_type(name: str, fields: Mapping[str, Any]) -> Any:
 
 
 @dataclass(frozen=True)
-class Column:
+class Number:
     """One numeric feature: its unit and the bounds outside of which a value is a mistake."""
 
     name: str
@@ -33,6 +39,11 @@ class Column:
     high: float
     example: float
     is_whole: bool = False
+    may_be_missing: bool = False
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def annotation(self) -> Any:
@@ -48,16 +59,72 @@ class Column:
             ),
         ]
 
+    def code(self, value: Any) -> float:
+        return math.nan if value is None else value
+
+
+@dataclass(frozen=True)
+class Category:
+    """One feature that is one of some names; another name is answered as if it were missing."""
+
+    name: str
+    description: str
+    categories: tuple[str, ...]
+    example: str
+    may_be_missing: bool = False
+
+    unit = "category"
+    is_whole = True
+    low = 0.0
+
+    @property
+    def high(self) -> float:
+        return float(len(self.categories) - 1)
+
+    @property
+    def annotation(self) -> Any:
+        known = ", ".join(self.categories)
+        return Annotated[
+            str,
+            Field(
+                max_length=LONGEST_CATEGORY,
+                description=f"{self.description} Known: {known}. Unit: category.",
+                examples=[self.example],
+            ),
+        ]
+
+    def code(self, value: Any) -> float:
+        return self._codes.get(value, math.nan)
+
+    def knows(self, value: Any) -> bool:
+        return value is None or value in self._codes
+
+    @cached_property
+    def _codes(self) -> Mapping[Any, float]:
+        return {name: float(number) for number, name in enumerate(self.categories)}
+
+
+Column = Number | Category
+
+POSITIVE, REAL, BINARY = "positive", "real", "binary"
+"""A quantity that is judged by its ratio to the truth, one that is judged by its distance, and an
+event that happens (1) or not (0) and is predicted by its probability."""
+
 
 @dataclass(frozen=True)
 class Target:
-    """What is predicted: a positive quantity in `unit`, bounded where a value is a mistake."""
+    """What is predicted: a quantity in `unit`, bounded where a value is a mistake, or an event.
+
+    `labels` are what a table calls 0 and 1, where it does not write the numbers.
+    """
 
     name: str
     unit: str
     description: str
     low: float
     high: float
+    kind: str = POSITIVE
+    labels: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,18 +138,53 @@ class Schema:
         return tuple(column.name for column in self.columns)
 
     @property
-    def example(self) -> dict[str, float]:
+    def example(self) -> dict[str, Any]:
         return {column.name: column.example for column in self.columns}
 
     def row_type(self, name: str) -> Any:
         """A TypedDict called `name`: pydantic validates into plain dicts, in column order."""
-        return body_type(name, {column.name: column.annotation for column in self.columns})
+        return body_type(name, {column.name: _field(column) for column in self.columns})
 
     def encode(self, rows: Sequence[Row]) -> Matrix:
         """Rows to a float64 matrix (rows x columns); training and serving both come through here.
 
-        Raises KeyError when a row lacks a column: rows are validated before they are encoded.
+        A category is its number in the declared order; what is missing, or a category that is not
+        declared, is NaN. Raises KeyError when a row lacks a column that may not be missing: rows
+        are validated before they are encoded.
         """
-        names = self.names
-        flat = [row[name] for row in rows for name in names]
-        return np.array(flat, dtype=np.float64).reshape(len(rows), len(names))
+        flat: list[Any]
+        if self._is_plain:
+            names = self.names
+            flat = [row[name] for row in rows for name in names]
+        else:
+            flat = [
+                column.code(row.get(column.name) if column.may_be_missing else row[column.name])
+                for row in rows
+                for column in self.columns
+            ]
+        return np.array(flat, dtype=np.float64).reshape(len(rows), len(self.columns))
+
+    def warnings(self, rows: Sequence[Row]) -> list[list[str]]:
+        """For each row, the categories that are not declared."""
+        return [
+            [
+                f"{column.name} {row[column.name]!r} is not a known category, taken as missing: "
+                "trust the answer less"
+                for column in self._categories
+                if not column.knows(row.get(column.name))
+            ]
+            for row in rows
+        ]
+
+    @cached_property
+    def _categories(self) -> tuple[Category, ...]:
+        return tuple(column for column in self.columns if isinstance(column, Category))
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        """Whether every row is numbers, all of them there."""
+        return not self._categories and not any(c.may_be_missing for c in self.columns)
+
+
+def _field(column: Column) -> Any:
+    return NotRequired[column.annotation | None] if column.may_be_missing else column.annotation

@@ -181,7 +181,7 @@ def answers(artifact: Artifact, outputs: Outputs, latency_us: float) -> Answers:
     return Answers(
         values=calibration.values(outputs),
         interval=calibration.interval(outputs, DEFAULT_CONFIDENCE),
-        calibration_rows=len(calibration.held_out),
+        calibration_rows=calibration.rows,
         latency_us=latency_us,
     )
 

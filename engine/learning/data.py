@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.domain.errors import UnusableTable
 from engine.domain.problem import Columns, Problem
-from engine.domain.schema import Column, Matrix, Target, Vector
+from engine.domain.schema import Column, Matrix, Number, Target, Vector
 
 FEWEST_ROWS = 200
 FEWEST_GROUPS = 50
@@ -203,7 +203,7 @@ def _findings(frame: pd.DataFrame, numbers: pd.DataFrame, column: Column | Targe
     """What one column gets wrong: row, column, rule and the value as it stands in the file."""
     values = numbers[column.name]
     rules = pd.Series("", index=frame.index)
-    is_whole = isinstance(column, Column) and column.is_whole
+    is_whole = isinstance(column, Number) and column.is_whole
     if is_whole:
         rules[values % 1 != 0] = "must be a whole number"
     rules[values < column.low] = f"must be at least {column.low:g}"

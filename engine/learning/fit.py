@@ -91,5 +91,4 @@ def cross_fit(
 
 def calibrate(distribution: Distribution, graph: bytes, held_out: Table) -> Calibration:
     """Where the truth of held-out rows ranks in the distributions the model gives them."""
-    ranks = distribution.ranks(run(graph, held_out.rows), np.log(held_out.target))
-    return Calibration(distribution, np.sort(ranks))
+    return Calibration.fitted(distribution, run(graph, held_out.rows), held_out.target)

@@ -9,10 +9,10 @@ from engine.domain.artifact import Artifact
 from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration
 from engine.domain.errors import NothingToJudge
 from engine.domain.problem import Problem
+from engine.domain.venn_abers import VennAbers
 from engine.learning.challenge import JUDGED_SHARE, Trial, compare, fresh_rows, newest, noted
 from engine.learning.compile import run
 from engine.learning.data import Table, row_hashes
-from engine.learning.fit import calibrate
 from engine.learning.promote import FEWEST_JUDGED, Evidence, Verdict, judge
 from engine.learning.train import Origin, ensembles_of, prove_parity
 
@@ -43,7 +43,7 @@ def recalibrate(
     wanted = max(FEWEST_JUDGED, round(JUDGED_SHARE * len(fresh)))
     judged = newest(table, fresh, wanted, origin.seed)
     kept = table.take(fresh[~np.isin(table.groups[fresh], table.groups[judged])])
-    scores = calibrate(champion.calibration.distribution, champion.graph, kept)
+    scores = champion.calibration.refitted(run(champion.graph, kept.rows), kept.target)
     challenger = with_calibration(champion, scores, kept, origin)
     evidence = compare(problem, table.take(judged), champion, challenger, attempt=attempt)
     return Trial(noted(challenger, evidence), evidence, judge_recalibration(evidence))
@@ -69,7 +69,7 @@ def judge_recalibration(evidence: Evidence) -> Verdict:
 
 
 def with_calibration(
-    champion: Artifact, calibration: Calibration, table: Table, origin: Origin
+    champion: Artifact, calibration: Calibration | VennAbers, table: Table, origin: Origin
 ) -> Artifact:
     """A copy of the champion that answers with other scores."""
     outputs = run(champion.graph, champion.golden.rows)

@@ -151,6 +151,7 @@ def describe(
         seed=origin.seed,
         target=problem.target.name,
         target_unit=problem.target.unit,
+        target_kind=problem.target.kind,
         features=tuple(
             Feature(name=column.name, unit=column.unit, low=float(low), high=float(high))
             for column, low, high in zip(
@@ -171,6 +172,7 @@ def describe(
             "python": platform.python_version(),
             **{library: installed(library) for library in LIBRARIES},
         },
+        declared=None if problem.declared is None else dict(problem.declared),
     )
 
 

@@ -6,11 +6,9 @@ from engine.domain.conformal import Outputs
 from engine.domain.errors import UntrustedArtifact
 from engine.domain.schema import Matrix
 
-OUTPUTS = ["scale", "shape"]
-
 
 class CompiledModel:
-    """Location, spread and shape of every row, from float64 rows.
+    """What the graph says of every row, from float64 rows.
 
     One thread: a request is a few rows, where handing work to a pool costs more than the work.
     """
@@ -26,5 +24,4 @@ class CompiledModel:
 
     def outputs(self, rows: Matrix) -> Outputs:
         """Ask about (n, features) rows."""
-        scale, shape = self._session.run(OUTPUTS, {"rows": rows})
-        return Outputs(location=scale[:, 0], spread=scale[:, 1], shape=shape)
+        return Outputs.of(*self._session.run(None, {"rows": rows}))

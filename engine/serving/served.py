@@ -11,6 +11,7 @@ from engine.domain.errors import UntrustedArtifact
 from engine.domain.prediction import Prediction
 from engine.domain.problem import Problem
 from engine.domain.schema import Matrix, Vector
+from engine.domain.venn_abers import VennAbers
 from engine.serving.compiled import CompiledModel
 
 INLINE_SECONDS = 0.001
@@ -25,7 +26,7 @@ class ServedModel:
 
     card: ModelCard
     model: CompiledModel
-    calibration: Calibration
+    calibration: Calibration | VennAbers
     low: Vector
     high: Vector
     loaded_at: str

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from engine.domain.artifact import Artifact, Golden, ModelCard
 from engine.domain.conformal import Calibration, Distribution
 from engine.domain.errors import UnknownVersion, UntrustedArtifact, VersionExists
+from engine.domain.venn_abers import VennAbers
 from engine.domain.version import Version
 from engine.stores.seal import FOOT, Seal
 
@@ -113,8 +114,7 @@ def pack(artifact: Artifact, seal: Seal) -> bytes:
     parts = {
         "graph": zlib.compress(artifact.graph),
         "estimator": zlib.compress(artifact.estimator),
-        "distribution": asdict(artifact.calibration.distribution),
-        "held_out": artifact.calibration.held_out,
+        "calibration": asdict(artifact.calibration),
         "golden": vars(artifact.golden),
         "seen": artifact.seen,
     }
@@ -128,10 +128,16 @@ def _unpack(card: ModelCard, parts: dict[str, Any]) -> Artifact:
         card=card,
         graph=zlib.decompress(parts["graph"]),
         estimator=zlib.decompress(parts["estimator"]),
-        calibration=Calibration(Distribution(**parts["distribution"]), parts["held_out"]),
+        calibration=_calibration(parts["calibration"]),
         golden=Golden(**parts["golden"]),
         seen=parts["seen"],
     )
+
+
+def _calibration(parts: dict[str, Any]) -> Calibration | VennAbers:
+    if "distribution" not in parts:
+        return VennAbers(**parts)
+    return Calibration(**{**parts, "distribution": Distribution(**parts["distribution"])})
 
 
 @contextmanager
