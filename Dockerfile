@@ -22,7 +22,7 @@ ENV PATH=/venv/bin:$PATH \
     API_HOST=0.0.0.0 \
     API_PORT=8000 \
     DATA_DIR=/data \
-    MODEL_PATH=/data/housing_model.joblib \
+    MODEL_PATH=/data/{problem}_model.joblib \
     OMP_NUM_THREADS=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
@@ -32,7 +32,7 @@ FROM base AS train
 COPY --from=train-packages /venv /venv
 COPY engine engine
 COPY problems problems
-COPY deployment.py records.py replay.py retrain.py train_model.py ./
+COPY deployment.py features.py records.py replay.py retrain.py train_model.py ./
 # The key that signs models lives apart from /data: the server has no use for it.
 ENV SIGNING_KEY=/keys/signing_key.pem
 USER 10001:10001

@@ -8,6 +8,7 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 serve: .make/run  ## serve predictions on http://localhost:8000 (settings: see README)
+	@$(BIN)/python train_model.py --served
 	@exec $(BIN)/python -m app
 
 train: .make/run  ## train the default model on the simulated market

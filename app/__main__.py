@@ -8,10 +8,10 @@ import tempfile
 import uvicorn
 
 from app.logs import logging_config
-from engine.assemble import open_stores
+from engine.assemble import card_of, open_stores
 from engine.domain.errors import InvalidSetting
 from engine.settings import Settings, load_settings
-from problems import DEFAULT
+from problems import named
 
 GRACE_SECONDS = 6
 
@@ -21,7 +21,7 @@ def main() -> int:
         prog="python -m app",
         description="Serve predictions over HTTP. Settings are environment variables or .env; "
         "the README lists them.",
-        epilog="example: API_PORT=8080 LOG_LEVEL=DEBUG python -m app",
+        epilog="example: SERVE=churn,housing API_PORT=8080 python -m app",
     )
     parser.parse_args()
     try:
@@ -34,9 +34,9 @@ def main() -> int:
 
 def start(settings: Settings) -> None:
     """Several workers count into one folder, made anew at each start."""
-    open_stores(
-        settings, DEFAULT.name
-    )  # a wrong setting is one line here, not a worker's traceback
+    for name in settings.serve:  # a wrong setting is one line here, not a worker's traceback
+        open_stores(settings, name)
+        named(name, lambda own: card_of(settings, own))
     if settings.api_workers == 1:
         serve(settings)
         return

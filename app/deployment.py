@@ -77,7 +77,7 @@ def router(problem: Problem, *, prefix: str) -> APIRouter:
     @routes.get("/deployment", operation_id=name, responses=refusals(500, 503))
     async def deployment(request: Request) -> dict[str, Any]:
         """The champion, the variants beside it, since when and why."""
-        return await asyncio.to_thread(described, request.state.live)
+        return await asyncio.to_thread(described, request.state.lives[problem.name])
 
     @routes.put(
         "/deployment",
@@ -90,7 +90,7 @@ def router(problem: Problem, *, prefix: str) -> APIRouter:
         x_api_key: Annotated[str, Header(description="The admin key. Unit: none.")] = "",
     ) -> dict[str, Any]:
         """Set the variants; units move only where they must. Needs `ADMIN_API_KEY`."""
-        live: Live = request.state.live
+        live: Live = request.state.lives[problem.name]
         authorise(x_api_key, live.admin_key)
         check_names(request)
         wanted: WishedDeployment = await parsed(BODY, await read(request, LARGEST_BODY))
@@ -102,7 +102,7 @@ def router(problem: Problem, *, prefix: str) -> APIRouter:
     @routes.get("/deployment/report", operation_id=f"{name}_report", responses=refusals(503))
     async def deployment_report(request: Request) -> dict[str, Any]:
         """How each variant does beside the champion, with bounds that hold whenever one looks."""
-        return await reports.newest(request.state.live, request.state.records)
+        return await reports.newest(request.state.lives[problem.name], request.state.records)
 
     return routes
 

@@ -17,7 +17,7 @@ from app.openapi import refusals, request_body
 from engine.domain.errors import RecordsUnavailable
 from engine.domain.problem import Problem
 from engine.domain.record import Outcome
-from engine.domain.schema import Target, body_type
+from engine.domain.schema import BINARY, Target, body_type
 from engine.domain.times import utc, written
 from engine.settings import Settings
 
@@ -28,10 +28,6 @@ WRITERS = 2
 LATEST = timedelta(days=1)
 """A truth may be known so long after now, as clocks go."""
 PREDICTION = "019a9c1e2f3b5cf04e53a9a0f0b0a9f4-0"
-EXAMPLES = {
-    "one": {"prediction_id": PREDICTION, "actual": 512_000},
-    "many": {"outcomes": [{"prediction_id": PREDICTION, "actual": 512_000}]},
-}
 
 
 class FeedbackReply(TypedDict):
@@ -48,7 +44,7 @@ class FeedbackReply(TypedDict):
 
 def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
     routes = APIRouter(prefix=prefix, tags=[problem.name])
-    one, many = map(TypeAdapter, feedback_types(problem.target))
+    one, many = map(TypeAdapter, feedback_types(problem))
     writers = CapacityLimiter(WRITERS)
 
     @routes.post(
@@ -56,7 +52,7 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
         summary="Report what truly happened",
         operation_id=f"{prefix}/feedback".strip("/").replace("/", "_"),
         response_model=FeedbackReply,
-        openapi_extra=request_body([one, many], EXAMPLES),
+        openapi_extra=request_body([one, many], examples(problem.target)),
         responses=refusals(400, 404, 408, 409, 413, 415, 422, 503),
     )
     async def feedback(request: Request) -> Any:
@@ -73,6 +69,11 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
     return routes
 
 
+def examples(target: Target) -> dict[str, Any]:
+    one = {"prediction_id": PREDICTION, "actual": 1 if target.kind == BINARY else target.low}
+    return {"one": one, "many": {"outcomes": [one]}}
+
+
 def label(request: Request, problem: str, outcomes: list[Outcome]) -> int:
     """How many were new. Nobody waits for a database that is known to fail."""
     if request.state.recorder.refusal:
@@ -80,8 +81,9 @@ def label(request: Request, problem: str, outcomes: list[Outcome]) -> int:
     return int(request.state.records.label(problem, outcomes))
 
 
-def feedback_types(target: Target) -> tuple[Any, Any]:
-    """The two bodies: one outcome, or many under `outcomes`."""
+def feedback_types(problem: Problem) -> tuple[Any, Any]:
+    """The two bodies: one outcome, or many under `outcomes`; an event happened (1) or not (0)."""
+    target = problem.target
     fields = {
         "prediction_id": Annotated[
             str,
@@ -97,6 +99,7 @@ def feedback_types(target: Target) -> tuple[Any, Any]:
             Field(
                 ge=target.low,
                 le=target.high,
+                multiple_of=1 if target.kind == BINARY else None,
                 description=f"{target.description} Unit: {target.unit}.",
             ),
         ],
@@ -113,9 +116,10 @@ def feedback_types(target: Target) -> tuple[Any, Any]:
             ]
         ],
     }
-    one = body_type("PredictionOutcome", fields)
+    name = "".join(word.capitalize() for word in problem.name.split("_"))
+    one = body_type(f"{name}Outcome", fields)
     limits = Field(min_length=1, max_length=MOST_OUTCOMES, description="Unit: one item a row.")
-    many = body_type("PredictionOutcomes", {"outcomes": Annotated[list[one], limits]})  # type: ignore[valid-type]
+    many = body_type(f"{name}Outcomes", {"outcomes": Annotated[list[one], limits]})  # type: ignore[valid-type]
     return one, many
 
 

@@ -23,18 +23,26 @@ async def live(request: Request) -> dict[str, str]:
 
 @router.get("/ready", operation_id="ready", responses=refusals(503))
 async def ready(request: Request) -> dict[str, Any]:
-    """200 once a verified model has answered its golden rows, 503 with the reason until then.
+    """200 once a verified model of every served problem has answered its golden rows, 503 with the
+    reason until then.
 
     Predictions go on while records cannot be written; `records` says so.
     """
-    live: Live = request.state.live
-    champion = live.champion()
+    first, *_ = lives = served(request)
+    for live in lives:
+        live.champion()
     return {
         "status": "ready",
-        "model": live.stores.champion.place,
-        "model_version": champion.card.version,
+        "model": first.stores.champion.place,
+        "model_version": first.loaded_version(),
+        "problems": {live.problem.name: live.loaded_version() for live in lives},
         "records": recording_state(request.state.recorder),
     }
+
+
+def served(request: Request) -> list[Live]:
+    """One a problem; the first of them answers at the root."""
+    return list(request.state.lives.values())
 
 
 def recording_state(recorder: Recorder) -> dict[str, Any]:
@@ -50,18 +58,20 @@ def recording_state(recorder: Recorder) -> dict[str, Any]:
 
 @router.get("/health", operation_id="health")
 async def health(request: Request) -> dict[str, Any]:
-    """One look at everything; `degraded` while no model is loaded, a newer one was refused, or
-    records cannot be written."""
-    live: Live = request.state.live
+    """One look at everything; `degraded` while a problem has no model, a newer one was refused, or
+    records cannot be written. Model and version are those of the problem at the root."""
+    first, *_ = lives = served(request)
     recorder: Recorder = request.state.recorder
-    version = live.loaded_version()
+    refusal = "; ".join(live.refusal for live in lives if live.refusal) or recorder.refusal
     return {
-        "status": "degraded" if live.refusal or recorder.refusal else "healthy",
-        "model_loaded": version is not None,
-        "model_version": version,
-        "reason": live.refusal or recorder.refusal or None,
+        "status": "degraded" if refusal else "healthy",
+        "model_loaded": first.loaded_version() is not None,
+        "model_version": first.loaded_version(),
+        "model": first.stores.champion.place,
+        "problems": {live.problem.name: live.loaded_version() for live in lives},
+        "reason": refusal or None,
         "records": recording_state(recorder),
-        "uptime_seconds": round(monotonic() - live.started, 3),
+        "uptime_seconds": round(monotonic() - first.started, 3),
         "timestamp": now(),
     }
 

@@ -49,7 +49,10 @@ class Live:
         self.stores = stores
         self.admin_key = admin_key
         self.started = monotonic()
-        self.refusal = f"no model yet: {stores.champion.place} does not exist"
+        self.refusal = (
+            f"no model of {problem.name} yet: {stores.champion.place} does not exist; "
+            f"python train_model.py --problem {problem.name} makes it"
+        )
         self._metrics = metrics
         self._log = log
         self._current: Deployment | None = None
@@ -86,6 +89,25 @@ class Live:
             if len(self._pinned) > PINNED_MODELS:
                 self._pinned.popitem(last=False)
             return Deployment.pinned(self._pinned[version])
+
+    def place(self, version: str) -> str:
+        """Where a version is kept; the champion has a place of its own."""
+        if version == self.loaded_version():
+            return self.stores.champion.place
+        return self.stores.artifacts.place(self.problem.name, Version.parse(version))
+
+    def at_place(self, path: str) -> Version:
+        """The version that is kept at a path as `place` tells it; no other file is ever looked at.
+
+        Raises UnknownVersion.
+        """
+        for version in map(Version.parse, self.versions()):
+            if path in {
+                self.place(str(version)),
+                self.stores.artifacts.place(self.problem.name, version),
+            }:
+                return version
+        raise UnknownVersion(f"no registered version of {self.problem.name} is kept there")
 
     def versions(self) -> list[str]:
         """What `?model_version=` can name, in semantic order."""

@@ -1,13 +1,14 @@
 """The application: puts the routes together and owns the lifetime of what they share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
+from structlog.typing import FilteringBoundLogger
 
 from app import deployment, feedback, health, metrics, model, monitoring, predict, redoc
 from app.errors import add_handlers
@@ -15,10 +16,11 @@ from app.live import Live
 from app.logs import open_log
 from app.openapi import describe
 from app.recording import keep_tidy, recording, shadowing
-from engine.assemble import open_records, open_stores
+from app.resolving import resolving
+from engine.assemble import card_of, open_records, open_stores
 from engine.domain.problem import Problem
 from engine.settings import Settings, load_settings
-from problems import DEFAULT
+from problems import named
 
 DESCRIPTION = """Predictions from a versioned model, each with an interval that covers.
 
@@ -27,28 +29,50 @@ Errors are RFC 9457 problem documents; every reply carries an `X-Request-ID`.
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Declare the routes; nothing is opened before the lifespan starts."""
+    """Declare the routes; nothing is opened before the lifespan starts, but for the card of a
+    problem that somebody's table declared: its routes are what the card says.
+
+    Raises InvalidSetting when SERVE names a problem that there is not.
+    """
     settings = settings or load_settings()
-    problem = DEFAULT
+    problems = served_problems(settings)
     app = FastAPIOffline(
         title=health.NAME,
         version=health.API_VERSION,
         description=DESCRIPTION,
         redoc_url=None,
-        lifespan=lifespan_of(settings, problem),
+        lifespan=lifespan_of(settings, problems),
     )
     add_middleware(app, settings)
     add_handlers(app)
-    for prefix in ("", f"/v1/{problem.name}"):
-        app.include_router(predict.router(problem, prefix=prefix, settings=settings))
-        app.include_router(feedback.router(problem, prefix=prefix, settings=settings))
-        app.include_router(deployment.router(problem, prefix=prefix))
-    for routes in (model.router, metrics.router, health.router, redoc.router):
+    add_routes(app, "", problems[0], settings)
+    for problem in problems:
+        add_routes(app, f"/v1/{problem.name}", problem, settings)
+    for routes in (metrics.router, health.router, redoc.router):
         app.include_router(routes)
-    bodies = [contract.request(settings.max_batch_size) for contract in problem.contracts]
-    admin = (model.LoadRequest, deployment.WishedDeployment)
-    describe(app, [*bodies, *feedback.feedback_types(problem.target), *admin])
+    describe(app, bodies_of(problems, settings))
     return app
+
+
+def served_problems(settings: Settings) -> list[Problem]:
+    """The first of them answers at the root."""
+    return [named(name, lambda own: card_of(settings, own)) for name in settings.serve]
+
+
+def add_routes(app: FastAPI, prefix: str, problem: Problem, settings: Settings) -> None:
+    app.include_router(predict.router(problem, prefix=prefix, settings=settings))
+    app.include_router(feedback.router(problem, prefix=prefix, settings=settings))
+    app.include_router(deployment.router(problem, prefix=prefix))
+    app.include_router(model.router(problem, prefix=prefix))
+
+
+def bodies_of(problems: Sequence[Problem], settings: Settings) -> list[Any]:
+    """The types of all bodies that the routes read themselves."""
+    bodies: list[Any] = [model.LoadRequest, deployment.WishedDeployment]
+    for problem in problems:
+        bodies += [contract.request(settings.max_batch_size) for contract in problem.contracts]
+        bodies += feedback.feedback_types(problem)
+    return bodies
 
 
 def add_middleware(app: FastAPI, settings: Settings) -> None:
@@ -64,40 +88,51 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(monitoring.Observe)
 
 
-def lifespan_of(settings: Settings, problem: Problem) -> Any:
+def lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         log = open_log(settings)
         counts = metrics.Metrics()
         records = open_records(settings)
-        live = Live(
-            problem,
-            open_stores(settings, problem.name),
-            admin_key=settings.admin_api_key,
-            metrics=counts,
-            log=log,
-        )
-        live.refresh()
-        log.info("started", ready=live.loaded_version() is not None, reason=live.refusal or None)
+        lives = {p.name: open_live(p, settings, counts, log) for p in problems}
         async with AsyncExitStack() as running:
             recorder = running.enter_context(recording(settings, records, counts, log))
-            shadows = running.enter_context(shadowing(recorder, counts))
+            resolver = running.enter_context(resolving(settings, problems, counts, log))
+            shadows = {name: running.enter_context(shadowing(recorder, counts)) for name in lives}
             for task in (
-                live.follow(settings.model_poll_seconds),
+                *(live.follow(settings.model_poll_seconds) for live in lives.values()),
                 keep_tidy(records, settings.records_keep_days, log),
             ):
                 await running.enter_async_context(background(task))
             yield {
-                "live": live,
+                "lives": lives,
                 "metrics": counts,
                 "log": log,
                 "records": records,
                 "recorder": recorder,
+                "resolver": resolver,
                 "shadows": shadows,
             }
         log.info("stopped")
 
     return lifespan
+
+
+def open_live(
+    problem: Problem, settings: Settings, counts: metrics.Metrics, log: FilteringBoundLogger
+) -> Live:
+    """A problem's deployment, as far as there is a champion already."""
+    live = Live(
+        problem,
+        open_stores(settings, problem.name),
+        admin_key=settings.admin_api_key,
+        metrics=counts,
+        log=log,
+    )
+    live.refresh()
+    version = live.loaded_version()
+    log.info("started", problem=problem.name, version=version, reason=live.refusal or None)
+    return live
 
 
 @asynccontextmanager

@@ -38,6 +38,9 @@ class Metrics:
         self._records = count("records", "Rows by what became of their record.", "result")
         self._waiting = gauge("records_waiting", "Rows not recorded yet, at the last change.")
         self._outcomes = count("outcomes", "Outcomes, new or unchanged.", "problem", "result")
+        self._degraded = count(
+            "degraded", "Rows answered without their features, by why.", "problem", "reason"
+        )
         self._refused = count("model_refused", "Artifacts that failed a check.", "problem")
         self._loaded = gauge(
             "model_loaded_timestamp_seconds", "When a version was last put in place.", *model
@@ -59,6 +62,9 @@ class Metrics:
 
     def skipped(self, problem_name: str, shadow: Arm, rows: int) -> None:
         self._skipped.labels(problem_name, str(shadow.version)).inc(rows)
+
+    def degraded(self, problem_name: str, reason: str, rows: int) -> None:
+        self._degraded.labels(problem_name, reason).inc(rows)
 
     def recorded(self, result: str, *, rows: int, waiting: int) -> None:
         self._records.labels(result).inc(rows)
@@ -118,6 +124,7 @@ async def summary(request: Request) -> dict[str, Any]:
             "by_version": _by(samples, "predictive_predictions_total", "model_version"),
             "by_variant": _by(samples, "predictive_predictions_total", "variant"),
         },
+        "degraded": _by(samples, "predictive_degraded_total", "reason"),
         "records": _by(samples, "predictive_records_total", "result"),
         "outcomes": _by(samples, "predictive_outcomes_total", "result"),
     }

@@ -4,8 +4,9 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from secrets import token_hex
-from time import time_ns
+from time import perf_counter, time_ns
 from typing import Annotated, Any
 
 import orjson
@@ -16,14 +17,17 @@ from app.body import check_names, parsed, read
 from app.live import Live, now
 from app.openapi import refusals, request_body
 from engine.domain.conformal import DEFAULT_CONFIDENCE, HIGHEST_CONFIDENCE, LOWEST_CONFIDENCE
-from engine.domain.prediction import Answer
+from engine.domain.prediction import NO_LEVEL, Answer, Instances
 from engine.domain.problem import Contract, Problem
-from engine.domain.schema import Matrix
+from engine.domain.schema import BINARY, Matrix
 from engine.serving.deployment import Answered, Deployment, Part
 from engine.serving.shadow import Question
 from engine.settings import Settings
 
-PARAMETERS = {"confidence", "model_version"}
+DEGRADED_NOTE = (
+    "the features could not be looked up: this is the answer for a typical row, with bounds that "
+    "hold for anyone"
+)
 
 Confidence = Annotated[
     float,
@@ -48,8 +52,8 @@ UnitId = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^[ -~]+$",
-        description="Who or what is asked for: one unit keeps one variant. Default: the features "
-        "of each row. Unit: none.",
+        description="Who or what is asked for: one unit keeps one variant. Default: the key of "
+        "each row, where it has one, else its features. Unit: none.",
     ),
 ]
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
@@ -76,8 +80,8 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
 
 
 def endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoint:
-    """Body to reply: validate, encode, assign, infer, record, answer."""
-    body_type: TypeAdapter[Any] = TypeAdapter(contract.request(settings.max_batch_size))
+    """Body to reply; bounds around a probability claim no level, so there none can be asked for."""
+    answer = answering(problem, contract, settings)
 
     async def predict(
         request: Request,
@@ -85,69 +89,101 @@ def endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoi
         confidence: Confidence = DEFAULT_CONFIDENCE,
         unit: UnitId = None,
     ) -> Response:
-        live: Live = request.state.live
+        check_names(request, {"confidence", "model_version"})
+        return await answer(request, model_version, confidence, unit)
+
+    async def predict_event(
+        request: Request, model_version: PinnedVersion = None, unit: UnitId = None
+    ) -> Response:
+        check_names(request, {"model_version"})
+        return await answer(request, model_version, NO_LEVEL, unit)
+
+    return predict_event if problem.target.kind == BINARY else predict
+
+
+def answering(problem: Problem, contract: Contract, settings: Settings) -> Endpoint:
+    """Validate, resolve, encode, assign, infer, record, answer."""
+    body_type: TypeAdapter[Any] = TypeAdapter(contract.request(settings.max_batch_size))
+
+    async def answer(
+        request: Request, model_version: str | None, confidence: float, unit: str | None
+    ) -> Response:
+        start, state = perf_counter(), request.state
+        live: Live = state.lives[problem.name]
         deployment = await live.pinned(model_version) if model_version else live.deployment()
-        check_names(request, PARAMETERS)
         body = await parsed(body_type, await read(request, settings.max_body_bytes))
-        rows = [entity.row or {} for entity in contract.entities(body)]
-        matrix = problem.schema.encode(rows)
-        units = units_of(deployment, matrix, unit)
-        parts = await infer(deployment, matrix, units, confidence)
+        at = now()
+        instances = await state.resolver.resolve(problem, contract.entities(body), at)
+        units = instances.keys if unit is None else [unit] * len(instances.rows)
+        matrix = problem.schema.encode(instances.rows)
         answered = Answered(
             problem=problem.name,
-            ids=prediction_ids(len(rows)),
-            at=now(),
-            rows=rows,
-            parts=parts,
+            ids=prediction_ids(len(matrix)),
+            at=at,
+            rows=instances.rows,
+            parts=await infer(deployment, matrix, instances, units, confidence),
             confidence=confidence,
             request_id=request.scope["request_id"],
             caller=None if request.client is None else request.client.host,
-            unit=unit,
+            units=units,
+            notes=notes_on(problem, instances),
         )
-        request.state.metrics.predicted(answered)
-        recorded = await request.state.recorder.keep(answered)
-        request.state.shadows.ask(Question(deployment.shadows, answered, matrix))
-        return reply(contract, body, answered, recorded)
+        state.metrics.predicted(answered)
+        recorded = await state.recorder.keep(answered)
+        if not instances.is_degraded:
+            state.shadows[problem.name].ask(Question(deployment.shadows, answered, matrix))
+        said = Answer(
+            ids=list(answered.ids),
+            versions=answered.versions,
+            prediction=answered.prediction,
+            predicted_at=at,
+            model_path=live.place(answered.versions[0]),
+            latency_ms=round(1_000 * (perf_counter() - start), 3),
+            is_degraded=instances.is_degraded,
+        )
+        content = orjson.dumps(contract.answer(said, body))
+        return Response(content, headers={"X-Recorded": recorded}, media_type="application/json")
 
-    return predict
+    return answer
 
 
-def units_of(deployment: Deployment, rows: Matrix, unit: str | None) -> list[bytes]:
+def notes_on(problem: Problem, instances: Instances) -> list[list[str]]:
+    """What is to be said of each row before any model is asked."""
+    if instances.is_degraded:
+        return [[DEGRADED_NOTE] for _ in instances.rows]
+    return problem.schema.warnings(instances.rows)
+
+
+def units_of(deployment: Deployment, rows: Matrix, units: Sequence[str | None]) -> Sequence[bytes]:
     """What is assigned, one item a row: what the caller named, else the features of the row.
 
     Nothing where everyone gets the champion.
     """
     if not deployment.traffic.serves_variants:
         return []
-    if unit is not None:
-        return [unit.encode()] * len(rows)
-    return [row.tobytes() for row in rows + 0.0]  # -0.0 and 0.0 are one value
+    features = rows + 0.0  # -0.0 and 0.0 are one value
+    return [
+        row.tobytes() if unit is None else unit.encode("utf-8", "surrogatepass")
+        for unit, row in zip(units, features, strict=True)
+    ]
 
 
 async def infer(
-    deployment: Deployment, rows: Matrix, units: Sequence[bytes], confidence: float
+    deployment: Deployment,
+    rows: Matrix,
+    instances: Instances,
+    units: Sequence[str | None],
+    confidence: float,
 ) -> list[Part]:
     """On the event loop while it takes microseconds, in a thread when it would hold it up."""
-    if len(rows) <= deployment.inline_rows:
-        return deployment.infer(rows, units, confidence)
-    return await asyncio.to_thread(deployment.infer, rows, units, confidence)
+    if instances.is_degraded:
+        ask = partial(deployment.infer_degraded, rows, confidence)
+    else:
+        ask = partial(deployment.infer, rows, units_of(deployment, rows, units), confidence)
+    return ask() if len(rows) <= deployment.inline_rows else await asyncio.to_thread(ask)
 
 
 def prediction_ids(rows: int) -> list[str]:
     """One a row; they begin with the time, so that a store finds neighbours beside each other."""
     first = f"{time_ns() // 1_000_000:012x}{token_hex(10)}"
     return [f"{first}-{row}" for row in range(rows)]
-
-
-def reply(contract: Contract, body: Any, answered: Answered, recorded: str) -> Response:
-    answer = Answer(
-        ids=list(answered.ids),
-        versions=answered.versions,
-        prediction=answered.prediction,
-        predicted_at=answered.at,
-        model_path="",
-        latency_ms=0.0,
-        is_degraded=False,
-    )
-    content = orjson.dumps(contract.answer(answer, body))
-    return Response(content, headers={"X-Recorded": recorded}, media_type="application/json")

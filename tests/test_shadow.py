@@ -61,7 +61,8 @@ def question(model: ServedModel, *shadows: Arm) -> Question:
         confidence=0.9,
         request_id="tests",
         caller=None,
-        unit=None,
+        units=[None] * len(ROWS),
+        notes=[[]] * len(ROWS),
     )
     return Question(shadows, answered, ROWS)
 

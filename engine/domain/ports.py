@@ -21,6 +21,9 @@ class Artifacts(Protocol):
     def load(self, problem: str, version: Version) -> Artifact:
         """Raises UnknownVersion, or UntrustedArtifact when the file fails a check."""
 
+    def place(self, problem: str, version: Version) -> str:
+        """Where a version is kept, for people."""
+
     def versions(self, problem: str) -> list[Version]:
         """All versions of a problem, in semantic order."""
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.domain.errors import ModelNotReady
 from engine.domain.prediction import Interval, Prediction
-from engine.domain.record import CHAMPION, FALLBACK, PINNED, Record
+from engine.domain.record import CHAMPION, DEGRADED, FALLBACK, PINNED, Record
 from engine.domain.schema import Matrix, Row
 from engine.domain.traffic import ALONE, Traffic
 from engine.domain.version import Version
@@ -32,6 +32,8 @@ class Arm:
         """Raises ModelNotReady when there is no model, and whatever the model raises."""
         if self.model is None:
             raise ModelNotReady(self.refusal)
+        if self.variant == DEGRADED:
+            return self.model.predict_widely(rows, confidence)
         return self.model.predict(rows, confidence)
 
 
@@ -91,6 +93,12 @@ class Deployment:
                 parts.append(answered(fallback, rows, places, confidence))
         return parts
 
+    def infer_degraded(self, rows: Matrix, confidence: float) -> list[Part]:
+        """The champion's answer to rows that only stand in for the features; no variant is asked
+        what nothing can be learned from."""
+        arm = Arm(self.champion.version, DEGRADED, self.champion.model)
+        return [answered(arm, rows, np.arange(len(rows)), confidence)]
+
     def _assigned(self, n: int, units: Sequence[bytes]) -> Iterable[tuple[Arm, NDArray[np.intp]]]:
         if not units:
             return [(self.champion, np.arange(n))]
@@ -141,7 +149,10 @@ class Answered:
     confidence: float
     request_id: str
     caller: str | None
-    unit: str | None
+    units: Sequence[str | None]
+    """What each row was assigned by, where the caller named it."""
+    notes: Sequence[Sequence[str]]
+    """What is to be said of each row, whoever answers it."""
 
     def __len__(self) -> int:
         return sum(len(part.places) for part in self.parts)
@@ -149,6 +160,14 @@ class Answered:
     @property
     def prediction(self) -> Prediction:
         """The answers of all parts, in the order of the rows."""
+        found = self._joined
+        if not any(self.notes):
+            return found
+        warnings = [[*note, *said] for note, said in zip(self.notes, found.warnings, strict=True)]
+        return replace(found, warnings=warnings)
+
+    @property
+    def _joined(self) -> Prediction:
         done = [(part, part.prediction) for part in self.parts if part.prediction is not None]
         if len(done) == 1:
             return done[0][1]
@@ -195,7 +214,7 @@ class Answered:
                 level=self.confidence,
                 request_id=self.request_id,
                 caller=self.caller,
-                unit=self.unit,
+                unit=self.units[place],
                 latency_us=round(1e6 * part.seconds, 1) if alone else None,
                 error=part.error,
             )

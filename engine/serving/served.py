@@ -44,8 +44,14 @@ class ServedModel:
             self._warnings(rows),
         )
 
+    def predict_widely(self, rows: Matrix, confidence: float) -> Prediction:
+        """The same for rows that stand in for features nobody knows: bounds that cover anyhow."""
+        outputs = self.model.outputs(rows)
+        bounds = self.calibration.widest(outputs, confidence)
+        return Prediction(self.calibration.values(outputs), bounds, [[] for _ in rows])
+
     def _warnings(self, rows: Matrix) -> list[list[str]]:
-        """For each row, the features outside of the range seen in training."""
+        """For each row, the numbers outside of the range seen in training."""
         outside = (rows < self.low) | (rows > self.high)
         warnings: list[list[str]] = [[] for _ in rows]
         for row, column in np.argwhere(outside):
@@ -63,18 +69,14 @@ def serve(artifact: Artifact, problem: Problem, loaded_at: str) -> ServedModel:
     Raises UntrustedArtifact when it is for another problem or other features, when an answer
     differs, and when it cannot answer at all, for whatever reason: a file can hold anything.
     """
-    card, names = artifact.card, tuple(feature.name for feature in artifact.card.features)
-    if (card.problem, names) != (problem.name, problem.schema.names):
-        raise UntrustedArtifact(
-            f"{card.version} answers {card.problem} from {', '.join(names)}; "
-            f"this is {problem.name} with {', '.join(problem.schema.names)}"
-        )
+    card = artifact.card
+    refuse_other_contract(card, problem)
     served = ServedModel(
-        card=artifact.card,
+        card=card,
         model=CompiledModel(artifact.graph),
         calibration=artifact.calibration,
-        low=np.array([feature.low for feature in artifact.card.features]),
-        high=np.array([feature.high for feature in artifact.card.features]),
+        low=np.array([-np.inf if f.categories else f.low for f in card.features]),
+        high=np.array([np.inf if f.categories else f.high for f in card.features]),
         loaded_at=loaded_at,
         inline_rows=1,
     )
@@ -84,6 +86,27 @@ def serve(artifact: Artifact, problem: Problem, loaded_at: str) -> ServedModel:
         raise
     except Exception as error:
         raise UntrustedArtifact(f"{artifact.card.version} cannot answer: {error}") from error
+
+
+def refuse_other_contract(card: ModelCard, problem: Problem) -> None:
+    """Raises UntrustedArtifact for a model of another problem, other features or another target."""
+    names = tuple(feature.name for feature in card.features)
+    if (card.problem, names) != (problem.name, problem.schema.names):
+        raise UntrustedArtifact(
+            f"{card.version} answers {card.problem} from {', '.join(names)}; "
+            f"this is {problem.name} with {', '.join(problem.schema.names)}"
+        )
+    for feature, column in zip(card.features, problem.schema.columns, strict=True):
+        if feature.categories != column.categories:
+            raise UntrustedArtifact(
+                f"{card.version} was made for other categories of {feature.name} than "
+                f"{problem.name} declares today"
+            )
+    if card.target_kind != problem.target.kind:
+        raise UntrustedArtifact(
+            f"{card.version} predicts a {card.target_kind} target, {problem.name} has a "
+            f"{problem.target.kind} one"
+        )
 
 
 def _checked(served: ServedModel, artifact: Artifact) -> Matrix:

@@ -105,6 +105,9 @@ class FileArtifacts:
         names = (path.stem for path in self.root.glob(f"{problem}/v*.joblib"))
         return sorted(Version.parse(name) for name in names if Version.is_one(name))
 
+    def place(self, problem: str, version: Version) -> str:
+        return str(self.file(problem, version).path)
+
     def file(self, problem: str, version: Version) -> ArtifactFile:
         return ArtifactFile(self.root / problem / f"{version}.joblib", self._seal)
 
