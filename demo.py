@@ -30,7 +30,7 @@ from engine.assemble import open_stores
 from engine.domain.history import History
 from engine.domain.times import written
 from engine.settings import Settings
-from problems.housing import HOUSING
+from problems.housing import HOUSING, simulate
 from tests.servers import serving
 
 ROOT = Path(__file__).parent
@@ -88,7 +88,7 @@ class Month:
 
 def market(day: int) -> tuple[list[dict[str, float]], list[float]]:
     """Houses of one day and what each of them is worth that day."""
-    columns = dict(HOUSING.simulate(HOUSES, 1_000 + day))
+    columns = dict(simulate(HOUSES, 1_000 + day))
     price, distance = columns.pop("price"), columns["distance_to_city"]
     if day >= FIRST_RISE:
         price = np.where(distance < 12, 1.4 * price, price)
@@ -168,6 +168,7 @@ def settings_of_its_own(place: Path) -> dict[str, str]:
         "RECORDS": "durable",
         "RECORDS_QUEUE": "10000",
         "RECORDS_KEEP_DAYS": "365",
+        "SERVE": "housing",
         "API_WORKERS": "1",
         "API_RELOAD": "false",
         "MAX_BATCH_SIZE": "1000",

@@ -4,13 +4,16 @@ import argparse
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from engine.arguments import exit_code
-from engine.assemble import Stores, open_records, open_stores
+from engine.assemble import Stores, card_of, open_records, open_stores
 from engine.domain import history
 from engine.domain.arrange import arrange
 from engine.domain.errors import ServiceError
+from engine.domain.problem import Problem
 from engine.domain.traffic import MODES, Wish
 from engine.domain.version import Version
 from engine.settings import Settings, load_settings
@@ -18,7 +21,7 @@ from engine.watching.compare import report as compared
 from engine.watching.comparison import Comparison, Report, Side
 from engine.watching.seen import seen
 from engine.watching.sequence import Difference
-from problems import PROBLEMS
+from problems import named
 
 WHO = "deployment.py"
 EXAMPLES = """examples:
@@ -37,9 +40,19 @@ def main() -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     settings = load_settings()
-    stores = open_stores(settings, arguments.problem)
-    COMMANDS[arguments.command](arguments, settings, stores)
+    problem = named(arguments.problem or settings.serve[0], partial(card_of, settings))
+    at = Place(settings, problem, open_stores(settings, problem.name))
+    COMMANDS[arguments.command](arguments, at)
     return 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a command acts: one problem and its stores."""
+
+    settings: Settings
+    problem: Problem
+    stores: Stores
 
 
 def parse() -> argparse.Namespace:
@@ -48,7 +61,7 @@ def parse() -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--problem", choices=sorted(PROBLEMS), default="housing")
+    parser.add_argument("--problem", help="default: the first of SERVE")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("show", help="who answers, since when and why")
     setting = commands.add_parser("set", help="these variants and no others")
@@ -72,8 +85,8 @@ def wish(text: str) -> Wish:
         raise argparse.ArgumentTypeError(f"{text!r} is no VERSION:MODE[:SHARE]") from error
 
 
-def show(arguments: argparse.Namespace, settings: Settings, stores: Stores) -> None:
-    past = stores.champion.history()
+def show(arguments: argparse.Namespace, at: Place) -> None:
+    past = at.stores.champion.history()
     made, traffic = history.arranged(past), history.traffic(past)
     if made is None:
         print("no champion is registered yet")
@@ -85,41 +98,41 @@ def show(arguments: argparse.Namespace, settings: Settings, stores: Stores) -> N
         print(f"  {variant.version}  {variant.mode}  {variant.share:.2%}")
 
 
-def change(arguments: argparse.Namespace, settings: Settings, stores: Stores) -> None:
+def change(arguments: argparse.Namespace, at: Place) -> None:
     wishes: list[Wish] = getattr(arguments, "variants", [])
     for one in wishes:
-        stores.artifacts.load(arguments.problem, one.version)
-    known = stores.artifacts.versions(arguments.problem)
+        at.stores.artifacts.load(at.problem.name, one.version)
+    known = at.stores.artifacts.versions(at.problem.name)
     arrange(
-        stores.champion,
+        at.stores.champion,
         known,
         wishes,
         who=WHO,
         why=arguments.why,
         revision=arguments.revision,
     )
-    show(arguments, settings, stores)
+    show(arguments, at)
 
 
-def report(arguments: argparse.Namespace, settings: Settings, stores: Stores) -> None:
+def report(arguments: argparse.Namespace, at: Place) -> None:
     from engine.watching.pictures import draw_comparisons, write_page  # only here: it is slow
 
-    past = stores.champion.history()
+    name, past = at.problem.name, at.stores.champion.history()
     made, traffic = history.arranged(past), history.traffic(past)
     if made is None or not traffic.variants:
         print("the champion answers alone; there is nothing to compare")
         return
-    with closing(open_records(settings)) as records:
-        answered = seen(records, arguments.problem, since=made.at)
-    found = compared(traffic, made.version, made.at, answered)
+    with closing(open_records(at.settings)) as records:
+        answered = seen(records, name, since=made.at)
+    found = compared(at.problem.target.kind, traffic, made.version, made.at, answered)
     for one in found.comparisons:
         print(one.sentence)
     table = rows_of(found)
     for row in table:
         print("".join(f"{cell:>24}" if number else f"{cell:28}" for number, cell in enumerate(row)))
-    page = arguments.out or settings.data_dir / "reports" / f"{arguments.problem}-deployment.html"
+    page = arguments.out or at.settings.data_dir / "reports" / f"{name}-deployment.html"
     facts = " ".join(one.sentence for one in found.comparisons)
-    title = f"{arguments.problem}: variants beside {found.champion} since {found.since}"
+    title = f"{name}: variants beside {found.champion} since {found.since}"
     write_page(page, title, facts, table=table, figure=draw_comparisons(found.comparisons))
     print(f"report: {page}")
 
@@ -127,19 +140,19 @@ def report(arguments: argparse.Namespace, settings: Settings, stores: Stores) ->
 def rows_of(found: Report) -> list[list[str]]:
     """A column for each side of each comparison."""
     sides = [(side, one) for one in found.comparisons for side in (one.champion, one.variant)]
-    heads = [side.version for side, _ in sides]
+    heads, judged_by = [side.version for side, _ in sides], found.comparisons[0].judged_by
     figures: dict[str, Callable[[Side], str]] = {
         "predictions": lambda side: f"{side.predictions:,}",
         "units": lambda side: f"{side.units:,}",
         "failed": lambda side: f"{side.errors:,}",
         "outcomes known": lambda side: f"{side.outcomes:,}",
         "median latency, µs": lambda side: number(side.latency_us, ".0f"),
-        "mean |log error|": lambda side: number(side.loss, ".4f"),
+        f"mean {judged_by}": lambda side: number(side.loss, ".4g"),
         "coverage less claimed": lambda side: bounds(side.coverage_gap),
     }
     rows = [[name, *(of(side) for side, _ in sides)] for name, of in figures.items()]
     rows += [
-        ["|log error| lower by", *pairs(found, lambda one: bounds(one.improvement))],
+        [f"{judged_by} lower by", *pairs(found, lambda one: bounds(one.improvement))],
         ["times the latency", *pairs(found, lambda one: bounds(one.latency, "{:.2f}"))],
         ["agreement", *pairs(found, agreement)],
     ]
@@ -165,7 +178,7 @@ def bounds(found: Difference | None, form: str = "{:+.1%}") -> str:
     return f"{form} ({form} to {form})".format(found.estimate, found.low, found.high)
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace, Settings, Stores], None]] = {
+COMMANDS: dict[str, Callable[[argparse.Namespace, Place], None]] = {
     "show": show,
     "set": change,
     "clear": change,

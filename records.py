@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,15 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from engine.arguments import MISUSED, exit_code, moment
-from engine.assemble import open_records
+from engine.assemble import card_of, open_records
 from engine.domain.ports import Records
+from engine.domain.problem import Problem
 from engine.domain.record import Joined, Question
 from engine.domain.schema import Schema
 from engine.serving import retention
-from engine.serving.replay import chunks
-from engine.settings import load_settings
-from problems import PROBLEMS
+from engine.serving.replay import chunks, is_of
+from engine.settings import Settings, load_settings
+from problems import PROBLEMS, named
 
 TERMINATED = 143
 ROW_GROUP = 20_000
@@ -48,8 +50,9 @@ def main() -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    with closing(open_records(load_settings())) as records:
-        return int(arguments.act(arguments, records))
+    settings = load_settings()
+    with closing(open_records(settings)) as records:
+        return int(arguments.act(arguments, settings, records))
 
 
 def parse() -> argparse.Namespace:
@@ -62,7 +65,7 @@ def parse() -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, metavar="show|export|forget")
     shown, exported, forgotten = (command(commands, act) for act in (show, export, forget))
     for one in (shown, exported):
-        one.add_argument("--problem", choices=sorted(PROBLEMS), default="housing")
+        one.add_argument("--problem", help="default: the first of SERVE")
         one.add_argument("--since", type=moment, help="from this date or time (UTC) on")
         one.add_argument("--until", type=moment, help="up to, and without, this date or time")
     exported.add_argument("--out", type=Path, required=True, help="the file to write")
@@ -71,7 +74,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def command(commands: Any, act: Callable[[argparse.Namespace, Records], int]) -> Any:
+def command(commands: Any, act: Callable[[argparse.Namespace, Settings, Records], int]) -> Any:
     about = str(act.__doc__)
     example = next(line.strip() for line in EXAMPLES.splitlines() if f" {act.__name__}" in line)
     parser = commands.add_parser(
@@ -103,9 +106,14 @@ class Count:
         self.last = joined.record.at
 
 
-def show(arguments: argparse.Namespace, records: Records) -> int:
+def asked_about(arguments: argparse.Namespace, settings: Settings) -> Problem:
+    return named(arguments.problem or settings.serve[0], partial(card_of, settings))
+
+
+def show(arguments: argparse.Namespace, settings: Settings, records: Records) -> int:
     """Count records by version and variant: when, how many failed, how many have an outcome."""
-    wanted = Question(arguments.problem, arguments.since, arguments.until)
+    problem = asked_about(arguments, settings)
+    wanted = Question(problem.name, arguments.since, arguments.until)
     counts: defaultdict[tuple[str, str], Count] = defaultdict(Count)
     for joined in records.read(wanted):
         counts[joined.record.version, joined.record.variant].add(joined)
@@ -118,14 +126,14 @@ def show(arguments: argparse.Namespace, records: Records) -> int:
     every = counts.values()
     total = sum(one.records for one in every)
     span = f", {min(o.first for o in every)} to {max(o.last for o in every)}" if total else ""
-    console.print(f"{arguments.problem}: {total:,} records{span}", highlight=False)
+    console.print(f"{problem.name}: {total:,} records{span}", highlight=False)
     return 0
 
 
-def export(arguments: argparse.Namespace, records: Records) -> int:
+def export(arguments: argparse.Namespace, settings: Settings, records: Records) -> int:
     """Write the records, joined with their outcomes, to a Parquet file; one row a record."""
-    schema = PROBLEMS[arguments.problem].schema
-    wanted = Question(arguments.problem, arguments.since, arguments.until)
+    problem = asked_about(arguments, settings)
+    schema, wanted = problem.schema, Question(problem.name, arguments.since, arguments.until)
     total = 0
     with draft(arguments.out) as path, pq.ParquetWriter(path, layout(schema)) as writer:
         for chunk in chunks(records.read(wanted), ROW_GROUP):
@@ -135,10 +143,11 @@ def export(arguments: argparse.Namespace, records: Records) -> int:
     return 0
 
 
-def forget(arguments: argparse.Namespace, records: Records) -> int:
+def forget(arguments: argparse.Namespace, settings: Settings, records: Records) -> int:
     """Remove what is older than a date, of every problem, with its outcomes."""
     if not arguments.yes:
-        old = (records.read(Question(name, until=arguments.before)) for name in PROBLEMS)
+        names = known_names(settings)
+        old = (records.read(Question(name, until=arguments.before)) for name in names)
         count = sum(1 for joined in old for _ in joined)
         say = f"{count:,} records would be removed for good; to do it, say --yes"
         print(f"error: {say}", file=sys.stderr)  # noqa: T201
@@ -148,8 +157,14 @@ def forget(arguments: argparse.Namespace, records: Records) -> int:
     return 0
 
 
+def known_names(settings: Settings) -> set[str]:
+    """Our problems, those that are served, and those somebody trained."""
+    trained = (folder.name for folder in (settings.data_dir / "models").glob("*/"))
+    return {*PROBLEMS, *settings.serve, *trained}
+
+
 def layout(schema: Schema) -> pa.Schema:
-    """The file's columns: the record, its outcome, its features."""
+    """The file's columns: the record, its outcome, its features; a category is text."""
     text, number = pa.string(), pa.float64()
     return pa.schema(
         [
@@ -158,7 +173,7 @@ def layout(schema: Schema) -> pa.Schema:
             ("error", text),
             ("actual", number),
             ("known_at", text),
-            *((f"feature_{name}", number) for name in schema.names),
+            *((f"feature_{c.name}", text if is_of(c, "") else number) for c in schema.columns),
             ("other_features", text),
         ]
     )
@@ -170,13 +185,19 @@ def batch(chunk: Sequence[Joined], schema: Schema) -> pa.RecordBatch:
 
 
 def flat(joined: Joined, schema: Schema) -> dict[str, Any]:
-    """One line of the file; features that today's schema lacks stay together, as JSON."""
+    """One line of the file; what does not fit today's schema stays together, as JSON."""
     record, outcome = joined.record, joined.outcome
+    row = record.row
+    features = {
+        column.name: row.get(column.name)
+        for column in schema.columns
+        if row.get(column.name) is None or is_of(column, row[column.name])
+    }
     line = {name: getattr(record, name) for name in (*FACTS, *NUMBERS, "error")}
-    line |= {f"feature_{name}": record.row.get(name) for name in schema.names}
     if outcome is not None:
         line |= {"actual": outcome.actual, "known_at": outcome.known_at}
-    others = {name: value for name, value in record.row.items() if name not in schema.names}
+    line |= {f"feature_{name}": value for name, value in features.items()}
+    others = {name: value for name, value in row.items() if name not in features}
     return line | {"other_features": json.dumps(others) if others else None}
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table as Grid
 
 from engine.arguments import FAILED, exit_code, moment, positive
-from engine.assemble import Stores, open_records, open_stores
+from engine.assemble import Stores, card_of, open_records, open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.errors import ServiceError, UnknownVersion, UntrustedArtifact
 from engine.domain.problem import Problem
@@ -26,7 +26,7 @@ from engine.serving.replay import LeftOut, Models, Replayed, replayed
 from engine.serving.served import ServedModel, serve
 from engine.settings import Settings, load_settings
 from engine.watching.pictures import Thinned, draw_replay, write_page
-from problems import PROBLEMS
+from problems import named
 
 EQUAL, DIFFERENT = 0, 10
 MODELS_IN_MEMORY = 8
@@ -55,7 +55,7 @@ def parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--problem", choices=sorted(PROBLEMS), default="housing")
+    parser.add_argument("--problem", help="default: the first of SERVE")
     parser.add_argument("--since", type=moment, help="from this date or time (UTC) on")
     parser.add_argument("--until", type=moment, help="up to, and without, this date or time")
     parser.add_argument("--newest", type=positive, metavar="N", help="only the latest N records")
@@ -71,7 +71,7 @@ def parse() -> argparse.Namespace:
 
 def replay(arguments: argparse.Namespace, settings: Settings) -> int:
     """Read, ask, count, show; the exit code."""
-    problem = PROBLEMS[arguments.problem]
+    problem = named(arguments.problem or settings.serve[0], partial(card_of, settings))
     models = opener(problem, open_stores(settings, problem.name))
     version = arguments.version and known(arguments.version, models)
     wanted = Question(problem.name, arguments.since, arguments.until, newest=arguments.newest)
@@ -81,7 +81,11 @@ def replay(arguments: argparse.Namespace, settings: Settings) -> int:
         joined = watched(records.read(wanted), wanted)
         parts = replayed(joined, problem.schema, models, version=version, left_out=left_out)
         drawn = sampled(parts, sample)
-        finding = compared(drawn, version) if version else recomputed(drawn, left_out)
+        finding = (
+            compared(drawn, version, problem.target.kind)
+            if version
+            else recomputed(drawn, left_out)
+        )
     for reason, count in left_out.reasons.items():
         say(f"left out: {count:,} records, {reason}")
     if finding is None:
@@ -92,7 +96,7 @@ def replay(arguments: argparse.Namespace, settings: Settings) -> int:
     path = arguments.out or settings.data_dir / "reports" / name
     span = f"since {wanted.since or 'the first'}, until {wanted.until or 'now'}"
     notes = "; ".join([f"{problem.title}, {span}", f"{left_out.total:,} left out", *finding.notes])
-    picture = draw_replay(sample.rows[:, :3], sample.rows[:, 3:], problem.target.unit)
+    picture = draw_replay(sample.rows[:, :3], sample.rows[:, 3:], problem.target)
     write_page(path, finding.sentence, notes, table=finding.table, figure=picture)
     say(f"page: {path}")
     is_whole = version or not left_out.unanswered

@@ -8,21 +8,23 @@ import sys
 import time
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from engine.arguments import moment, seconds, seed, share
-from engine.assemble import Stores, open_records, open_stores
+from engine.arguments import exit_code, moment, seconds, seed, share
+from engine.assemble import Stores, card_of, open_records, open_stores
 from engine.domain import history
-from engine.domain.errors import InvalidSetting, ServiceError, UnknownVersion
+from engine.domain.errors import InvalidSetting, UnknownVersion
 from engine.domain.ports import Records
+from engine.domain.problem import Problem
 from engine.domain.times import written
 from engine.domain.version import Version
 from engine.settings import Settings, load_settings
 from engine.watching.rollout import ADVANCE, under_way
 from engine.watching.steer import Helm, refuse_beside_others
-from problems import PROBLEMS
+from problems import named
 
-PROMOTED, KEPT_CHAMPION, FAILED, MISUSED, INTERRUPTED, TERMINATED = 0, 10, 1, 2, 130, 143
+PROMOTED, KEPT_CHAMPION, TERMINATED = 0, 10, 143
 WHO = "retrain.py"
 JITTER = 0.1
 """Repeated runs start up to this share of the interval later, so that many do not start at once."""
@@ -41,17 +43,16 @@ exit code: 0 promoted, 10 the champion was kept, 1 it failed, 2 wrong settings o
 
 def main() -> int:
     arguments = parse()
-    try:
-        settings = load_settings()
-    except InvalidSetting as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return MISUSED
-    if arguments.every is None:
-        return once(arguments, settings)
-    try:
-        return repeat(arguments.every)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return exit_code(lambda: run(arguments))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """One run, or one after the other; what can be refused is refused before the first."""
+    settings = load_settings()
+    problem = named(arguments.problem or settings.serve[0], partial(card_of, settings))
+    if arguments.layout not in {None, *problem.layouts}:
+        raise InvalidSetting(f"--layout: {problem.name} has no layout {arguments.layout}")
+    return repeat(arguments.every) if arguments.every else once(arguments, settings, problem)
 
 
 def repeat(interval: int) -> int:
@@ -77,7 +78,7 @@ def parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--problem", choices=sorted(PROBLEMS), default="housing")
+    parser.add_argument("--problem", help="default: the first of SERVE")
     parser.add_argument(
         "--data",
         type=Path,
@@ -116,25 +117,16 @@ def checked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> a
         parser.error("--since is about records; add them with --with-records")
     if arguments.layout and not arguments.data:
         parser.error("--layout says whose columns tables have; name them with --data")
-    if arguments.layout not in {None, *PROBLEMS[arguments.problem].layouts}:
-        parser.error(f"--layout: {arguments.problem} has no layout {arguments.layout}")
     return arguments
 
 
-def once(arguments: argparse.Namespace, settings: Settings) -> int:
+def once(arguments: argparse.Namespace, settings: Settings, problem: Problem) -> int:
     """One run, whatever it finds; the exit code."""
-    try:
-        stores = open_stores(settings, arguments.problem)
-        if arguments.rollback is not None:
-            return rollback(stores, arguments.rollback)
-        with stores.training():
-            return reconcile(arguments, settings, stores)
-    except (ServiceError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return FAILED
-    except KeyboardInterrupt:
-        print("error: interrupted; the champion was not changed", file=sys.stderr)  # noqa: T201
-        return INTERRUPTED
+    stores = open_stores(settings, problem.name)
+    if arguments.rollback is not None:
+        return rollback(stores, arguments.rollback)
+    with stores.training():
+        return reconcile(arguments, settings, problem, stores)
 
 
 def rollback(stores: Stores, wanted: str) -> int:
@@ -154,9 +146,11 @@ def known_champions(past: history.History) -> str:
     return ", ".join(map(str, history.champions(past))) or "none"
 
 
-def reconcile(arguments: argparse.Namespace, settings: Settings, stores: Stores) -> int:
+def reconcile(
+    arguments: argparse.Namespace, settings: Settings, problem: Problem, stores: Stores
+) -> int:
     """Go on with the roll-out that is under way, or judge a challenger and act on the verdict."""
-    helm = Helm(arguments.problem, stores.champion, stores.artifacts, WHO)
+    helm = Helm(problem, stores.champion, stores.artifacts, WHO)
     with closing(open_records(settings)) as records:
         if arguments.rollout:
             if settings.records == "off":
@@ -203,7 +197,7 @@ def challenge(
         allows_other_library=arguments.other_library,
         roll_out=helm.start if arguments.rollout else None,
     )
-    return retrain(PROBLEMS[arguments.problem], helm.champion, helm.artifacts, order)
+    return retrain(helm.problem, helm.champion, helm.artifacts, order)
 
 
 if __name__ == "__main__":

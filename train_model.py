@@ -1,65 +1,70 @@
 """Train every candidate on a table, show how they compare, keep the best as the champion."""
 
 import argparse
+import re
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from engine.arguments import rows, seed, share
-from engine.assemble import export, open_stores
-from engine.domain.artifact import Artifact
-from engine.domain.errors import InvalidSetting, ServiceError
-from engine.domain.history import next_minor
+from engine.arguments import exit_code, rows, seed, share
+from engine.assemble import Stores, card_of, export, open_features, open_stores
+from engine.domain.errors import ContractChanged, InvalidSetting
+from engine.domain.problem import Problem
 from engine.domain.times import written
-from engine.domain.version import FIRST, Version
-from engine.learning.data import Table
-from engine.learning.report import (
-    check_writable,
-    checked,
-    console,
-    load,
-    progress,
-    show_candidates,
-)
-from engine.learning.split import split
-from engine.learning.train import Origin, train_all
+from engine.domain.version import FIRST
 from engine.settings import Settings, load_settings
-from problems import DEFAULT
+from problems import PROBLEMS, named, own
+
+if TYPE_CHECKING:
+    from engine.learning.release import Order
 
 ROWS = 20_000
 MAX_BAD_SHARE = 0.05
-PROBLEM = DEFAULT
 WHO = "train_model.py"
+NAME = r"[a-z][a-z0-9_]{0,39}"
+EXAMPLES = """examples:
+  python train_model.py                                    the simulated market
+  python train_model.py --problem churn
+  python train_model.py --data sales.csv                   a table in the problem's columns
+  python train_model.py --data sales.csv --out /tmp/sales.joblib
+  python train_model.py --data my.csv --target price       a table of your own, as it is
+  python train_model.py --problem my --data newer.csv      the same problem, trained anew
+  python train_model.py --served                           what SERVE names and has no model yet
+"""
+OF_TABLES = ("name", "drop", "positive", "yes", "yes_major")
+"""Options that go with --target alone."""
+ALONE = ("problem", "data", "layout", "out", "target")
+"""Options that --served does not go with."""
 
 
 def main() -> int:
     arguments = parse()
-    try:
-        settings = load_settings()
-        if arguments.out:
-            to_file(arguments, settings)
-        else:
-            to_registry(arguments, settings)
-    except (ServiceError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 2 if isinstance(error, InvalidSetting) else 1
-    except KeyboardInterrupt:
-        print("error: interrupted; nothing was changed", file=sys.stderr)  # noqa: T201
-        return 130
+    return exit_code(lambda: run(arguments, load_settings()))
+
+
+def run(arguments: argparse.Namespace, settings: Settings) -> int:
+    if arguments.served:
+        train_served(arguments, settings)
+    elif arguments.out:
+        to_file(arguments, settings)
+    else:
+        to_registry(name_of(arguments, settings), arguments, settings)
     return 0
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="example: python train_model.py --data sales.csv --out /tmp/sales.joblib",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
+    parser.add_argument("--problem", help="what to predict; default: the first of SERVE")
     parser.add_argument("--data", type=Path, help="a CSV or Parquet table; default: simulated")
-    parser.add_argument(
-        "--layout",
-        choices=sorted(PROBLEM.layouts),
-        help="whose columns the table has; default: ours",
-    )
+    parser.add_argument("--layout", help="whose columns the table has; default: ours")
     parser.add_argument("--rows", type=rows, default=ROWS, help=f"rows to simulate ({ROWS})")
     parser.add_argument("--seed", type=seed, default=0, help="seed of everything random (0)")
     parser.add_argument(
@@ -71,58 +76,162 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, help="write the best here, registering nothing; default: MODEL_PATH"
     )
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--served", action="store_true", help="train what is served and has no model, if any"
+    )
+    own = parser.add_argument_group("a table of your own, see docs/your-own-data.md")
+    own.add_argument("--target", metavar="COLUMN", help="the column to predict")
+    own.add_argument("--name", help="what the problem is called; default: as the file")
+    own.add_argument("--drop", nargs="+", metavar="COLUMN", help="columns to leave out")
+    own.add_argument("--positive", metavar="VALUE", help="which of two texts is what happens")
+    own.add_argument("--yes", action="store_true", help="what was inferred is right; do not ask")
+    own.add_argument("--yes-major", action="store_true", help="other columns under an old name")
+    return checked(parser, parser.parse_args())
+
+
+def checked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> argparse.Namespace:
+    """Ends with exit code 2 where arguments do not go together."""
+    if arguments.served and any(getattr(arguments, name) for name in (*ALONE, *OF_TABLES)):
+        parser.error("--served goes alone: it trains on simulated rows")
     if arguments.layout and not arguments.data:
         parser.error("--layout says whose columns a table has; name the table with --data")
+    if arguments.target is not None and not arguments.data:
+        parser.error("--target names a column of a table; name the table with --data")
+    if arguments.target is not None and (arguments.problem or arguments.layout):
+        parser.error("--target makes a problem of a table's own columns: no --problem, no --layout")
+    for name in OF_TABLES:
+        if getattr(arguments, name) and arguments.target is None:
+            parser.error(f"--{name.replace('_', '-')} is about a table of your own: add --target")
     return arguments
 
 
+def train_served(arguments: argparse.Namespace, settings: Settings) -> None:
+    """Where all that is served has a model this returns at once, and imports nothing to train."""
+    for name in settings.serve:
+        is_there = settings.model_of(name).exists()
+        if not is_there and open_stores(settings, name).champion.stamp() is None:
+            to_registry(name, arguments, settings)
+
+
 def to_file(arguments: argparse.Namespace, settings: Settings) -> None:
+    from engine.learning.release import candidates
+    from engine.learning.report import check_writable, console
+
     check_writable(arguments.out)
-    best, *_ = train(arguments, settings, FIRST)
-    export(settings, best, arguments.out)
-    console.print(f"saved {arguments.out} ({best.card.version})")
+    wanted = problem_of(name_of(arguments, settings), arguments, settings)
+    found, _ = candidates(wanted, order(arguments, settings), FIRST)
+    export(settings, found[0], arguments.out)
+    console.print(f"saved {arguments.out} ({FIRST})")
 
 
-def to_registry(arguments: argparse.Namespace, settings: Settings) -> None:
+def to_registry(name: str, arguments: argparse.Namespace, settings: Settings) -> None:
     """Register every candidate; the best is champion from now on, whatever was before."""
-    check_writable(settings.model_path)
-    stores = open_stores(settings, PROBLEM.name)
+    from engine.learning.release import release
+    from engine.learning.report import check_writable, console
+
+    check_writable(settings.model_of(name))
+    wanted = problem_of(name, arguments, settings)
+    stores = open_stores(settings, name)
     with stores.training():
-        stores.champion.adopt(WHO)
-        past = stores.champion.history()
-        taken = stores.artifacts.versions(PROBLEM.name)
-        best, *others = train(arguments, settings, next_minor(past, taken))
-        version = Version.parse(best.card.version)
-        stores.artifacts.save(best)
-        for number, other in enumerate(others, start=1):
-            stores.artifacts.save(other.named(version.next_minor().candidate(number)))
-        why = f"trained on {best.card.data['source']}"
-        stores.champion.move("trained", version, who=WHO, why=why, after=len(past))
-    console.print(f"registered {', '.join(map(str, stores.artifacts.versions(PROBLEM.name)))}")
-    console.print(f"saved {stores.champion.place} ({version})")
+        wanted, is_major = in_line(wanted, stores, arguments)
+        wish = order(arguments, settings, is_major=is_major)
+        release(wanted, stores.champion, stores.artifacts, wish)
+    if not arguments.data:
+        simulate_features(wanted, arguments, settings)
+    if arguments.target is not None:
+        console.print(f"serve it: SERVE={name} make serve")
 
 
-def train(arguments: argparse.Namespace, settings: Settings, version: Version) -> list[Artifact]:
-    """The candidates, best first, all under one version for now."""
-    table = read(arguments, settings.data_dir / "reports")
-    origin = Origin(version, now(), arguments.seed)
-    parts = split(table, arguments.seed)
-    artifacts = train_all(PROBLEM, table, parts, origin=origin, progress=progress)
-    show_candidates(PROBLEM, artifacts)
-    return artifacts
+def order(arguments: argparse.Namespace, settings: Settings, *, is_major: bool = False) -> "Order":
+    from engine.learning.release import Order
+
+    return Order(
+        data=arguments.data,
+        layout=arguments.layout,
+        rows=arguments.rows,
+        seed=arguments.seed,
+        max_bad_share=arguments.max_bad_share,
+        reports=settings.data_dir / "reports",
+        who=WHO,
+        at=written(datetime.now(UTC)),
+        is_major=is_major,
+    )
 
 
-def read(arguments: argparse.Namespace, reports: Path) -> Table:
-    rules = {"reports": reports, "max_bad_share": arguments.max_bad_share}
-    if arguments.data is not None:
-        return load(PROBLEM, [arguments.data], layout=arguments.layout, **rules)
-    source = f"simulated market, {arguments.rows} rows, seed {arguments.seed}"
-    return checked(PROBLEM, PROBLEM.simulate(arguments.rows, arguments.seed), source, **rules)
+def name_of(arguments: argparse.Namespace, settings: Settings) -> str:
+    """What is trained; raises InvalidSetting where a table of one's own needs another name."""
+    if arguments.target is None:
+        return arguments.problem or settings.serve[0]
+    made = re.sub(r"[^a-z0-9]+", "_", arguments.data.stem.lower()).strip("_")
+    name = arguments.name or made
+    if not re.fullmatch(NAME, name):
+        raise InvalidSetting(f"--name: {name!r} is none; a letter, then a-z, 0-9 or _, 40 at most")
+    if name in PROBLEMS:
+        raise InvalidSetting(f"--name: {name} is a problem of ours; call yours --name my_{name}")
+    return name
 
 
-def now() -> str:
-    return written(datetime.now(UTC))
+def problem_of(name: str, arguments: argparse.Namespace, settings: Settings) -> Problem:
+    """A problem of ours, one that a table declared before, or one that a table declares now."""
+    if arguments.target is not None:
+        return from_table(name, arguments)
+    known = named(name, partial(card_of, settings))
+    if arguments.layout not in {None, *known.layouts}:
+        there = ", ".join(known.layouts) or "none"
+        raise InvalidSetting(f"--layout: {name} has no layout {arguments.layout}; it has {there}")
+    if known.simulate is None and arguments.data is None:
+        raise InvalidSetting(f"{name} is learned from a table: name it with --data")
+    return known
+
+
+def from_table(name: str, arguments: argparse.Namespace) -> Problem:
+    """Raises UnusableTable with all that stands in the way, InvalidSetting if nobody agrees."""
+    from engine.learning.confirm import confirm
+    from engine.learning.data import read_file
+    from engine.learning.infer import infer
+
+    file = arguments.data.name
+    inferred = infer(
+        read_file(arguments.data),
+        arguments.target,
+        source=file,
+        drop=arguments.drop or (),
+        positive=arguments.positive,
+        max_bad_share=arguments.max_bad_share,
+    )
+    confirm(inferred, f"{name}, as {file} has it", is_agreed=arguments.yes)
+    title = f"{arguments.target} of {name}"
+    columns = inferred.schema.columns
+    return own.problem(name, own.Declaration(title, columns, inferred.target, inferred.slices))
+
+
+def in_line(new: Problem, stores: Stores, arguments: argparse.Namespace) -> tuple[Problem, bool]:
+    """What a table declares, in line with what has its name; whether it is another contract.
+
+    Raises ContractChanged where it is, unless that is allowed: callers would be refused.
+    """
+    if arguments.target is None or stores.champion.stamp() is None:
+        return new, False
+    card = stores.champion.load().card
+    same = own.continued(new, own.problem_of(card))
+    if same is None and not arguments.yes_major:
+        raise ContractChanged(
+            f"{new.name} {card.version} has other columns, categories or another target; take "
+            f"another --name, train it as it is with --problem {new.name}, or allow a new major "
+            "version with --yes-major"
+        )
+    return same or new, same is None
+
+
+def simulate_features(wanted: Problem, arguments: argparse.Namespace, settings: Settings) -> None:
+    """Where features are looked up by key and none are kept yet, those of simulated keys."""
+    from engine.learning.release import simulated_features
+
+    if wanted.lookup is not None:
+        with closing(open_features(settings)) as store:
+            if not store.count(wanted.name):
+                known = simulated_features(wanted, wanted.lookup, arguments.rows, arguments.seed)
+                store.put(wanted.name, known)
 
 
 if __name__ == "__main__":

@@ -152,4 +152,5 @@ def reported(live: Live, records: Records) -> dict[str, Any]:
     since = None if made is None else made.at
     answered = seen(records, live.problem.name, since=since)
     champion = history.champion(past) or live.deployment().champion.version
-    return report(history.traffic(past), champion, since, answered).as_json()
+    kind, traffic = live.problem.target.kind, history.traffic(past)
+    return report(kind, traffic, champion, since, answered).as_json()

@@ -116,10 +116,9 @@ def feedback_types(problem: Problem) -> tuple[Any, Any]:
             ]
         ],
     }
-    name = "".join(word.capitalize() for word in problem.name.split("_"))
-    one = body_type(f"{name}Outcome", fields)
+    one = body_type(f"{problem.name}_Outcome", fields)
     limits = Field(min_length=1, max_length=MOST_OUTCOMES, description="Unit: one item a row.")
-    many = body_type(f"{name}Outcomes", {"outcomes": Annotated[list[one], limits]})  # type: ignore[valid-type]
+    many = body_type(f"{problem.name}_Outcomes", {"outcomes": Annotated[list[one], limits]})  # type: ignore[valid-type]
     return one, many
 
 

@@ -58,11 +58,13 @@ def recording_state(recorder: Recorder) -> dict[str, Any]:
 
 @router.get("/health", operation_id="health")
 async def health(request: Request) -> dict[str, Any]:
-    """One look at everything; `degraded` while a problem has no model, a newer one was refused, or
-    records cannot be written. Model and version are those of the problem at the root."""
+    """One look at everything; `degraded` while a problem has no model, a newer one was refused,
+    records cannot be written, or features cannot be looked up. Model and version are those of the
+    problem at the root."""
     first, *_ = lives = served(request)
     recorder: Recorder = request.state.recorder
-    refusal = "; ".join(live.refusal for live in lives if live.refusal) or recorder.refusal
+    unserved = "; ".join(live.refusal for live in lives if live.refusal)
+    refusal = unserved or recorder.refusal or request.state.resolver.refusal
     return {
         "status": "degraded" if refusal else "healthy",
         "model_loaded": first.loaded_version() is not None,

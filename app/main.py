@@ -97,7 +97,7 @@ def lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
         lives = {p.name: open_live(p, settings, counts, log) for p in problems}
         async with AsyncExitStack() as running:
             recorder = running.enter_context(recording(settings, records, counts, log))
-            resolver = running.enter_context(resolving(settings, problems, counts, log))
+            resolver = running.enter_context(resolving(settings, counts, log))
             shadows = {name: running.enter_context(shadowing(recorder, counts)) for name in lives}
             for task in (
                 *(live.follow(settings.model_poll_seconds) for live in lives.values()),

@@ -39,7 +39,7 @@ class Metrics:
         self._waiting = gauge("records_waiting", "Rows not recorded yet, at the last change.")
         self._outcomes = count("outcomes", "Outcomes, new or unchanged.", "problem", "result")
         self._degraded = count(
-            "degraded", "Rows answered without their features, by why.", "problem", "reason"
+            "degraded", "Requests answered without their features.", "problem", "reason"
         )
         self._refused = count("model_refused", "Artifacts that failed a check.", "problem")
         self._loaded = gauge(
@@ -63,8 +63,8 @@ class Metrics:
     def skipped(self, problem_name: str, shadow: Arm, rows: int) -> None:
         self._skipped.labels(problem_name, str(shadow.version)).inc(rows)
 
-    def degraded(self, problem_name: str, reason: str, rows: int) -> None:
-        self._degraded.labels(problem_name, reason).inc(rows)
+    def degraded(self, problem_name: str, reason: str) -> None:
+        self._degraded.labels(problem_name, reason).inc()
 
     def recorded(self, result: str, *, rows: int, waiting: int) -> None:
         self._records.labels(result).inc(rows)

@@ -17,13 +17,14 @@ from app.body import check_names, parsed, read
 from app.live import Live, now
 from app.openapi import refusals, request_body
 from engine.domain.conformal import DEFAULT_CONFIDENCE, HIGHEST_CONFIDENCE, LOWEST_CONFIDENCE
-from engine.domain.prediction import NO_LEVEL, Answer, Instances
+from engine.domain.prediction import Answer, Instances
 from engine.domain.problem import Contract, Problem
-from engine.domain.schema import BINARY, Matrix
+from engine.domain.schema import Matrix
 from engine.serving.deployment import Answered, Deployment, Part
 from engine.serving.shadow import Question
 from engine.settings import Settings
 
+PARAMETERS = {"confidence", "model_version"}
 DEGRADED_NOTE = (
     "the features could not be looked up: this is the answer for a typical row, with bounds that "
     "hold for anyone"
@@ -80,8 +81,8 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
 
 
 def endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoint:
-    """Body to reply; bounds around a probability claim no level, so there none can be asked for."""
-    answer = answering(problem, contract, settings)
+    """Body to reply: validate, resolve, encode, assign, infer, record, answer."""
+    body_type: TypeAdapter[Any] = TypeAdapter(contract.request(settings.max_batch_size))
 
     async def predict(
         request: Request,
@@ -89,28 +90,10 @@ def endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoi
         confidence: Confidence = DEFAULT_CONFIDENCE,
         unit: UnitId = None,
     ) -> Response:
-        check_names(request, {"confidence", "model_version"})
-        return await answer(request, model_version, confidence, unit)
-
-    async def predict_event(
-        request: Request, model_version: PinnedVersion = None, unit: UnitId = None
-    ) -> Response:
-        check_names(request, {"model_version"})
-        return await answer(request, model_version, NO_LEVEL, unit)
-
-    return predict_event if problem.target.kind == BINARY else predict
-
-
-def answering(problem: Problem, contract: Contract, settings: Settings) -> Endpoint:
-    """Validate, resolve, encode, assign, infer, record, answer."""
-    body_type: TypeAdapter[Any] = TypeAdapter(contract.request(settings.max_batch_size))
-
-    async def answer(
-        request: Request, model_version: str | None, confidence: float, unit: str | None
-    ) -> Response:
         start, state = perf_counter(), request.state
         live: Live = state.lives[problem.name]
         deployment = await live.pinned(model_version) if model_version else live.deployment()
+        check_names(request, PARAMETERS)
         body = await parsed(body_type, await read(request, settings.max_body_bytes))
         at = now()
         instances = await state.resolver.resolve(problem, contract.entities(body), at)
@@ -132,19 +115,24 @@ def answering(problem: Problem, contract: Contract, settings: Settings) -> Endpo
         recorded = await state.recorder.keep(answered)
         if not instances.is_degraded:
             state.shadows[problem.name].ask(Question(deployment.shadows, answered, matrix))
-        said = Answer(
-            ids=list(answered.ids),
-            versions=answered.versions,
-            prediction=answered.prediction,
-            predicted_at=at,
-            model_path=live.place(answered.versions[0]),
-            latency_ms=round(1_000 * (perf_counter() - start), 3),
-            is_degraded=instances.is_degraded,
-        )
+        said = answer_of(live, answered, instances, perf_counter() - start)
         content = orjson.dumps(contract.answer(said, body))
         return Response(content, headers={"X-Recorded": recorded}, media_type="application/json")
 
-    return answer
+    return predict
+
+
+def answer_of(live: Live, answered: Answered, instances: Instances, seconds: float) -> Answer:
+    versions = answered.versions
+    return Answer(
+        ids=list(answered.ids),
+        versions=versions,
+        prediction=answered.prediction,
+        predicted_at=answered.at,
+        model_path=live.place(versions[0]),
+        latency_ms=round(1_000 * seconds, 3),
+        is_degraded=instances.is_degraded,
+    )
 
 
 def notes_on(problem: Problem, instances: Instances) -> list[list[str]]:

@@ -1,24 +1,39 @@
-"""Features that are looked up by key: the store behind it, its counter and its log."""
+"""Features that are looked up by key: the store behind it, with its counter and its log."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from time import monotonic
 
 from structlog.typing import FilteringBoundLogger
 
 from app.metrics import Metrics
-from engine.domain.prediction import Entity, Instances
-from engine.domain.problem import Problem
+from engine.assemble import open_features
+from engine.serving.lookup import Resolver
 from engine.settings import Settings
 
-
-class PassThrough:
-    async def resolve(self, problem: Problem, entities: Sequence[Entity], at: str) -> Instances:
-        return Instances([e.row or {} for e in entities], [e.key for e in entities])
+QUIET_SECONDS = 10
+"""Between two log lines about degraded answers; the counter misses none."""
 
 
 @contextmanager
 def resolving(
-    settings: Settings, problems: Sequence[Problem], metrics: Metrics, log: FilteringBoundLogger
-) -> Iterator[Any]:
-    yield PassThrough()
+    settings: Settings, metrics: Metrics, log: FilteringBoundLogger
+) -> Iterator[Resolver]:
+    """A resolver that counts and logs every request it could not look up."""
+    told = float(-QUIET_SECONDS)
+
+    def tell(problem_name: str, reason: str) -> None:
+        nonlocal told
+        metrics.degraded(problem_name, reason)
+        if monotonic() >= told + QUIET_SECONDS:
+            told = monotonic()
+            log.error("degraded", problem=problem_name, kind=reason, reason=resolver.refusal)
+
+    features = open_features(settings)
+    budget_seconds = settings.features_budget_ms / 1_000
+    resolver = Resolver(features, budget_seconds=budget_seconds, tell=tell)
+    try:
+        yield resolver
+    finally:
+        resolver.close()
+        features.close()

@@ -10,8 +10,10 @@ until its mean loss over the population is exactly that; the two models disagree
 
 Thirty nights: windows of n rows that move on by 60 a night (King County sells 59 homes a day), a
 fresh challenger every night against the same champion; counted is whether any night promotes.
+Events, "3 in 10" and "3 in 100", are simulated (`benchmarks.events`) and judged by log loss.
+
 Columns: share promoted in %, with its 95 % interval, by the gate; by its test of the loss alone; by
-a paired t-test at 5 % with neither minimum effect nor spending; by "lower RMSE wins".
+a paired t-test at 5 % with neither minimum effect nor spending; by "lower RMSE wins" (Brier score).
 """
 
 import argparse
@@ -28,13 +30,17 @@ import pandas as pd
 from scipy import stats
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 
+from benchmarks import events
+from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
+from engine.domain.loss import loss
 from engine.domain.prediction import Interval
-from engine.domain.schema import Matrix, Vector
+from engine.domain.schema import POSITIVE, Matrix, Vector
 from engine.learning import promote
 from engine.learning.data import Table, check, read_file, translate
 from engine.learning.estimators import boosted_location
 from engine.learning.evaluate import slices_of
-from engine.learning.promote import ALPHA, MINIMUM_EFFECT, Answers, Evidence, loss, p_positive
+from engine.learning.evidence import Answers, Evidence
+from engine.learning.guardrails import p_positive
 from engine.learning.split import Rows, hold_out
 from problems.housing import HOUSING
 
@@ -74,18 +80,60 @@ class Population:
 
 
 def decide(population: Population, pair: Pair, drawn: tuple[Rows, Rows], attempt: int) -> Vector:
-    """What each of RULES says, 0 or 1. A guardrail can only say no, so the whole gate is asked only
-    when the loss has passed."""
+    """What each of RULES says, 0 or 1."""
     judged, calibration = drawn
-    truth = population.truth[judged]
-    champion, challenger = (np.exp(model[judged]) for model in pair)
-    old, new = loss(champion, truth), loss(challenger, truth)
+    return ruled(population.evidence(pair, judged, calibration, attempt))
+
+
+def ruled(evidence: Evidence) -> Vector:
+    """A guardrail can only say no, so the whole gate is asked only when the loss has passed."""
+    truth, attempt = evidence.truth, evidence.attempt
+    champion, challenger = (answers.values for answers in evidence.sides)
+    old, new = (loss(evidence.kind, values, truth) for values in (champion, challenger))
     loss_passes = p_positive((1 - MINIMUM_EFFECT) * old - new) <= promote.level(attempt)
-    evidence = population.evidence(pair, judged, calibration, attempt)
     gate = loss_passes and promote.judge(evidence).promote
     rmse_is_lower = ((challenger - truth) ** 2).mean() < ((champion - truth) ** 2).mean()
     plain = p_positive(old - new) <= ALPHA
     return np.array([gate, loss_passes, plain, rmse_is_lower], dtype=float)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A challenger, how a decision about it is made, and whether to promote would be an error."""
+
+    name: str
+    said: Callable[[int, np.random.Generator], Vector]
+    is_false: bool
+
+
+def event(rate: float, ratio: float, n: int, rng: np.random.Generator) -> Vector:
+    truth, old, (new,) = events.drawn(rng, n, ratio, rate)
+    return ruled(events.evidence(truth, old, new))
+
+
+def event_nights(rate: float, ratio: float, n: int, rng: np.random.Generator) -> Vector:
+    """As `nights`: a fresh challenger every night on windows that overlap."""
+    rows = n + ROWS_A_NIGHT * (NIGHTS - 1)
+    truth, old, fresh = events.drawn(rng, rows, ratio, rate, NIGHTS)
+    said = np.zeros(len(RULES))
+    for night, new in enumerate(fresh):
+        seen = slice(night * ROWS_A_NIGHT, night * ROWS_A_NIGHT + n)
+        found = ruled(events.evidence(truth[seen], old[seen], new[seen], night + 1))
+        said = np.maximum(said, found)
+    return said
+
+
+def event_cases() -> list[Case]:
+    edge, common, rare = 1 - MINIMUM_EFFECT, 0.3, 0.03
+    return [
+        Case("event, 3 in 10: equal", partial(event, common, 1.0), True),
+        Case("event, 3 in 10: the border", partial(event, common, edge), True),
+        Case("event, 3 in 100: the border", partial(event, rare, edge), True),
+        Case("the border, any of 30 nights", partial(event_nights, common, edge), True),
+        Case("event, 3 in 10: 5 % better", partial(event, common, 0.95), False),
+        Case("event, 3 in 10: 10 % better", partial(event, common, 0.9), False),
+        Case("event, 3 in 100: 20 % better", partial(event, rare, 0.8), False),
+    ]
 
 
 def nights(population: Population, pick: Pick, n: int, rng: np.random.Generator) -> Vector:
@@ -154,15 +202,6 @@ def all_columns(frame: pd.DataFrame) -> Matrix:
     return np.column_stack((days.astype(float), known))
 
 
-@dataclass(frozen=True)
-class Case:
-    """A challenger, how a decision about it is made, and whether to promote would be an error."""
-
-    name: str
-    said: Callable[[int, np.random.Generator], Vector]
-    is_false: bool
-
-
 def cases(table: Table, frame: pd.DataFrame | None) -> list[Case]:
     seen, unseen = hold_out(table, 0.5, 0)
     truth = table.target[unseen]
@@ -195,7 +234,7 @@ def cases(table: Table, frame: pd.DataFrame | None) -> list[Case]:
         known["all columns"] = all_columns(frame)
     for title, rows in known.items():
         for name, pair in forest_and_boosted(rows, table.target, seen, unseen).items():
-            old, new = (loss(np.exp(model), truth).mean() for model in pair)
+            old, new = (loss(POSITIVE, np.exp(model), truth).mean() for model in pair)
             told = f"RF -> {name}, {title} ({100 * (1 - new / old):.1f} %)"
             found.append(case(told, always(pair), is_false=False))
     return found
@@ -228,6 +267,7 @@ def main() -> int:
     )
     parser.add_argument("--data", type=Path, default=KING_COUNTY, help="the King County table")
     parser.add_argument("--decisions", type=int, default=2_000, help="simulated, for each line")
+    parser.add_argument("--events", action="store_true", help="only those lines")
     arguments = parser.parse_args()
     start = time.perf_counter()
     table, frame = market(arguments.data)
@@ -236,7 +276,8 @@ def main() -> int:
     )
     print(f"{'challenger':36}{'rows':>5}" + "".join(f"{rule:>20}" for rule in RULES))
     kept = []
-    for number, case in enumerate(cases(table, frame)):
+    wanted = [] if arguments.events else cases(table, frame)
+    for number, case in enumerate([*wanted, *event_cases()]):
         for n in SIZES:
             rng = np.random.default_rng((number, n))
             said = np.array([case.said(n, rng) for _ in range(arguments.decisions)])

@@ -15,6 +15,12 @@ Second table: whole roll-outs by `engine.watching.rollout.decide`, looked at aft
 stage's fewest units until it advances, or MOST times as many units were seen; in %, how many are
 rolled back, and where, how many become champion, and how many times the fewest units of all stages
 half of those took. Third table: what looking costs.
+
+Fourth table: two models of an event, simulated, judged by log loss at LOOKS looks; in %, how many
+streams ever say better, or worse, and how many would, were the loss believed to vary no more than
+was seen ("as seen"; `engine.watching.chance`). Of the pairs, the first miss the true log-odds alike
+(normal, 0.4); of the next each says one probability of every row, and the event is as likely as
+makes their log losses equal; the last miss the log-odds by 1 and by 0.5.
 """
 
 import argparse
@@ -27,17 +33,19 @@ from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from benchmarks.gate import KING_COUNTY, learned, market, of_equal_loss
 from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
-from engine.domain.schema import Matrix, Vector
+from engine.domain.schema import BINARY, POSITIVE, Matrix, Vector
+from engine.domain.traffic import SHADOW, TEST
 from engine.learning.split import hold_out
-from engine.watching.compare import compare
+from engine.watching.chance import least_spread
+from engine.watching.compare import compare, in_units, means
 from engine.watching.comparison import HARMS
-from engine.watching.groups import Answers
+from engine.watching.groups import Answers, losses
 from engine.watching.rollout import ADVANCE, LEVEL, ROLL_BACK, STAGES, STAY, Stage, decide
-from engine.watching.sequence import FEWEST, apart, improvement, paired, reach
+from engine.watching.sequence import FEWEST, NO_SPREAD, apart, improvement, paired, reach
 
 MODELS = 5
 MOST = 20
@@ -305,6 +313,7 @@ def answers(
     value = 100 * np.exp(candidate.loss * errors) * np.where(is_astray, 2, 1)
     half = np.exp(margin * candidate.loss * candidate.margin)
     return Answers(
+        kind=POSITIVE,
         unit=np.arange(n),
         value=np.where(failed, np.nan, value),
         lower=value / half,
@@ -316,7 +325,8 @@ def answers(
 
 
 def first(rows: Answers, n: int) -> Answers:
-    return Answers(*(getattr(rows, field.name)[:n] for field in fields(rows)))
+    columns = (getattr(rows, field.name) for field in fields(rows)[1:])
+    return Answers(rows.kind, *(column[:n] for column in columns))
 
 
 def third_table() -> None:
@@ -325,6 +335,86 @@ def third_table() -> None:
         single = NormalDist().inv_cdf(1 - alpha)
         times = [(n, reach(n, alpha) / single) for n in (50, 200, 500, 2_000, 10_000, 50_000)]
         print(f"{name:12}" + "".join(f"{n:>9,}: {t:.2f} {t * t:.1f}" for n, t in times))
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """Two models of an event: what they say of n rows whose true probability is known."""
+
+    name: str
+    odds: float
+    old_misses: float = 0.0
+    new_misses: float = 0.0
+    constant: tuple[float, float] | None = None
+    is_equal: bool = True
+
+    def drawn(self, rng: np.random.Generator, n: int) -> tuple[Pair, Vector]:
+        """Both models' probabilities, and whether the event happened."""
+        if self.constant is not None:
+            old, new = self.constant
+            a, b = np.log((1 - new) / (1 - old)), np.log(old / new)
+            return (np.full(n, old), np.full(n, new)), (rng.random(n) < a / (a + b)) * 1.0
+        true = rng.normal(self.odds, 1, n)
+        misses = rng.normal(size=(2, n)) * [[self.old_misses], [self.new_misses]]
+        old, new = special.expit(true + misses)
+        return (old, new), (rng.random(n) < special.expit(true)) * 1.0
+
+
+EVENTS = (
+    Forecasts("3 in 10, equal", -1, 0.4, 0.4),
+    Forecasts("1 in 100, equal", -5, 0.4, 0.4),
+    Forecasts("0.01 and 0.005, equal", 0, constant=(0.01, 0.005)),
+    Forecasts("0.0001 and 0.01, equal", 0, constant=(0.0001, 0.01)),
+    Forecasts("0.001 and 0.0005, equal", 0, constant=(0.001, 0.0005)),
+    Forecasts("3 in 10, better", -1, 1.0, 0.5, is_equal=False),
+    Forecasts("1 in 100, better", -5, 1.0, 0.5, is_equal=False),
+)
+LOOKS = 20
+
+
+def fourth_table(streams: int) -> bool:
+    heads = ("better", "worse", "better as seen", "worse as seen")
+    print(f"\n{'event':28}{'share':>8}{'units':>7}" + "".join(f"{h:>20}" for h in heads))
+    kept = True
+    for models in EVENTS:
+        for title in ("shadow", "50 %", "10 %"):
+            share, n = SHARES[title]
+            rng = np.random.default_rng(n)
+            found = [ever_said(models, rng, share, n) for _ in range(streams)]
+            rates = np.array(found).sum(axis=0)
+            cells = "".join(f"{with_bounds(k, streams):>20}" for k in rates)
+            print(f"{models.name:28}{title:>8}{n:>7,}{cells}", flush=True)
+            for false in rates[:2] if models.is_equal else rates[1:2]:
+                kept &= stats.binomtest(int(false), streams).proportion_ci().low <= ALPHA
+    return bool(kept)
+
+
+def ever_said(
+    models: Forecasts, rng: np.random.Generator, share: float, n: int
+) -> NDArray[np.bool_]:
+    """Whether better or worse is ever said, and whether it would be as seen."""
+    mode, others = (SHADOW, n) if share == 1 else (TEST, round(n / share) - n)
+    (old, new), happened = models.drawn(rng, n)
+    before = happened
+    if mode == TEST:
+        (old, _), before = models.drawn(rng, others)
+    whole = told(old, before), told(new, happened)
+    ever = np.zeros(4, dtype=bool)
+    for k in np.geomspace(FEWEST, n, LOOKS).astype(int):
+        sides = [first(rows, max(len(rows) * k // n, FEWEST)) for rows in whole]
+        loss = in_units(mode, sides[0], sides[1], quantity=losses)
+        for place, least in enumerate((least_spread(mode, sides[0], sides[1]), NO_SPREAD)):
+            found = improvement(means(mode, loss, least), below=ALPHA, above=ALPHA / HARMS)
+            if found is not None:
+                ever[2 * place] |= found.low >= MINIMUM_EFFECT
+                ever[2 * place + 1] |= found.high < 0
+    return ever
+
+
+def told(chances: Vector, happened: Vector) -> Answers:
+    n = len(chances)
+    level, latency = np.full(n, COVERAGE), np.ones(n)
+    return Answers(BINARY, np.arange(n), chances, chances, chances, level, latency, happened)
 
 
 def main() -> int:
@@ -342,6 +432,7 @@ def main() -> int:
     print(f"{source}; {arguments.streams} streams and {arguments.rollouts} roll-outs a line, in %")
     kept = [first_table(models, arguments.streams), second_table(models, arguments.rollouts)]
     third_table()
+    kept.append(fourth_table(arguments.streams))
     print(f"\nwrong at most {ALPHA:.0%} within chance: {'yes' if all(kept) else 'NO'}")
     print(f"  {time.perf_counter() - start:4.0f} s", file=sys.stderr)
     return 0 if all(kept) else 1

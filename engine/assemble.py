@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.domain.artifact import Artifact, ModelCard
-from engine.domain.ports import Artifacts, Champion, Records
+from engine.domain.ports import Artifacts, Champion, FeatureStore, Records
 from engine.settings import Settings
 from engine.stores.champion import TrackedChampion
+from engine.stores.features import MemoryFeatures, SqlFeatures
 from engine.stores.files import ArtifactFile, FileArtifacts
 from engine.stores.lock import exclusive
 from engine.stores.records import SqlRecords
@@ -55,6 +56,22 @@ def card_of(settings: Settings, problem: str) -> ModelCard:
 def open_records(settings: Settings) -> Records:
     """The records of every problem; nothing is touched before it is needed."""
     return SqlRecords(settings.records_url or f"sqlite:///{settings.data_dir / 'records.db'}")
+
+
+def open_features(settings: Settings) -> FeatureStore:
+    """The features of every problem's keys; nothing is touched before it is needed.
+
+    Raises InvalidSetting for a URL that cannot work.
+    """
+    url = settings.features_url or f"sqlite:///{settings.data_dir / 'features.db'}"
+    scheme = url.partition(":")[0]
+    if scheme == "memory":
+        return MemoryFeatures()
+    if scheme in {"redis", "rediss"}:
+        from engine.stores.redis_features import RedisFeatures  # 40 ms that few have a use for
+
+        return RedisFeatures(url)
+    return SqlFeatures(url)
 
 
 def open_seal(settings: Settings) -> Seal:

@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     trusted_keys: list[str] = [COMMITTED_MODEL_KEY]
     admin_api_key: SecretStr | None = Field(None, min_length=16)
     max_batch_size: int = Field(1_000, ge=1, le=100_000)
-    max_body_bytes: int = Field(262_144, ge=1_024)
+    max_body_bytes: int = Field(1_048_576, ge=1_024)
     cors_origins: list[str] = []
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_file: Path | None = None

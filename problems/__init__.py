@@ -5,11 +5,14 @@ from collections.abc import Callable
 from engine.domain.artifact import ModelCard
 from engine.domain.errors import InvalidSetting, ServiceError
 from engine.domain.problem import Problem
+from problems.basket import BASKET
+from problems.churn import CHURN
 from problems.housing import HOUSING
 from problems.own import problem_of
+from problems.purchase import PURCHASE
 
 DEFAULT = HOUSING
-PROBLEMS = {problem.name: problem for problem in (HOUSING,)}
+PROBLEMS = {problem.name: problem for problem in (HOUSING, CHURN, PURCHASE, BASKET)}
 
 
 def named(name: str, card_of: Callable[[str], ModelCard]) -> Problem:

@@ -1,9 +1,233 @@
-"""A problem that somebody's own table declared, without a line of Python."""
+"""A problem that somebody's own table declared, without a line of Python.
+
+What our files say in Python such a problem says in plain JSON values: `declared` makes them, the
+cards of its models carry them, and `problem_of` makes the problem from a card again.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import floor, log10
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from engine.domain.artifact import ModelCard
-from engine.domain.problem import Problem
+from engine.domain.errors import UntrustedArtifact
+from engine.domain.prediction import Answer, Entity, Prediction
+from engine.domain.problem import Contract, Problem
+from engine.domain.schema import BINARY, POSITIVE, Category, Number, Schema, Target, body_type
+from problems.replies import ProbabilityInterval, Time, Told, chances, told
+
+DIGITS = 6
+"""A quantity is told to so many digits of the smallest value, or the span, that is expected."""
+CONFIDENCE = Annotated[
+    float, Field(description="How often such an interval holds. Unit: share.", examples=[0.9])
+]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """All there is to such a problem but its name; slices are names of numeric columns."""
+
+    title: str
+    columns: tuple[Number | Category, ...]
+    target: Target
+    slices: tuple[str, ...] = ()
+
+
+PLAIN = TypeAdapter(Declaration)
+
+
+def declared(declaration: Declaration) -> dict[str, Any]:
+    """A declaration as plain JSON values."""
+    plain: dict[str, Any] = PLAIN.dump_python(declaration, mode="json")
+    return plain
+
+
+def declaration_of(card: ModelCard) -> Declaration:
+    """What `declared` was given; raises UntrustedArtifact for a card that declares no problem."""
+    if card.declared is None:
+        raise UntrustedArtifact(f"{card.problem} {card.version} carries no declared problem")
+    try:
+        return PLAIN.validate_python(card.declared)
+    except ValidationError as error:
+        raise UntrustedArtifact(
+            f"what {card.problem} {card.version} declares is not understood here: "
+            f"{error.error_count()} values are missing or of another type"
+        ) from error
 
 
 def problem_of(card: ModelCard) -> Problem:
-    """The problem a model's card declares."""
-    raise NotImplementedError
+    """The problem a model's card declares; raises UntrustedArtifact where it declares none."""
+    return problem(card.problem, declaration_of(card))
+
+
+def problem(name: str, declaration: Declaration) -> Problem:
+    """Two routes, for one row and for many; the names of their types are the problem's alone."""
+    schema = Schema(tuple(map(with_whole_example, declaration.columns)))
+    row, one = schema.row_type(f"{name}_Row"), reply_type(name, declaration.target)
+    return Problem(
+        name=name,
+        title=declaration.title,
+        schema=schema,
+        target=declaration.target,
+        contracts=(
+            contract_of_one(declaration.target, schema, row, one),
+            contract_of_many(declaration.target, schema, row, one, name=name),
+        ),
+        simulate=None,
+        slices=declaration.slices,
+        layouts={},
+        declared=declared(declaration),
+    )
+
+
+def with_whole_example(column: Number | Category) -> Number | Category:
+    """JSON values know no difference between 3 and 3.0; people do."""
+    if isinstance(column, Number) and column.is_whole:
+        return replace(column, example=int(column.example))
+    return column
+
+
+def contract_of_one(target: Target, schema: Schema, row: Any, one: Any) -> Contract:
+    bounds = "a calibrated probability" if target.kind == BINARY else "an interval that covers"
+    return Contract(
+        path="/predict",
+        summary=f"Predict {target.name} for one row, with {bounds}",
+        request=lambda limit: row,
+        reply=one,
+        entities=lambda body: [Entity(row=body)],
+        answer=lambda answer, body: replies(target, answer)[0],
+        examples={"a row of the table": schema.example},
+    )
+
+
+def contract_of_many(target: Target, schema: Schema, row: Any, one: Any, *, name: str) -> Contract:
+    count = Field(description="Predictions made. Unit: rows.", examples=[1])
+    fields = {"predictions": list[one], "count": Annotated[int, count]}
+    return Contract(
+        path="/predict/batch",
+        summary=f"Predict {target.name} for many rows; all are answered or none",
+        request=lambda limit: rows_type(name, row, limit),
+        reply=typed(f"{name}_Predictions", "One prediction for each row, in their order.", fields),
+        entities=lambda body: [Entity(row=row) for row in body["rows"]],
+        answer=lambda answer, body: {
+            "predictions": replies(target, answer),
+            "count": len(answer.ids),
+        },
+        examples={"a row of the table": {"rows": [schema.example]}},
+    )
+
+
+def rows_type(name: str, row: Any, limit: int) -> Any:
+    rows = Field(min_length=1, max_length=limit, description="Unit: one item a row.")
+    return body_type(f"{name}_Rows", {"rows": Annotated[list[row], rows]})
+
+
+def reply_type(name: str, target: Target) -> Any:
+    """What is said of one row: a quantity with its interval, or an event with its probability."""
+    about = get_type_hints(Told, include_extras=True)
+    fields = {
+        "prediction_id": about["prediction_id"],
+        **(event_fields(target) if target.kind == BINARY else quantity_fields(name, target)),
+        "warnings": about["warnings"],
+        "model_version": about["model_version"],
+        "predicted_at": Time,
+    }
+    return typed(f"{name}_Prediction", f"What is predicted of {target.name}.", fields)
+
+
+def event_fields(target: Target) -> dict[str, Any]:
+    likelier = Field(description=f"The likelier {target.name}. Unit: none.")
+    chance = Field(description=f"That {target.name} is {outcomes(target)[1]}. Unit: probability.")
+    return {
+        "prediction": Annotated[Literal[outcomes(target)], likelier],
+        "probability": Annotated[float, chance],
+        "probability_interval": ProbabilityInterval,
+    }
+
+
+def quantity_fields(name: str, target: Target) -> dict[str, Any]:
+    expected, lower, upper = (
+        Annotated[float, Field(description=f"{what}. Unit: {target.unit}.")]
+        for what in (f"Expected {target.name}", "Lower bound", "Upper bound")
+    )
+    promise = "The truth about this very row lies in it, as often as `confidence` says."
+    bounds = typed(f"{name}_Interval", promise, {"lower": lower, "upper": upper})
+    return {"prediction": expected, "confidence_interval": bounds, "confidence": CONFIDENCE}
+
+
+def typed(name: str, doc: str, fields: dict[str, Any]) -> Any:
+    make: Any = TypedDict
+    made = make(name, fields)
+    made.__doc__ = doc
+    return made
+
+
+def outcomes(target: Target) -> tuple[Any, Any]:
+    """What a table calls 0 and 1."""
+    return target.labels or (0, 1)
+
+
+def replies(target: Target, answer: Answer) -> list[dict[str, Any]]:
+    """One reply a row."""
+    say = events_said if target.kind == BINARY else quantities_said
+    return [
+        {
+            "prediction_id": about["prediction_id"],
+            **said,
+            "warnings": about["warnings"],
+            "model_version": about["model_version"],
+            "predicted_at": answer.predicted_at,
+        }
+        for about, said in zip(told(answer), say(target, answer.prediction), strict=True)
+    ]
+
+
+def events_said(target: Target, prediction: Prediction) -> Iterator[dict[str, Any]]:
+    other, happens = outcomes(target)
+    for value, bounds in zip(*chances(prediction), strict=True):
+        likelier = happens if value >= 0.5 else other
+        yield {"prediction": likelier, "probability": value, "probability_interval": bounds}
+
+
+def quantities_said(target: Target, prediction: Prediction) -> Iterator[dict[str, Any]]:
+    interval, digits = prediction.interval, digits_of(target)
+    columns = (prediction.values, interval.lower, interval.upper)
+    for value, lower, upper in zip(*(c.round(digits).tolist() for c in columns), strict=True):
+        yield {
+            "prediction": value,
+            "confidence_interval": {"lower": lower, "upper": upper},
+            "confidence": interval.confidence,
+        }
+
+
+def digits_of(target: Target) -> int:
+    """Places behind the decimal point: enough for the smallest value of a positive quantity, for
+    the span of any other."""
+    scale = target.low if target.kind == POSITIVE else target.high - target.low
+    return max(DIGITS - 1 - floor(log10(scale)), 0)
+
+
+def continued(new: Problem, old: Problem) -> Problem | None:
+    """`new` with its categories in the order of `old`, so that a running service can go on with it;
+    None where a caller of one cannot go on with the other: bounds may move, nothing else."""
+    if contract_of(new) != contract_of(old):
+        return None
+    pairs = zip(new.schema.columns, old.schema.columns, strict=True)
+    columns = tuple(
+        replace(now, categories=before.categories)
+        if isinstance(now, Category) and isinstance(before, Category)
+        else now
+        for now, before in pairs
+    )
+    return problem(new.name, Declaration(new.title, columns, new.target, new.slices))
+
+
+def contract_of(problem: Problem) -> tuple[Any, ...]:
+    target = problem.target
+    columns = [
+        (type(c), c.name, frozenset(c.categories), c.may_be_missing) for c in problem.schema.columns
+    ]
+    return columns, target.name, target.kind, target.labels

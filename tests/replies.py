@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 
 from engine.assemble import open_records, open_stores
+from engine.domain.problem import Problem
 from engine.domain.record import Outcome, Record
 from engine.domain.schema import Row
 from engine.domain.version import Version
 from engine.serving.served import serve
 from engine.settings import Settings
-from problems.housing import HOUSING
+from problems.housing import HOUSING, simulate
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 KNOWN_AT = "2026-11-20T12:00:00.000Z"
@@ -24,7 +25,7 @@ KNOWN_AT = "2026-11-20T12:00:00.000Z"
 
 def houses(n: int, seed: int, near: float = 1.0) -> tuple[list[dict[str, float]], list[float]]:
     """Rows of the simulated market and their prices, those near the centre changed."""
-    frame = pd.DataFrame(HOUSING.simulate(n, seed)).astype(float)
+    frame = pd.DataFrame(simulate(n, seed)).astype(float)
     price = frame.pop("price")
     price = price.where(frame["distance_to_city"] >= 12, (price * near).round(-2))
     rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
@@ -38,6 +39,7 @@ def replies(
     version: str = "v1.0.0",
     model: str | None = None,
     confidence: float = 0.9,
+    problem: Problem = HOUSING,
     name: str = "reply",
     minutes: float = 1.0,
     **changes: Any,
@@ -45,11 +47,11 @@ def replies(
     """What a version says of each row, asked one by one, so many minutes apart; `model` is the
     one that is asked under that name."""
     wanted = Version.parse(model or version)
-    artifact = open_stores(settings, "housing").artifacts.load("housing", wanted)
-    asked = serve(artifact, HOUSING, loaded_at="now")
+    artifact = open_stores(settings, problem.name).artifacts.load(problem.name, wanted)
+    asked = serve(artifact, problem, loaded_at="now")
     records = []
     for number, row in enumerate(rows):
-        said = asked.predict(HOUSING.schema.encode([row]), confidence)
+        said = asked.predict(problem.schema.encode([row]), confidence)
         at = START + timedelta(minutes=number * minutes)
         facts: dict[str, Any] = {
             "id": f"{name}-{number}",
@@ -61,13 +63,13 @@ def replies(
         bounds = said.interval
         records.append(
             Record(
-                problem="housing",
+                problem=problem.name,
                 version=version,
                 row=row,
                 value=float(said.values[0]),
                 lower=float(bounds.lower[0]),
                 upper=float(bounds.upper[0]),
-                level=confidence,
+                level=bounds.confidence,
                 **facts,
             )
         )
@@ -75,14 +77,17 @@ def replies(
 
 
 def keep(
-    settings: Settings, records: Sequence[Record], truths: Mapping[str, float] | None = None
+    settings: Settings,
+    records: Sequence[Record],
+    truths: Mapping[str, float] | None = None,
+    problem: Problem = HOUSING,
 ) -> None:
     """Append them, and report what became true of some ids."""
     with closing(open_records(settings)) as store:
         store.append(records)
         outcomes = [Outcome(name, actual, KNOWN_AT) for name, actual in (truths or {}).items()]
         if outcomes:
-            store.label("housing", outcomes)
+            store.label(problem.name, outcomes)
 
 
 def script(
@@ -94,6 +99,7 @@ def script(
     """A script's `main` in this process: exit code, what it printed, what it complained of."""
     monkeypatch.setenv("DATA_DIR", str(settings.data_dir))
     monkeypatch.setenv("MODEL_PATH", str(settings.model_path))
+    monkeypatch.setenv("SERVE", ",".join(settings.serve))
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", [f"{module.__name__}.py", *arguments])

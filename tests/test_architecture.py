@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "app": COMPOSED | ONLINE,
     "deployment": COMPOSED | {"engine.watching"},
     "demo": COMPOSED | {"engine.watching"},
+    "features": COMPOSED | {"engine.learning"},
     "replay": COMPOSED | ONLINE,
     "records": COMPOSED | {"engine.serving"},
     "retrain": COMPOSED | {"engine.learning", "engine.watching"},
@@ -33,7 +34,7 @@ MAY_IMPORT = {
 }
 OURS = ("app", "engine", "problems")
 HEAVY = {"matplotlib", "onnx", "pandas", "pyarrow", "rich", "scipy", "sklearn"}
-OFFLINE = {"engine.learning", "demo", "deployment", "records", "replay", "train_model"}
+OFFLINE = {"engine.learning", "demo", "deployment", "features", "records", "replay", "train_model"}
 PICTURES = "engine.watching.pictures"
 LONGEST_FILE, LONGEST_FUNCTION = 250, 40
 

@@ -7,21 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
+from engine.domain.loss import loss
 from engine.domain.prediction import Interval
-from engine.domain.schema import Vector
-from engine.learning.promote import (
-    ALPHA,
-    MINIMUM_EFFECT,
-    VETO_LEVEL,
-    Answers,
-    Evidence,
-    Verdict,
-    improvement,
-    judge,
-    level,
-    loss,
-    p_positive,
-)
+from engine.domain.schema import POSITIVE, REAL, Vector
+from engine.learning.evidence import Answers, Evidence
+from engine.learning.guardrails import VETO_LEVEL, p_positive
+from engine.learning.promote import Verdict, improvement, judge, level
 
 DECISIONS = 1_000
 NIGHTS = 30
@@ -243,7 +235,25 @@ def test_the_bound_says_what_the_test_says() -> None:
 
 
 def test_the_loss_is_the_same_for_twice_and_half() -> None:
-    assert loss(np.array([200.0, 50.0]), np.array([100.0, 100.0])) == pytest.approx(np.log(2))
+    values, truth = np.array([200.0, 50.0]), np.array([100.0, 100.0])
+    assert loss(POSITIVE, values, truth) == pytest.approx(np.log(2))
+
+
+def test_a_target_with_negative_values_is_judged_by_its_distance(better: Evidence) -> None:
+    """The same errors as differences, around truths on both sides of 0."""
+
+    def moved(answers: Answers, log_errors: Vector) -> Answers:
+        margin = np.quantile(np.abs(log_errors), 0.9)
+        values = centred + log_errors
+        return replace(
+            answers, values=values, interval=Interval(values - margin, values + margin, 0.9)
+        )
+
+    centred = np.log(better.truth) - 13
+    old, new = (moved(answers, np.log(answers.values / better.truth)) for answers in better.sides)
+    verdict = judge(replace(better, champion=old, challenger=new, truth=centred, kind=REAL))
+    assert verdict.promote
+    assert verdict.checks[0].figure == judge(better).checks[0].figure.replace("log error", "error")
 
 
 def test_later_attempts_ask_for_more() -> None:

@@ -205,7 +205,7 @@ def test_who_was_right_is_said_only_when_outcomes_show_it(
         (("--since", "soon"), MISUSED, "--since: 'soon' is no date such as 2026-11-01"),
         ((*SINCE, "--until", "2026-10-01"), MISUSED, "--until lies before --since"),
         (("--newest", "0"), MISUSED, "--newest: invalid positive value: '0'"),
-        ((*SINCE, "--problem", "weather"), MISUSED, "--problem"),
+        ((*SINCE, "--problem", "weather"), MISUSED, "error: no problem weather ("),
         ((*SINCE, "--version", "v7.0.0"), FAILED, "housing has no version v7.0.0"),
         ((*SINCE, "--version", "best"), FAILED, "'best' is not a version such as v1.2.3"),
         (SINCE, FAILED, "no record of housing to ask again"),

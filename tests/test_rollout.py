@@ -28,7 +28,7 @@ from engine.serving.served import serve
 from engine.settings import Settings
 from engine.watching.rollout import ADVANCE, ROLL_BACK, STAY, Step, under_way
 from engine.watching.steer import Helm, refuse_beside_others
-from problems.housing import HOUSING
+from problems.housing import HOUSING, simulate
 from tests.test_retrain import environment, sales
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +49,7 @@ def records(settings: Settings) -> Iterator[Records]:
 @pytest.fixture
 def helm(settings: Settings) -> Helm:
     stores = open_stores(settings, "housing")
-    return Helm("housing", stores.champion, stores.artifacts, "tests")
+    return Helm(HOUSING, stores.champion, stores.artifacts, "tests")
 
 
 class Callers:
@@ -61,7 +61,7 @@ class Callers:
 
     def ask(self, rows: int, *, sold: bool = True, candidate_times: float = 1.0) -> None:
         """`candidate_times` stands for a market in which the candidate is that far off."""
-        columns = dict(HOUSING.simulate(rows, 500 + next(MANY)))
+        columns = dict(simulate(rows, 500 + next(MANY)))
         price = columns.pop("price")
         houses = [
             dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)

@@ -303,4 +303,4 @@ def test_the_real_king_county_table_gives_intervals_that_cover(tmp_path: Path) -
 def test_help_shows_an_example(tmp_path: Path) -> None:
     result = train(tmp_path, "--help")
     assert result.returncode == 0
-    assert "example: python train_model.py --data" in result.stdout
+    assert "python train_model.py --data" in result.stdout

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from engine.domain.schema import Row
 
+LONGEST_KEY = 400
+"""In letters: PostgreSQL finds no key of more than 2,700 bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Features:

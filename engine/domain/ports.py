@@ -111,9 +111,15 @@ class FeatureStore(Protocol):
         """The newest features of each key that were known at `at` (UTC, ISO 8601): what came later
         is not seen. A key without any is left out. One look-up, however many keys."""
 
+    def history(self, problem: str, keys: Sequence[str]) -> Iterator[Features]:
+        """Everything that was ever said of these keys, each key's in the order of time."""
+
     def put(self, problem: str, features: Sequence[Features]) -> int:
         """Keep all of them or none, old ones beside new ones; how many were not there before. The
-        last one said of a key and a time holds."""
+        last one said of a key and a time holds.
+
+        Raises ValueError for what no store keeps: a key of no letter or over 400, a row that is no
+        JSON."""
 
     def count(self, problem: str) -> int:
         """How many keys have features."""

@@ -5,9 +5,6 @@ from dataclasses import dataclass
 
 from engine.domain.schema import Row, Vector
 
-NO_LEVEL = 0.0
-"""The confidence of bounds that claim none: those around a probability."""
-
 
 @dataclass(frozen=True)
 class Interval:

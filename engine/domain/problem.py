@@ -64,8 +64,8 @@ class Problem:
     target: Target
     contracts: tuple[Contract, ...]
     simulate: Callable[[int, int], Columns] | None
-    """(rows, seed) to columns: the market the default model is trained on; a problem that somebody's
-    table declared has none."""
+    """(rows, seed) to columns: the market the default model is trained on; a problem that
+    somebody's table declared has none."""
     slices: tuple[str, ...]
     """Features whose quintiles are watched for coverage, besides the predicted value."""
     layouts: Mapping[str, Layout]

@@ -46,6 +46,10 @@ class Number:
         return ()
 
     @property
+    def about(self) -> str:
+        return f"{self.description} Unit: {self.unit}."
+
+    @property
     def annotation(self) -> Any:
         """The type pydantic validates a value of this column with."""
         return Annotated[
@@ -53,7 +57,7 @@ class Number:
             Field(
                 ge=self.low,
                 le=self.high,
-                description=f"{self.description} Unit: {self.unit}.",
+                description=self.about,
                 examples=[self.example],
                 multiple_of=1 if self.is_whole else None,
             ),
@@ -83,15 +87,14 @@ class Category:
 
     @property
     def annotation(self) -> Any:
-        known = ", ".join(self.categories)
         return Annotated[
             str,
-            Field(
-                max_length=LONGEST_CATEGORY,
-                description=f"{self.description} Known: {known}. Unit: category.",
-                examples=[self.example],
-            ),
+            Field(max_length=LONGEST_CATEGORY, description=self.about, examples=[self.example]),
         ]
+
+    @property
+    def about(self) -> str:
+        return f"{self.description} Known: {', '.join(self.categories)}. Unit: category."
 
     def code(self, value: Any) -> float:
         return self._codes.get(value, math.nan)
@@ -143,7 +146,12 @@ class Schema:
 
     def row_type(self, name: str) -> Any:
         """A TypedDict called `name`: pydantic validates into plain dicts, in column order."""
-        return body_type(name, {column.name: _field(column) for column in self.columns})
+        return body_type(name, self.fields)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Column name to the type of its value in a body."""
+        return {column.name: _field(column) for column in self.columns}
 
     def encode(self, rows: Sequence[Row]) -> Matrix:
         """Rows to a float64 matrix (rows x columns); training and serving both come through here.
@@ -187,4 +195,7 @@ class Schema:
 
 
 def _field(column: Column) -> Any:
-    return NotRequired[column.annotation | None] if column.may_be_missing else column.annotation
+    if not column.may_be_missing:
+        return column.annotation
+    about = Field(description=column.about, examples=[column.example])
+    return NotRequired[Annotated[column.annotation | None, about]]

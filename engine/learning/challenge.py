@@ -8,8 +8,10 @@ import numpy as np
 from engine.domain.artifact import Artifact, ModelCard
 from engine.domain.conformal import DEFAULT_CONFIDENCE, Outputs
 from engine.domain.errors import NothingToJudge
+from engine.domain.loss import LOSS, loss
 from engine.domain.problem import Problem
-from engine.domain.schema import Matrix
+from engine.domain.schema import BINARY, Matrix
+from engine.learning import probability
 from engine.learning.compile import opened, run
 from engine.learning.data import FEWEST_ROWS, Table, row_hashes
 from engine.learning.evaluate import (
@@ -19,8 +21,16 @@ from engine.learning.evaluate import (
     winkler,
     worst_slice,
 )
-from engine.learning.promote import FEWEST_JUDGED, Answers, Check, Evidence, Verdict, judge, loss
-from engine.learning.split import Rows, Split, calibration_share, hold_out, split
+from engine.learning.evidence import Answers, Check, Evidence
+from engine.learning.promote import FEWEST_JUDGED, FEWEST_JUDGED_EVENTS, Verdict, judge
+from engine.learning.split import (
+    Rows,
+    Split,
+    calibration_share_of,
+    hold_out,
+    rarer,
+    split,
+)
 from engine.learning.train import Origin, Progress, train_all
 
 JUDGED_SHARE = 0.2
@@ -48,9 +58,11 @@ def challenge(
 ) -> Trial:
     """Train the best candidate on the rows that do not judge, and judge it.
 
-    Raises NothingToJudge when fewer than FEWEST_JUDGED rows are new to the champion.
+    Raises NothingToJudge when fewer than FEWEST_JUDGED rows are new to the champion, or an event
+    hardly happens in them.
     """
     rest, judged = unseen(table, champion, origin.seed)
+    refuse_rare(problem, table.take(judged))
     challenger = train_all(
         problem,
         table,
@@ -102,6 +114,14 @@ def unseen(table: Table, champion: Artifact, seed: int) -> tuple[Rows, Rows]:
     return rest, judged
 
 
+def refuse_rare(problem: Problem, judged: Table) -> None:
+    if problem.target.kind == BINARY and rarer(judged.target) < FEWEST_JUDGED_EVENTS:
+        raise NothingToJudge(
+            f"{judged.source}: of {len(judged)} rows that may judge, {rarer(judged.target)} are of "
+            f"the rarer class of {problem.target.name}, and it takes {FEWEST_JUDGED_EVENTS}"
+        )
+
+
 def fresh_rows(table: Table, champion: Artifact) -> Rows:
     seen = np.isin(row_hashes(table), champion.seen)
     return np.flatnonzero(~np.isin(table.groups, table.groups[seen]))
@@ -116,7 +136,8 @@ def newest(table: Table, rows: Rows, wanted: int, seed: int) -> Rows:
 
 def split_rest(table: Table, rest: Rows, judged: Rows, seed: int) -> Split:
     learned = table.take(rest)
-    fit, calibration = hold_out(learned, calibration_share(len(rest)), seed + 1)
+    share = calibration_share_of(learned.target)
+    fit, calibration = hold_out(learned, share, seed + 1)
     return Split(rest[fit], rest[calibration], judged)
 
 
@@ -137,6 +158,7 @@ def compare(
         attempt=attempt,
         same_contract=same_contract(problem, champion.card),
         parity=True,
+        kind=problem.target.kind,
     )
 
 
@@ -157,23 +179,47 @@ def latencies_us(champion: Artifact, challenger: Artifact, row: Matrix) -> list[
 
 def side_by_side(evidence: Evidence) -> dict[str, tuple[str, str]]:
     """What a person compares: a figure's name to the champion's and the challenger's."""
-    sides = (evidence.champion, evidence.challenger)
-    errors = [point_errors(side.values, evidence.truth) for side in sides]
-    hits = [covered(side.interval, evidence.truth) for side in sides]
-    sliced = [{"predicted": side.values, **evidence.sliced} for side in sides]
-    scores = [winkler(side.interval, evidence.truth).mean() for side in sides]
-    figures = {
-        "mean |log error|": [f"{loss(s.values, evidence.truth).mean():.4f}" for s in sides],
-        "MAE": [f"{error['mae']:,.0f}" for error in errors],
-        "RMSE": [f"{error['rmse']:,.0f}" for error in errors],
-        "MAPE": [f"{error['mape']:.1%}" for error in errors],
-        "R2": [f"{error['r2']:.3f}" for error in errors],
-        "interval score": [f"{score:,.0f}" for score in scores],
-        "coverage": [f"{hit.mean():.1%}" for hit in hits],
-        "worst slice": [f"{worst_slice(h, s):.1%}" for h, s in zip(hits, sliced, strict=True)],
-        "latency, µs a row": [f"{side.latency_us:.0f}" for side in sides],
+    own = of_event if evidence.kind == BINARY else of_quantity
+    old, new = (own(evidence, side) for side in evidence.sides)
+    return {name: (old[name], new[name]) for name in old}
+
+
+def of_quantity(evidence: Evidence, side: Answers) -> dict[str, str]:
+    kind, truth = evidence.kind, evidence.truth
+    errors = point_errors(side.values, truth, kind)
+    hits = covered(side.interval, truth)
+    worst = worst_slice(hits, {"predicted": side.values, **evidence.sliced})
+    relative = {"MAPE": f"{errors['mape']:.1%}"} if "mape" in errors else {}
+    return {
+        f"mean {LOSS[kind]}": f"{loss(kind, side.values, truth).mean():.4g}",
+        "MAE": amount(errors["mae"]),
+        "RMSE": amount(errors["rmse"]),
+        **relative,
+        "R2": f"{errors['r2']:.3f}",
+        "interval score": amount(float(winkler(side.interval, truth).mean())),
+        "coverage": f"{hits.mean():.1%}",
+        "worst slice": f"{worst:.1%}",
+        "latency, µs a row": f"{side.latency_us:.0f}",
     }
-    return {name: (old, new) for name, (old, new) in figures.items()}
+
+
+def of_event(evidence: Evidence, side: Answers) -> dict[str, str]:
+    found = probability.figures(side.values, side.interval, evidence.truth, evidence.sliced)
+    return {
+        "log loss": f"{found['log_loss']:.4f}",
+        "Brier": f"{found['brier']:.4f}",
+        "skill": f"{found['skill']:.1%}",
+        "calibration error": f"{found['ece']:.3f}",
+        "AUC": f"{found['auc']:.3f}",
+        "mean probability": f"{side.values.mean():.1%}",
+        "worst slice": f"{found['worst_slice_calibration_error']:.3f}",
+        "latency, µs a row": f"{side.latency_us:.0f}",
+    }
+
+
+def amount(value: float) -> str:
+    """Whole numbers where they say enough."""
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
 
 
 def answers(artifact: Artifact, outputs: Outputs, latency_us: float) -> Answers:
@@ -187,8 +233,10 @@ def answers(artifact: Artifact, outputs: Outputs, latency_us: float) -> Answers:
 
 
 def same_contract(problem: Problem, card: ModelCard) -> bool:
-    """Whether a model was made for the features, units and target the problem declares today."""
-    features = tuple((feature.name, feature.unit) for feature in card.features)
-    declared = tuple((column.name, column.unit) for column in problem.schema.columns)
-    target = (card.target, card.target_unit)
-    return features == declared and target == (problem.target.name, problem.target.unit)
+    """Whether a model was made for the features, units, categories and target the problem declares
+    today."""
+    features = tuple((one.name, one.unit, one.categories) for one in card.features)
+    declared = tuple((one.name, one.unit, one.categories) for one in problem.schema.columns)
+    target = problem.target
+    known = (card.target, card.target_unit, card.target_kind)
+    return features == declared and known == (target.name, target.unit, target.kind)

@@ -4,10 +4,10 @@ Written here because the trees must take the same branch as in scikit-learn: the
 operator of ai.onnx.ml opset 5 takes double inputs and thresholds, which the converters at hand do
 not emit, and in float32 a value next to a threshold goes down the other branch. Location and spread
 become two targets of one node; of the shape forest the same node answers which leaf each tree ends
-in, and the leaves' distributions are looked up and averaged.
+in, and the leaves' distributions are looked up and averaged. Of an event there is the score alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engine.domain.conformal import Outputs
 from engine.domain.schema import Matrix
-from engine.learning.trees import STUMP, Tree, leaf_finder, mean_of
+from engine.learning.trees import STUMP, Tree, answer, leaf_finder, mean_of
 
 OPSETS = (("", 21), ("ai.onnx.ml", 5))
 IR_VERSION = 10
@@ -27,17 +27,25 @@ IR_VERSION = 10
 
 @dataclass(frozen=True, eq=False)
 class Ensembles:
-    """Fitted scikit-learn estimators; location and spread are means over their members."""
+    """Fitted scikit-learn estimators; location and spread are means over their members.
+
+    Of an event there is a location only: its score, by classifiers.
+    """
 
     location: Sequence[Any]
-    spread: Sequence[Any]
-    shape: Any
+    spread: Sequence[Any] = ()
+    shape: Any = None
 
 
 def compile_graph(ensembles: Ensembles, features: int) -> bytes:
-    """A graph from `rows` (n, features) to `scale` (n, 2: location, spread) and `shape` (n, t)."""
+    """A graph from `rows` (n, features) to `scale` (n, 2: location, spread) and `shape` (n, t).
+
+    Of an event to `scale` (n, 1: score) alone.
+    """
     nodes = _Nodes()
     nodes.add(0, mean_of(ensembles.location))
+    if ensembles.shape is None:
+        return _model([nodes.node(1, "scale")], {"scale": 1}, {}, features)
     nodes.add(1, mean_of(ensembles.spread))
     leaves: list[Matrix] = []
     for number, member in enumerate(ensembles.shape.estimators_):
@@ -86,8 +94,8 @@ class _Nodes:
     def _extend(self, name: str, part: NDArray[Any]) -> None:
         self.columns.setdefault(name, []).append(part)
 
-    def node(self, targets: int) -> onnx.NodeProto:
-        """One TreeEnsemble node from `rows` to `trees` (n, targets), each the sum of its trees."""
+    def node(self, targets: int, output: str) -> onnx.NodeProto:
+        """One TreeEnsemble node from `rows` to `output` (n, targets), each the sum of its trees."""
         joined = {name: np.concatenate(parts) for name, parts in self.columns.items()}
         tensors = {
             name: numpy_helper.from_array(joined.pop(name).astype(np.float64))
@@ -96,7 +104,7 @@ class _Nodes:
         return helper.make_node(
             "TreeEnsemble",
             ["rows"],
-            ["trees"],
+            [output],
             domain="ai.onnx.ml",
             n_targets=targets,
             aggregate_function=1,
@@ -110,7 +118,7 @@ class _Nodes:
 
 def _graph(nodes: _Nodes, leaves: Matrix, features: int, *, trees: int) -> bytes:
     steps = [
-        nodes.node(2 + trees),
+        nodes.node(2 + trees, "trees"),
         helper.make_node("Split", ["trees", "widths"], ["scale", "numbers"], axis=1),
         helper.make_node("Cast", ["numbers"], ["leaf"], to=TensorProto.INT64),
         helper.make_node("Gather", ["leaves", "leaf"], ["found"], axis=0),
@@ -121,13 +129,23 @@ def _graph(nodes: _Nodes, leaves: Matrix, features: int, *, trees: int) -> bytes
         "leaves": leaves,
         "over_trees": np.array([1], dtype=np.int64),
     }
+    return _model(steps, {"scale": 2, "shape": leaves.shape[1]}, constants, features)
+
+
+def _model(
+    steps: Sequence[onnx.NodeProto],
+    outputs: Mapping[str, int],
+    constants: Mapping[str, NDArray[Any]],
+    features: int,
+) -> bytes:
+    """From `rows` (n, features) to outputs, by name and width."""
     graph = helper.make_graph(
         steps,
         "model",
         [helper.make_tensor_value_info("rows", TensorProto.DOUBLE, [None, features])],
         [
-            helper.make_tensor_value_info("scale", TensorProto.DOUBLE, [None, 2]),
-            helper.make_tensor_value_info("shape", TensorProto.DOUBLE, [None, leaves.shape[1]]),
+            helper.make_tensor_value_info(name, TensorProto.DOUBLE, [None, width])
+            for name, width in outputs.items()
         ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
@@ -156,15 +174,17 @@ def opened(graph: bytes) -> Callable[[Matrix], Outputs]:
 
 def ask(ensembles: Ensembles, rows: Matrix) -> Outputs:
     """Ask the estimators themselves."""
-    return Outputs(
-        location=np.mean([member.predict(rows) for member in ensembles.location], axis=0),
-        spread=np.mean([member.predict(rows) for member in ensembles.spread], axis=0),
-        shape=ensembles.shape.predict(rows),
-    )
+    location = np.mean([answer(member, rows) for member in ensembles.location], axis=0)
+    if ensembles.shape is None:
+        return Outputs.of(location[:, None])
+    spread = np.mean([answer(member, rows) for member in ensembles.spread], axis=0)
+    return Outputs(location, spread, answer(ensembles.shape, rows))
 
 
-def disagreement(ensembles: Ensembles, graph: bytes, rows: Matrix) -> float:
-    """The largest absolute difference between the graph and the estimators over (n, features)."""
+def disagreement(ensembles: Ensembles, graph: bytes, rows: Matrix, unit: float = 1.0) -> float:
+    """The largest difference between the graph and the estimators over (n, features): absolute in
+    the shape, and in multiples of `unit`, which the scale is measured in, in what is on it."""
     ours, theirs = run(graph, rows), ask(ensembles, rows)
-    pairs = zip(vars(ours).values(), vars(theirs).values(), strict=True)
-    return max(float(np.abs(one - other).max()) for one, other in pairs)
+    pairs = ((ours.location, theirs.location), (ours.spread, theirs.spread))
+    scale = max(float(np.abs(one - other).max()) for one, other in pairs) / unit
+    return max(scale, float(np.abs(ours.shape - theirs.shape).max(initial=0)))

@@ -2,8 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from engine.domain.errors import UnusableTable
 from engine.domain.problem import Columns, Problem
-from engine.domain.schema import Column, Matrix, Number, Target, Vector
+from engine.domain.schema import Category, Column, Matrix, Target, Vector
+from engine.learning.columns import as_groups, as_times, findings, read, timeless
 
 FEWEST_ROWS = 200
-FEWEST_GROUPS = 50
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": lambda path: pd.read_csv(path, low_memory=False),
     ".parquet": pd.read_parquet,
@@ -27,6 +27,7 @@ READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
 class Table:
     """Rows that keep the schema: (n, features), their target (n,), and who belongs together.
 
+    What is missing is NaN. The target of an event is 1 where it happened, else 0.
     `groups` (n,) are integers; rows of one group stay on one side of every split. `times` (n,)
     are numbers that ascend with time, or None where the table does not say when a row happened.
     """
@@ -47,7 +48,8 @@ class Table:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all numbers: equal tables have equal fingerprints."""
-        return hashlib.sha256(self.rows.tobytes() + self.target.tobytes()).hexdigest()
+        joined = plain(self.rows).tobytes() + self.target.tobytes()
+        return hashlib.sha256(joined).hexdigest()
 
 
 def row_hashes(table: Table) -> NDArray[np.uint64]:
@@ -56,18 +58,28 @@ def row_hashes(table: Table) -> NDArray[np.uint64]:
 
 
 def hashes(rows: Matrix, target: Vector) -> NDArray[np.uint64]:
-    joined = np.column_stack((rows, target))
+    joined = plain(np.column_stack((rows, target)))
     digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in joined)
     return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
 
+def plain(values: Matrix) -> Matrix:
+    """With one NaN: there are many, and equal rows must have equal bytes."""
+    return np.where(np.isnan(values), np.nan, values)
+
+
 @dataclass(frozen=True)
 class Rejected:
-    """Rows that were set aside: one line for each broken rule; row 1 is the first of the file."""
+    """Rows that were set aside: one line for each broken rule; row 1 is the first of the file.
+
+    `unknown` counts the kept rows by the column whose category is not declared: there it counts as
+    missing, as it does in serving.
+    """
 
     report: pd.DataFrame
     rows: int
     of: int
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -135,15 +147,16 @@ def check(problem: Problem, columns: Columns | pd.DataFrame, source: str) -> tup
     if missing:
         present = ", ".join(map(str, frame.columns))
         raise UnusableTable(f"{source} lacks {', '.join(missing)}; it has {present}")
-    numbers = frame[[c.name for c in wanted]].apply(as_numbers).astype(float)
+    known = pd.DataFrame({c.name: read(frame[c.name], c) for c in wanted}, index=frame.index)
     times = as_times(frame["time"]) if "time" in frame else None
-    findings = pd.concat([_findings(frame, numbers, column) for column in wanted])
+    found = [findings(frame[column.name], known[column.name], column) for column in wanted]
     if times is not None:
-        findings = pd.concat((findings, _timeless(frame["time"], times)))
-    bad = sorted(set(findings["row"]))
-    good = numbers.drop(index=[row - 1 for row in bad])
+        found.append(timeless(frame["time"], times))
+    report = pd.concat(found)
+    bad = sorted(set(report["row"]))
+    good = known.drop(index=[row - 1 for row in bad])
     rows = problem.schema.encode(records(good))
-    target = good[problem.target.name].to_numpy()
+    target = good[problem.target.name].to_numpy(dtype=float)
     alone = pd.Series(hashes(rows, target), index=good.index).astype(str)
     table = Table(
         rows=rows,
@@ -152,80 +165,22 @@ def check(problem: Problem, columns: Columns | pd.DataFrame, source: str) -> tup
         times=None if times is None else times[good.index].to_numpy().astype(np.int64),
         source=source,
     )
-    return table, Rejected(findings.sort_values(["row", "column"]), len(bad), len(frame))
+    report = report.sort_values(["row", "column"])
+    return table, Rejected(report, len(bad), len(frame), unknown_in(problem, good))
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, float]]:
+def unknown_in(problem: Problem, good: pd.DataFrame) -> dict[str, int]:
+    """How many rows name a category that is not declared, by column, where any do."""
+    categories = (c for c in problem.schema.columns if isinstance(c, Category))
+    counts = {
+        c.name: int((good[c.name].notna() & ~good[c.name].isin(c.categories)).sum())
+        for c in categories
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
-
-
-def as_numbers(values: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Numbers, and NaN for what is none; `true` is none."""
-    return pd.to_numeric(
-        values.mask(values.map(lambda value: isinstance(value, bool))), errors="coerce"
-    )
-
-
-def as_times(values: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Numbers as they are, ISO 8601 dates as seconds, and NaN for what is neither."""
-    numbers = pd.to_numeric(values, errors="coerce")
-    if numbers.notna().any():
-        return numbers
-    dates = pd.to_datetime(values.astype(str), format="ISO8601", errors="coerce", utc=True)
-    return (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-
-
-def as_groups(frame: pd.DataFrame, alone: "pd.Series[Any]") -> NDArray[np.int64]:
-    """Who belongs together (n,); a row that names no group belongs to rows equal to it."""
-    named = frame["group"] if "group" in frame else pd.Series(None, index=frame.index, dtype=object)
-    groups = ("group " + named.astype(str)).where(named.notna(), "row " + alone)
-    return pd.factorize(groups)[0].astype(np.int64)
-
-
-def refuse_unlearnable(table: Table, rejected: Rejected, *, max_bad_share: float) -> None:
-    """Raises UnusableTable when too much was set aside, too little is left, or nothing varies."""
-    if rejected.share > max_bad_share:
-        raise UnusableTable(
-            f"{rejected.rows} of {rejected.of} rows break the schema, more than the "
-            f"{max_bad_share:.1%} that may be set aside"
-        )
-    if len(table) < FEWEST_ROWS:
-        raise UnusableTable(
-            f"{table.source} has {len(table)} usable rows; intervals need at least {FEWEST_ROWS}"
-        )
-    if len(np.unique(table.groups)) < FEWEST_GROUPS:
-        raise UnusableTable(f"{table.source}: fewer than {FEWEST_GROUPS} groups cannot be split")
-    if np.ptp(table.target) == 0:
-        raise UnusableTable(f"{table.source}: the target is {table.target[0]:g} in every row")
-
-
-def _findings(frame: pd.DataFrame, numbers: pd.DataFrame, column: Column | Target) -> pd.DataFrame:
-    """What one column gets wrong: row, column, rule and the value as it stands in the file."""
-    values = numbers[column.name]
-    rules = pd.Series("", index=frame.index)
-    is_whole = isinstance(column, Number) and column.is_whole
-    if is_whole:
-        rules[values % 1 != 0] = "must be a whole number"
-    rules[values < column.low] = f"must be at least {column.low:g}"
-    rules[values > column.high] = f"must be at most {column.high:g}"
-    rules[values.isna()] = "must be a number"
-    rules[frame[column.name].isna()] = "must not be missing"
-    bad = frame.index[rules != ""]
-    return pd.DataFrame(
-        {
-            "row": bad + 1,
-            "column": column.name,
-            "rule": rules[bad].to_numpy(),
-            "value": frame[column.name][bad].astype(str).str.slice(0, 80).to_numpy(),
-        }
-    )
-
-
-def _timeless(values: "pd.Series[Any]", times: "pd.Series[Any]") -> pd.DataFrame:
-    bad = values.index[times.isna()]
-    shown = values[bad].astype(str).str.slice(0, 80).to_numpy()
-    rule = "must be a number or an ISO 8601 date"
-    return pd.DataFrame({"row": bad + 1, "column": "time", "rule": rule, "value": shown})
 
 
 def first_line(error: Exception) -> str:

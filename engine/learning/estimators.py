@@ -2,7 +2,8 @@
 
 All of them share the spread and the shape; they differ in what learns the location. Few steps with
 a high learning rate, because every tree is paid for at each request, and three times as many gain
-nothing (`docs/decisions/0002-intervals.md`).
+nothing (`docs/decisions/0002-intervals.md`). Of an event a location is all there is: its score, of
+which the order alone counts.
 """
 
 from collections.abc import Callable
@@ -11,9 +12,13 @@ from typing import Any
 
 from sklearn.ensemble import (
     ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    RandomForestClassifier,
     RandomForestRegressor,
 )
+
+from engine.domain.schema import BINARY
 
 LEVELS = (
     *(0.005, 0.02, 0.035, 0.05, 0.07, 0.1, 0.2, 0.35, 0.5),
@@ -54,8 +59,29 @@ def forest_location(seed: int) -> list[Any]:
     return [forest]
 
 
+def boosted_score(seed: int) -> list[Any]:
+    boosted = HistGradientBoostingClassifier(
+        max_iter=30,
+        learning_rate=0.1,
+        max_leaf_nodes=12,
+        min_samples_leaf=20,
+        l2_regularization=1.0,
+        max_features=0.6,
+        early_stopping=False,
+        random_state=seed,
+    )
+    return [boosted]
+
+
+def forest_score(seed: int) -> list[Any]:
+    forest = RandomForestClassifier(
+        n_estimators=30, min_samples_leaf=10, max_features="sqrt", random_state=seed, n_jobs=1
+    )
+    return [forest]
+
+
 def spread(seed: int) -> list[Any]:
-    """Learns the absolute residual of the log target."""
+    """Learns the absolute residual on the target's scale."""
     return [
         HistGradientBoostingRegressor(
             max_iter=30,
@@ -85,3 +111,12 @@ CANDIDATES = (
     Candidate("HistGradientBoosting", boosted_location),
     Candidate("RandomForest", forest_location),
 )
+"""Of a quantity."""
+EVENT_CANDIDATES = (
+    Candidate("HistGradientBoosting", boosted_score),
+    Candidate("RandomForest", forest_score),
+)
+
+
+def candidates(kind: str) -> tuple[Candidate, ...]:
+    return EVENT_CANDIDATES if kind == BINARY else CANDIDATES

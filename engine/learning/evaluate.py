@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.domain.prediction import Interval
-from engine.domain.schema import Matrix, Vector
+from engine.domain.schema import POSITIVE, Matrix, Vector
 
 LEVELS = (0.8, 0.9, 0.95)
 SLICE_LEVEL = 0.9
@@ -19,14 +19,19 @@ Predict = Callable[[float], tuple[Vector, Interval]]
 
 
 def evaluate(
-    predict: Predict, truth: Vector, sliced: Mapping[str, Vector], highest_confidence: float
+    predict: Predict,
+    truth: Vector,
+    sliced: Mapping[str, Vector],
+    highest_confidence: float,
+    kind: str = POSITIVE,
 ) -> dict[str, float]:
-    """Figures for n rows; `sliced` maps a name to the (n,) values whose quintiles are slices.
+    """Figures for n rows of a quantity; `sliced` maps a name to the (n,) values whose quintiles
+    are slices.
 
     Levels above `highest_confidence` are left out.
     """
     values, interval = predict(SLICE_LEVEL)
-    figures = point_errors(values, truth)
+    figures = point_errors(values, truth, kind)
     for level in (level for level in LEVELS if level <= highest_confidence):
         _, at_level = predict(level)
         figures[f"coverage_{100 * level:.0f}"] = float(covered(at_level, truth).mean())
@@ -37,15 +42,18 @@ def evaluate(
     return figures
 
 
-def point_errors(values: Vector, truth: Vector) -> dict[str, float]:
-    """R2 (share of variance), RMSE and MAE (unit of the target), MAPE (share)."""
+def point_errors(values: Vector, truth: Vector, kind: str = POSITIVE) -> dict[str, float]:
+    """R2 (share of variance), RMSE and MAE (unit of the target), MAPE (share; of what is positive
+    alone)."""
     errors = values - truth
-    return {
+    figures = {
         "r2": float(1 - (errors**2).sum() / ((truth - truth.mean()) ** 2).sum()),
         "rmse": float(np.sqrt((errors**2).mean())),
         "mae": float(np.abs(errors).mean()),
-        "mape": float((np.abs(errors) / truth).mean()),
     }
+    if kind == POSITIVE:
+        figures["mape"] = float((np.abs(errors) / truth).mean())
+    return figures
 
 
 def covered(interval: Interval, truth: Vector) -> NDArray[np.bool_]:
@@ -65,13 +73,18 @@ def winkler(interval: Interval, truth: Vector) -> Vector:
 
 
 def slices(sliced: Mapping[str, Vector]) -> dict[str, NDArray[np.bool_]]:
-    """The rows (n,) in each quintile of each quantity, where they are SMALLEST_SLICE or more."""
+    """The rows (n,) in each quintile of each quantity, and those where it is missing, where they
+    are SMALLEST_SLICE or more."""
     parts = {}
     for name, values in sliced.items():
-        borders = np.quantile(values, np.linspace(0, 1, SLICES + 1)[1:-1])
+        gone = np.isnan(values)
+        parts[f"{name}, missing"] = gone
+        if gone.all():
+            continue
+        borders = np.nanquantile(values, np.linspace(0, 1, SLICES + 1)[1:-1])
         part = np.searchsorted(borders, values, side="left")
         for number in range(SLICES):
-            parts[f"{name}, quintile {number + 1}"] = part == number
+            parts[f"{name}, quintile {number + 1}"] = ~gone & (part == number)
     return {name: rows for name, rows in parts.items() if rows.sum() >= SMALLEST_SLICE}
 
 

@@ -1,37 +1,44 @@
 """Fit a candidate by cross-fitting, and calibrate it on rows that no estimator has seen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.isotonic import IsotonicRegression
 
-from engine.domain.conformal import Calibration, Distribution
+from engine.domain.conformal import Calibration, Distribution, scaled
 from engine.domain.errors import UnusableTable
-from engine.domain.schema import Matrix, Vector
+from engine.domain.schema import BINARY, POSITIVE, Matrix, Vector
+from engine.domain.venn_abers import VennAbers
 from engine.learning import estimators
 from engine.learning.compile import Ensembles, compile_graph, run
 from engine.learning.data import Table
 from engine.learning.estimators import Candidate
+from engine.learning.probability import skill
 from engine.learning.split import FOLDS, Rows, folds
+from engine.learning.trees import answer
 
 SMALLEST_SPREAD = 0.25
 """The floor of the spread, as a share of its median."""
+MOST_CALIBRATION_EVENTS = 10_000
+"""Rows that calibrate probabilities; with k of them it takes k^2 steps."""
 
 Tell = Callable[[str], None]
 """Called with the name of each step as it begins."""
-STEPS = 2 * FOLDS + 1
+CHOSEN_BY = {POSITIVE: "log_error", BINARY: "brier"}
+"""The cross-fitted figure that candidates are compared by; else `error`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A candidate that has learned: its estimators, their graph, how its residuals spread, and
-    `log_error`, their mean size on rows unseen by the members that were asked."""
+    """A candidate that has learned: its estimators, their graph, how its residuals spread (an event
+    has none), and figures on rows unseen by the members that were asked."""
 
     ensembles: Ensembles
     graph: bytes
-    distribution: Distribution
-    log_error: float
+    distribution: Distribution | None
+    cross_fitted: Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +49,51 @@ class CrossFitted:
     out_of_fold: Vector
 
 
-def fit(table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
+def steps(kind: str) -> int:
+    """How many steps `fit` tells of."""
+    return FOLDS if kind == BINARY else 2 * FOLDS + 1
+
+
+def fit(
+    table: Table, candidate: Candidate, *, kind: str = POSITIVE, seed: int, tell: Tell
+) -> Fitted:
+    """Raises UnusableTable when there is nothing to learn a distribution from."""
+    if kind == BINARY:
+        return fit_event(table, candidate, seed=seed, tell=tell)
+    return fit_quantity(table, candidate, kind=kind, seed=seed, tell=tell)
+
+
+def fit_event(table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
+    """A score, the higher the likelier."""
+    parts = folds(table, seed)
+    score = cross_fit(candidate.members, table.rows, table.target, parts, tell)
+    ensembles = Ensembles(score.members)
+    chances = cross_calibrated(score.out_of_fold, table.target, parts)
+    brier = float(((chances - table.target) ** 2).mean())
+    figures = {"brier": brier, "skill": skill(brier, table.target)}
+    return Fitted(ensembles, compile_graph(ensembles, table.rows.shape[1]), None, figures)
+
+
+def cross_calibrated(scores: Vector, truth: Vector, parts: list[tuple[Rows, Rows]]) -> Vector:
+    """Each row's probability (n,) as the rows of the other folds say: what a score is worth once it
+    is calibrated, which an uncalibrated one does not show."""
+    chances = np.empty(len(truth))
+    for seen, unseen in parts:
+        order = IsotonicRegression(out_of_bounds="clip").fit(scores[seen], truth[seen])
+        chances[unseen] = order.predict(scores[unseen])
+    return chances
+
+
+def fit_quantity(table: Table, candidate: Candidate, *, kind: str, seed: int, tell: Tell) -> Fitted:
     """Location, then spread, then shape: each learns from residuals of rows unseen by the last.
 
     Raises UnusableTable when residuals repeat so often that they have no distribution.
     """
-    log_target = np.log(table.target)
+    is_log = kind == POSITIVE
+    target = scaled(table.target, is_log)
     parts = folds(table, seed)
-    location = cross_fit(candidate.members, table.rows, log_target, parts, tell)
-    residual = log_target - location.out_of_fold
+    location = cross_fit(candidate.members, table.rows, target, parts, tell)
+    residual = target - location.out_of_fold
     spread = cross_fit(estimators.spread, table.rows, np.abs(residual), parts, tell)
     floor = SMALLEST_SPREAD * float(np.median(spread.out_of_fold))
     standardised = residual / np.maximum(spread.out_of_fold, floor)
@@ -65,8 +108,8 @@ def fit(table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
     return Fitted(
         ensembles,
         compile_graph(ensembles, table.rows.shape[1]),
-        Distribution(thresholds, marginal, floor, log_target.min(), log_target.max()),
-        float(np.abs(residual).mean()),
+        Distribution(thresholds, marginal, floor, target.min(), target.max(), is_log),
+        {CHOSEN_BY.get(kind, "error"): float(np.abs(residual).mean())},
     )
 
 
@@ -83,12 +126,25 @@ def cross_fit(
     for number, (seen, unseen) in enumerate(parts):
         tell(f"fold {number + 1} of {len(parts)}")
         fitted = [estimator.fit(rows[seen], target[seen]) for estimator in fresh(number)]
-        answers = [estimator.predict(rows[unseen]) for estimator in fitted]
+        answers = [answer(estimator, rows[unseen]) for estimator in fitted]
         out_of_fold[unseen] = np.mean(answers, axis=0)
         members += fitted
     return CrossFitted(members, out_of_fold)
 
 
-def calibrate(distribution: Distribution, graph: bytes, held_out: Table) -> Calibration:
-    """Where the truth of held-out rows ranks in the distributions the model gives them."""
-    return Calibration.fitted(distribution, run(graph, held_out.rows), held_out.target)
+def calibrate(
+    distribution: Distribution | None, graph: bytes, held_out: Table
+) -> Calibration | VennAbers:
+    """What held-out rows say: where their truth ranks in the distributions the model gives them,
+    or how often the event happens at each score."""
+    if distribution is not None:
+        return Calibration.fitted(distribution, run(graph, held_out.rows), held_out.target)
+    some = spaced(held_out, MOST_CALIBRATION_EVENTS)
+    return VennAbers.fitted(run(graph, some.rows), some.target)
+
+
+def spaced(table: Table, most: int) -> Table:
+    """All rows, or so many at equal distances: of the same times, and of no choice."""
+    if len(table) <= most:
+        return table
+    return table.take(np.linspace(0, len(table) - 1, most).astype(int))

@@ -1,21 +1,23 @@
-"""A verdict as a page: one sentence, a table, a picture; one HTML file that needs nothing else."""
+"""A model, or a verdict, as a page: one sentence, a table, a picture; one HTML file that needs
+nothing else."""
 
-import base64
-import io
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from matplotlib.figure import Figure
 
 from engine.domain.artifact import Artifact
+from engine.domain.conformal import DEFAULT_CONFIDENCE
+from engine.domain.loss import loss
 from engine.domain.problem import Problem
+from engine.domain.schema import BINARY
+from engine.learning import plots
 from engine.learning.challenge import Trial, side_by_side
-from engine.learning.evaluate import covered, slice_coverage
-from engine.learning.promote import Evidence, loss
+from engine.learning.compile import run
+from engine.learning.data import Table
+from engine.learning.evaluate import slices_of
+from engine.learning.evidence import Evidence
+from engine.learning.report import figure, figures_of
 
-COLOURS = {"champion": "#7a8793", "challenger": "#1b6ca8"}
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}
@@ -23,85 +25,89 @@ td,th{{text-align:left;padding:.3rem .8rem;border-bottom:1px solid #ddd}}
 img{{max-width:100%}}</style>
 <h1>{sentence}</h1>
 <p>{facts}</p>
-<table><tr><th></th><th>check</th><th>found</th><th>asked for</th></tr>{rows}</table>
-{comparison}
+{body}
 </html>
 """
+
+
+def write_card(path: Path, problem: Problem, artifact: Artifact, judged: Table) -> None:
+    """Write the page of a model that was just trained: its figures on the test rows, and on these
+    rows, which it has not seen, whether it keeps what it says."""
+    card = artifact.card
+    what = "probabilities" if problem.target.kind == BINARY else "intervals"
+    rows = [(label, figure(artifact, wanted)) for label, wanted in figures_of(artifact).items()]
+    write(
+        path,
+        title=f"{problem.name} {card.version}",
+        sentence=f"{problem.title}: {card.algorithm} {card.version}, and how its {what} hold",
+        facts=f"Trained {card.trained_at} on {card.data['source']}: {card.data['fitted']:,} rows "
+        f"learned from, {card.calibration['rows']:,} calibrate ({card.calibration['method']}), "
+        f"{len(judged):,} judge. Target: {card.target}, {card.target_unit}.",
+        body=grid(("", "on test rows"), rows) + portrait(problem, artifact, judged),
+    )
+
+
+def portrait(problem: Problem, artifact: Artifact, judged: Table) -> str:
+    outputs, truth, kind = run(artifact.graph, judged.rows), judged.target, problem.target.kind
+    values = artifact.calibration.values(outputs)
+    interval = artifact.calibration.interval(outputs, DEFAULT_CONFIDENCE)
+    sides = {"the model": (values, interval)}
+    drawing, left, right = plots.pair()
+    if kind == BINARY:
+        plots.draw_reliability(left, sides, truth)
+        plots.draw_probabilities(right, values, truth)
+    else:
+        sliced = slices_of(problem.schema.names, problem.slices, judged.rows)
+        plots.draw_predictions(left, values, truth, kind)
+        plots.draw_coverage(right, sides, truth, {"predicted": values, **sliced})
+    return plots.as_image(drawing, "whether what is said holds on rows it has not seen")
 
 
 def write_report(path: Path, problem: Problem, trial: Trial, champion: Artifact) -> None:
     """Write the page of one trial."""
     verdict, card = trial.verdict, trial.challenger.card
-    facts = (
-        f"{problem.title}: challenger {card.version} ({card.algorithm}) against champion "
+    rows = [("✓" if c.passed else "✗", c.name, c.figure, c.rule) for c in verdict.checks]
+    write(
+        path,
+        title=f"{problem.name} {card.version}",
+        sentence=verdict.sentence,
+        facts=f"{problem.title}: challenger {card.version} ({card.algorithm}) against champion "
         f"{champion.card.version} ({champion.card.algorithm}), {card.trained_at}, "
-        f"data: {card.data['source']}."
+        f"data: {card.data['source']}.",
+        body=grid(("", "check", "found", "asked for"), rows)
+        + ("" if trial.evidence is None else comparison(trial.evidence)),
     )
-    rows = "".join(
-        f"<tr><td>{'✓' if check.passed else '✗'}</td><td>{escape(check.name)}</td>"
-        f"<td>{escape(check.figure)}</td><td>{escape(check.rule)}</td></tr>"
-        for check in verdict.checks
-    )
+
+
+def write(path: Path, *, title: str, sentence: str, facts: str, body: str) -> None:
     page = PAGE.format(
-        title=escape(f"{problem.name} {card.version}"),
-        sentence=escape(verdict.sentence),
-        facts=escape(facts),
-        rows=rows,
-        comparison="" if trial.evidence is None else comparison(trial.evidence),
+        title=escape(title), sentence=escape(sentence), facts=escape(facts), body=body
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page)
 
 
+def grid(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    return f"<table>{line(headings, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
+
+
 def comparison(evidence: Evidence) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(name)}</td><td>{old}</td><td>{new}</td></tr>"
-        for name, (old, new) in side_by_side(evidence).items()
-    )
-    heading = "<tr><th></th><th>champion</th><th>challenger</th></tr>"
-    return f"<table>{heading}{rows}</table>{as_image(draw(evidence))}"
-
-
-def as_image(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="paired errors, and coverage by slice" src="data:image/png;base64,{data}">'
-
-
-def draw(evidence: Evidence) -> Figure:
-    figure = Figure(figsize=(11, 6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    draw_errors(left, evidence)
-    draw_coverage(right, evidence)
-    return figure
-
-
-def draw_errors(axes: Any, evidence: Evidence) -> None:
-    """How much lower the challenger's loss is on each row; its mean decides."""
-    old = loss(evidence.champion.values, evidence.truth)
-    gain = old - loss(evidence.challenger.values, evidence.truth)
-    widest = float(np.quantile(np.abs(gain), 0.99)) or 1.0
-    axes.hist(gain.clip(-widest, widest), bins=60, color=COLOURS["challenger"], alpha=0.8)
-    axes.axvline(0, color="black", linewidth=1)
-    axes.axvline(gain.mean(), color="#c0392b", label=f"mean {gain.mean():+.4f}")
-    axes.set_title(f"|log error|: champion - challenger, {len(gain):,} rows")
-    axes.set_xlabel("right of 0: the challenger is closer")
-    axes.legend()
-
-
-def draw_coverage(axes: Any, evidence: Evidence) -> None:
-    """Coverage in each slice, with the spread that chance alone gives a slice of its size."""
-    predicted = np.sqrt(evidence.champion.values * evidence.challenger.values)
-    sliced = {"predicted": predicted, **evidence.sliced}
-    level = evidence.challenger.interval.confidence
-    sides = {"champion": evidence.champion, "challenger": evidence.challenger}
-    for offset, (name, answers) in enumerate(sides.items()):
-        shares = slice_coverage(covered(answers.interval, evidence.truth), sliced)
-        places = np.arange(len(shares)) + 0.25 * offset
-        axes.plot(list(shares.values()), places, "o", color=COLOURS[name], label=name)
-        axes.set_yticks(np.arange(len(shares)), list(shares))
-    chance = 2 * (level * (1 - level) / max(len(evidence.truth) / 5, 1)) ** 0.5
-    axes.axvspan(level - chance, level + chance, color="#cccccc", alpha=0.5)
-    axes.set_title(f"coverage of {level:.0%} intervals by slice (grey: chance)")
-    axes.legend()
+    figures = side_by_side(evidence)
+    rows = [(name, old, new) for name, (old, new) in figures.items()]
+    drawing, left, right = plots.pair()
+    old, new = (loss(evidence.kind, one.values, evidence.truth) for one in evidence.sides)
+    plots.draw_gain(left, old - new, evidence.kind)
+    names = ("champion", "challenger")
+    sides = {
+        name: (one.values, one.interval) for name, one in zip(names, evidence.sides, strict=True)
+    }
+    if evidence.kind == BINARY:
+        words = "paired losses, and reliability"
+        plots.draw_reliability(right, sides, evidence.truth)
+    else:
+        words = "paired errors, and coverage by slice"
+        plots.draw_coverage(right, sides, evidence.truth, evidence.slices)
+    return grid(("", *names), rows) + plots.as_image(drawing, words)

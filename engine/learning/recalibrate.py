@@ -1,4 +1,5 @@
-"""The champion's own trees with newer calibration rows: same predictions, other intervals."""
+"""The champion's own trees with newer calibration rows: of a quantity the same predictions with
+other intervals, of an event the same order of rows with other probabilities."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,12 +10,26 @@ from engine.domain.artifact import Artifact
 from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration
 from engine.domain.errors import NothingToJudge
 from engine.domain.problem import Problem
+from engine.domain.schema import BINARY
 from engine.domain.venn_abers import VennAbers
-from engine.learning.challenge import JUDGED_SHARE, Trial, compare, fresh_rows, newest, noted
+from engine.learning.challenge import (
+    JUDGED_SHARE,
+    Trial,
+    compare,
+    fresh_rows,
+    newest,
+    noted,
+    refuse_rare,
+)
 from engine.learning.compile import run
 from engine.learning.data import Table, row_hashes
-from engine.learning.promote import FEWEST_JUDGED, Evidence, Verdict, judge
-from engine.learning.train import Origin, ensembles_of, prove_parity
+from engine.learning.evidence import Evidence
+from engine.learning.fit import MOST_CALIBRATION_EVENTS, spaced
+from engine.learning.parity import ensembles_of, prove_parity
+from engine.learning.promote import FEWEST_JUDGED, Verdict, judge
+from engine.learning.refuse import FEWEST_IN_A_PART
+from engine.learning.split import rarer
+from engine.learning.train import Origin
 
 FEWEST_CALIBRATION = 199
 
@@ -30,7 +45,7 @@ def recalibrate(
 ) -> Trial:
     """The champion's own trees with scores from rows new to it, judged on the newest of those.
 
-    Raises NothingToJudge when the new rows are too few for both.
+    Raises NothingToJudge when the new rows, or the events in them, are too few for both.
     """
     ensembles = ensembles_of(champion, allows_other_library=allows_other_library)
     prove_parity(problem, table, ensembles, champion.graph, origin.seed)
@@ -43,28 +58,45 @@ def recalibrate(
     wanted = max(FEWEST_JUDGED, round(JUDGED_SHARE * len(fresh)))
     judged = newest(table, fresh, wanted, origin.seed)
     kept = table.take(fresh[~np.isin(table.groups[fresh], table.groups[judged])])
-    scores = champion.calibration.refitted(run(champion.graph, kept.rows), kept.target)
+    refuse_rare(problem, table.take(judged))
+    scores = recalibrated(problem, champion, kept)
     challenger = with_calibration(champion, scores, kept, origin)
     evidence = compare(problem, table.take(judged), champion, challenger, attempt=attempt)
     return Trial(noted(challenger, evidence), evidence, judge_recalibration(evidence))
 
 
+def recalibrated(problem: Problem, champion: Artifact, kept: Table) -> Calibration | VennAbers:
+    """The champion's calibration, by these rows; raises NothingToJudge where there is one class
+    only, or hardly another."""
+    if problem.target.kind == BINARY:
+        if rarer(kept.target) < FEWEST_IN_A_PART:
+            raise NothingToJudge(
+                f"{kept.source}: of {len(kept)} rows that may calibrate, {rarer(kept.target)} are "
+                f"of the rarer class, and it takes {FEWEST_IN_A_PART}"
+            )
+        kept = spaced(kept, MOST_CALIBRATION_EVENTS)
+    return champion.calibration.refitted(run(champion.graph, kept.rows), kept.target)
+
+
 def points_only(metrics: Mapping[str, float]) -> dict[str, float]:
-    """What other scores leave as it was measured; the figures of the old intervals go."""
-    kept = ("r2", "rmse", "mae", "mape", "log_error")
+    """What other scores leave as it was measured; the figures of the old intervals, and those of
+    the old probabilities, go."""
+    kept = ("r2", "rmse", "mae", "mape", "base_rate")
     return {name: value for name, value in metrics.items() if name in kept}
 
 
 def judge_recalibration(evidence: Evidence) -> Verdict:
-    """The point predictions are the same, so only the guardrails on the intervals decide."""
+    """The trees are the same, so only the guardrails decide: on the intervals, or on the
+    probabilities, which must neither be shown to be wrong nor be worse by their Brier score."""
     verdict = judge(evidence)
     failed = [check for check in verdict.checks if not check.passed and check.name != "loss"]
     kept = tuple(check for check in verdict.checks if check.name != "loss")
-    sentence = (
-        f"Keep the champion's calibration: {failed[0].figure}."
-        if failed
-        else "Recalibrate: same predictions, and no objection to the new intervals."
-    )
+    if failed:
+        sentence = f"Keep the champion's calibration: {failed[0].figure}."
+    elif evidence.kind == BINARY:
+        sentence = "Recalibrate: same scores, and no objection to the new probabilities."
+    else:
+        sentence = "Recalibrate: same predictions, and no objection to the new intervals."
     return Verdict(not failed, sentence, kept, verdict.alpha)
 
 
@@ -77,13 +109,25 @@ def with_calibration(
     facts = {
         "version": str(origin.version),
         "trained_at": origin.trained_at,
-        "calibration": {**champion.card.calibration, "rows": len(table), "source": table.source},
-        "metrics": {part: points_only(found) for part, found in champion.card.metrics.items()},
+        "calibration": {
+            **champion.card.calibration,
+            "rows": calibration.rows,
+            "source": table.source,
+        },
+        "metrics": {
+            part: dict(found) if part == "cross_fitted" else points_only(found)
+            for part, found in champion.card.metrics.items()
+        },
     }
     return replace(
         champion,
         card=champion.card.model_copy(update=facts),
         calibration=calibration,
-        golden=replace(champion.golden, lower=interval.lower, upper=interval.upper),
+        golden=replace(
+            champion.golden,
+            values=calibration.values(outputs),
+            lower=interval.lower,
+            upper=interval.upper,
+        ),
         seen=np.union1d(champion.seen, row_hashes(table)),
     )

@@ -10,10 +10,11 @@ import pandas as pd
 from engine.domain.errors import UnusableTable
 from engine.domain.ports import Records
 from engine.domain.problem import Problem
-from engine.domain.record import Joined, Question
+from engine.domain.record import DEGRADED, Joined, Question
 from engine.domain.traffic import SHADOW
 from engine.domain.version import Version
-from engine.learning.data import as_times, gather
+from engine.learning.columns import as_times
+from engine.learning.data import gather
 
 REPORT = "report outcomes to POST /feedback"
 
@@ -76,8 +77,8 @@ def recorded(problem: Problem, records: Records, major: int, since: str | None) 
     answered = others = 0
     for joined in records.read(Question(problem.name, since=since)):
         record = joined.record
-        if record.error is not None or record.variant == SHADOW:
-            continue  # the reply under the same id is the row
+        if record.error is not None or record.variant in {SHADOW, DEGRADED}:
+            continue  # the reply under the same id is the row; a fallback row says nothing
         answered += 1
         if joined.outcome is None:
             continue

@@ -11,25 +11,42 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as Grid
 
 from engine.domain.artifact import Artifact
+from engine.domain.loss import LOSS
 from engine.domain.problem import Columns, Problem
-from engine.learning.data import Rejected, Table, check, gather, refuse_unlearnable
+from engine.domain.schema import BINARY
+from engine.learning.challenge import amount
+from engine.learning.data import Rejected, Table, check, gather
 from engine.learning.promote import Verdict
+from engine.learning.refuse import refuse_unlearnable
 from engine.learning.train import selection_score
 
 SHOWN_REJECTS = 5
+AMOUNT = "amount"
 FIGURES = {
     "R2 train": ("train", "r2", "{:.3f}"),
     "R2": ("test", "r2", "{:.3f}"),
-    "RMSE": ("test", "rmse", "{:,.0f}"),
-    "MAE": ("test", "mae", "{:,.0f}"),
+    "RMSE": ("test", "rmse", AMOUNT),
+    "MAE": ("test", "mae", AMOUNT),
     "MAPE": ("test", "mape", "{:.1%}"),
     "cover 80 %": ("test", "coverage_80", "{:.1%}"),
     "90 %": ("test", "coverage_90", "{:.1%}"),
     "95 %": ("test", "coverage_95", "{:.1%}"),
     "worst slice": ("test", "worst_slice_coverage_90", "{:.1%}"),
-    "width": ("test", "mean_width_90", "{:,.0f}"),
-    "Winkler": ("test", "winkler_90", "{:,.0f}"),
+    "width": ("test", "mean_width_90", AMOUNT),
+    "Winkler": ("test", "winkler_90", AMOUNT),
 }
+EVENT_FIGURES = {
+    "log loss train": ("train", "log_loss", "{:.4f}"),
+    "log loss": ("test", "log_loss", "{:.4f}"),
+    "Brier": ("test", "brier", "{:.4f}"),
+    "skill": ("test", "skill", "{:.1%}"),
+    "calibration error": ("test", "ece", "{:.3f}"),
+    "worst slice": ("test", "worst_slice_calibration_error", "{:.3f}"),
+    "AUC": ("test", "auc", "{:.3f}"),
+    "base rate": ("test", "base_rate", "{:.1%}"),
+    "width at 90 %": ("test", "mean_width", "{:.3f}"),
+}
+"""The calibration error is the expected one; skill the share of the base rate's Brier score."""
 
 console = Console()
 
@@ -64,7 +81,9 @@ def checked(
     console.print(f"{source}: {len(table):,} rows to learn from")
     if rejected.rows:
         show_rejected(rejected, reports / "rejected_rows.csv")
-    refuse_unlearnable(table, rejected, max_bad_share=max_bad_share)
+    for name, count in rejected.unknown.items():
+        console.print(f"{name}: {count:,} rows name an unknown category, taken as missing")
+    refuse_unlearnable(problem, table, rejected, max_bad_share=max_bad_share)
     return table
 
 
@@ -108,23 +127,37 @@ def progress(algorithm: str, steps: int) -> Iterator[Callable[[str], None]]:
 
 def show_candidates(problem: Problem, artifacts: Sequence[Artifact]) -> None:
     """How the candidates compare, the best first."""
-    unit = problem.target.unit
-    grid = Grid(title=f"on test rows, {unit}; intervals at 90 % where not said", min_width=80)
+    kind, unit = problem.target.kind, problem.target.unit
+    title = f"on test rows, {unit}; intervals at 90 % where not said"
+    chosen_by = LOSS[kind]
+    if kind == BINARY:
+        title, chosen_by = f"on test rows, probability of {problem.target.name}", "Brier score"
+    grid = Grid(title=title, min_width=80)
     for heading in ("", *(artifact.card.algorithm for artifact in artifacts)):
         grid.add_column(heading, justify="right" if heading else "left")
-    for label in FIGURES:
-        grid.add_row(label, *(figure(artifact, label) for artifact in artifacts))
+    for label, wanted in figures_of(artifacts[0]).items():
+        grid.add_row(label, *(figure(artifact, wanted) for artifact in artifacts))
     console.print(grid)
     scores = ", ".join(f"{selection_score(artifact):.4f}" for artifact in artifacts)
     console.print(
-        f"chosen: {artifacts[0].card.algorithm}, the lower cross-fitted |log error| ({scores})"
+        f"chosen: {artifacts[0].card.algorithm}, the lower cross-fitted {chosen_by} ({scores})"
     )
 
 
-def figure(artifact: Artifact, label: str) -> str:
-    part, name, form = FIGURES[label]
+def figures_of(artifact: Artifact) -> dict[str, tuple[str, str, str]]:
+    """Label to part of the data, figure and form, as the kind of target has them."""
+    if artifact.card.target_kind == BINARY:
+        return EVENT_FIGURES
+    known = artifact.card.metrics["test"]
+    return {label: one for label, one in FIGURES.items() if label != "MAPE" or "mape" in known}
+
+
+def figure(artifact: Artifact, wanted: tuple[str, str, str]) -> str:
+    part, name, form = wanted
     value = artifact.card.metrics[part].get(name)
-    return "too few rows" if value is None else form.format(value)
+    if value is None:
+        return "too few rows"
+    return amount(value) if form == AMOUNT else form.format(value)
 
 
 def show_comparison(figures: Mapping[str, tuple[str, str]]) -> None:

@@ -13,27 +13,28 @@ from numpy.typing import NDArray
 
 from engine.domain.artifact import Artifact, Feature, Golden, ModelCard
 from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration
-from engine.domain.errors import UntrustedArtifact, UnusableTable
+from engine.domain.errors import UnusableTable
 from engine.domain.prediction import Interval
 from engine.domain.problem import Problem
-from engine.domain.schema import Matrix, Vector
+from engine.domain.schema import BINARY, Matrix, Vector
+from engine.domain.venn_abers import VennAbers
 from engine.domain.version import Version
-from engine.learning import fit as fitting
-from engine.learning.compile import Ensembles, disagreement, run
+from engine.learning import probability
+from engine.learning.compile import run
 from engine.learning.data import Table, row_hashes
-from engine.learning.estimators import CANDIDATES, Candidate
+from engine.learning.estimators import Candidate, candidates
 from engine.learning.evaluate import evaluate, slices_of
-from engine.learning.fit import Fitted, Tell, calibrate, fit
+from engine.learning.fit import CHOSEN_BY, Fitted, Tell, calibrate, fit, steps
+from engine.learning.parity import prove_parity
+from engine.learning.refuse import refuse_parts
 from engine.learning.split import Split
 
-STEPS = fitting.STEPS + 3
 Progress = Callable[[str, int], AbstractContextManager[Tell]]
 """Called with an algorithm and its number of steps; gives what is told of each."""
 GOLDEN_ROWS = 64
-PARITY = 1e-9
-"""Largest difference allowed between the compiled graph and the estimators, on the log scale."""
-PARITY_ROWS = 4_000
 PROFILE_QUANTILES = tuple(np.linspace(0, 1, 21).round(2).tolist())
+METHODS = {BINARY: "inductive Venn-Abers"}
+"""How each kind is calibrated; else by distributional conformal prediction."""
 LIBRARIES = ("joblib", "numpy", "onnx", "onnxruntime", "scikit-learn")
 
 
@@ -52,22 +53,35 @@ def train_all(
     """One artifact a candidate, best first.
 
     They are compared by cross-fitted error on the rows they learned from: calibration rows vouch
-    for the coverage of whatever is chosen, test rows only judge. Raises UnusableTable when the
-    best predicts worse than one price for all.
+    for the coverage of whatever is chosen, test rows only judge. Raises UnusableTable when a part
+    is too poor for its work, and when the best predicts worse than one value for all.
     """
+    refuse_parts(problem, table, parts, origin.seed)
+    kind = problem.target.kind
     artifacts = []
-    for candidate in CANDIDATES:
-        with progress(candidate.algorithm, STEPS) as tell:
+    for candidate in candidates(kind):
+        with progress(candidate.algorithm, steps(kind) + 3) as tell:
             artifacts.append(train(problem, table, parts, candidate, origin=origin, tell=tell))
     best, *others = sorted(artifacts, key=selection_score)
-    if best.card.metrics["calibration"]["r2"] < 0:
+    if explained(best) < 0:
         raise UnusableTable(f"{table.source}: every candidate predicts worse than the mean does")
     return [best, *others]
 
 
 def selection_score(artifact: Artifact) -> float:
-    """Mean |log error| of the location, cross-fitted."""
-    return artifact.card.metrics["cross_fitted"]["log_error"]
+    """What candidates are compared by, cross-fitted: the location's mean loss, or of an event the
+    Brier score, which a few surprises do not decide alone."""
+    name = CHOSEN_BY.get(artifact.card.target_kind, "error")
+    return artifact.card.metrics["cross_fitted"][name]
+
+
+def explained(artifact: Artifact) -> float:
+    """The share of the variance, or of the base rate's Brier score, on rows that no estimator has
+    seen; probabilities fit the rows that calibrate them, so theirs is cross-fitted."""
+    metrics = artifact.card.metrics
+    if artifact.card.target_kind == BINARY:
+        return metrics["cross_fitted"]["skill"]
+    return metrics["calibration"]["r2"]
 
 
 def train(
@@ -83,7 +97,8 @@ def train(
 
     Raises UnusableTable when there is nothing to learn a distribution from.
     """
-    fitted = fit(table.take(parts.fit), candidate, seed=origin.seed, tell=tell)
+    kind = problem.target.kind
+    fitted = fit(table.take(parts.fit), candidate, kind=kind, seed=origin.seed, tell=tell)
     tell("parity")
     prove_parity(problem, table, fitted.ensembles, fitted.graph, origin.seed)
     tell("calibration")
@@ -97,31 +112,22 @@ def train(
             ("test", parts.test),
         )
     }
-    metrics["cross_fitted"] = {"log_error": fitted.log_error}
-    card = describe(problem, table, candidate, origin=origin, parts=parts, metrics=metrics)
+    metrics["cross_fitted"] = dict(fitted.cross_fitted)
+    card = describe(
+        problem,
+        table,
+        candidate,
+        origin=origin,
+        parts=parts,
+        metrics=metrics,
+        calibration_rows=calibration.rows,
+    )
     seen = row_hashes(table.take(np.concatenate((parts.fit, parts.calibration))))
     return package(card, fitted, calibration, table.rows[parts.test[:GOLDEN_ROWS]], seen)
 
 
-def prove_parity(
-    problem: Problem, table: Table, ensembles: Ensembles, graph: bytes, seed: int
-) -> None:
-    """Raises UntrustedArtifact unless graph and estimators agree on the table, on random points
-    between the declared bounds, and on values next to each other in float32."""
-    rng = np.random.default_rng(seed)
-    low = [column.low for column in problem.schema.columns]
-    high = [column.high for column in problem.schema.columns]
-    anywhere = rng.uniform(low, high, (PARITY_ROWS, len(low)))
-    inside = rng.uniform(table.rows.min(axis=0), table.rows.max(axis=0), anywhere.shape)
-    near = np.nextafter(inside.astype(np.float32), np.float32(np.inf)).astype(np.float64)
-    for rows in (table.rows, anywhere, inside, near):
-        difference = disagreement(ensembles, graph, rows)
-        if not difference <= PARITY:
-            raise UntrustedArtifact(f"the compiled graph differs from its source by {difference:g}")
-
-
 def measure(
-    problem: Problem, table: Table, fitted: Fitted, calibration: Calibration
+    problem: Problem, table: Table, fitted: Fitted, calibration: Calibration | VennAbers
 ) -> dict[str, float]:
     """The figures of a part of the table, all through the compiled graph."""
     outputs = run(fitted.graph, table.rows)
@@ -130,7 +136,10 @@ def measure(
         return calibration.values(outputs), calibration.interval(outputs, confidence)
 
     sliced = slices_of(problem.schema.names, problem.slices, table.rows)
-    return evaluate(predict, table.target, sliced, calibration.highest_confidence)
+    if isinstance(calibration, VennAbers):
+        return probability.figures(*predict(DEFAULT_CONFIDENCE), table.target, sliced)
+    highest = calibration.highest_confidence
+    return evaluate(predict, table.target, sliced, highest, problem.target.kind)
 
 
 def describe(
@@ -141,8 +150,9 @@ def describe(
     origin: Origin,
     parts: Split,
     metrics: Mapping[str, dict[str, float]],
+    calibration_rows: int,
 ) -> ModelCard:
-    seen = table.rows[parts.fit]
+    method = METHODS.get(problem.target.kind, "distributional conformal")
     return ModelCard(
         problem=problem.name,
         version=str(origin.version),
@@ -152,14 +162,9 @@ def describe(
         target=problem.target.name,
         target_unit=problem.target.unit,
         target_kind=problem.target.kind,
-        features=tuple(
-            Feature(name=column.name, unit=column.unit, low=float(low), high=float(high))
-            for column, low, high in zip(
-                problem.schema.columns, seen.min(axis=0), seen.max(axis=0), strict=True
-            )
-        ),
+        features=features(problem, table.rows[parts.fit]),
         metrics=dict(metrics),
-        calibration={"method": "distributional conformal", "rows": len(parts.calibration)},
+        calibration={"method": method, "rows": calibration_rows},
         profile=profile(problem, table.take(parts.fit)),
         data={
             "source": table.source,
@@ -176,20 +181,39 @@ def describe(
     )
 
 
+def features(problem: Problem, seen: Matrix) -> tuple[Feature, ...]:
+    """Each column, with the range of what is not missing in the rows (n, features) learned from."""
+    lows, highs = np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
+    return tuple(
+        Feature(
+            name=column.name,
+            unit=column.unit,
+            low=float(low),
+            high=float(high),
+            categories=column.categories,
+        )
+        for column, low, high in zip(problem.schema.columns, lows, highs, strict=True)
+    )
+
+
 def profile(problem: Problem, table: Table) -> dict[str, dict[str, list[float]]]:
-    """Twentieths of every feature and of the target: what drift is measured against."""
+    """Twentieths of every feature and of the target, of what is not missing, and where something is
+    the share that is: what drift is measured against."""
     columns = dict(zip(problem.schema.names, table.rows.T, strict=True))
     columns[problem.target.name] = table.target
-    return {
-        name: {"quantiles": np.quantile(values, PROFILE_QUANTILES).tolist()}
-        for name, values in columns.items()
-    }
+    found = {}
+    for name, values in columns.items():
+        found[name] = {"quantiles": np.nanquantile(values, PROFILE_QUANTILES).tolist()}
+        missing = float(np.isnan(values).mean())
+        if missing:
+            found[name]["missing"] = [missing]
+    return found
 
 
 def package(
     card: ModelCard,
     fitted: Fitted,
-    calibration: Calibration,
+    calibration: Calibration | VennAbers,
     rows: Matrix,
     seen: NDArray[np.uint64],
 ) -> Artifact:
@@ -206,18 +230,3 @@ def package(
         golden=Golden(rows, calibration.values(outputs), interval.lower, interval.upper),
         seen=seen,
     )
-
-
-def ensembles_of(artifact: Artifact, *, allows_other_library: bool = False) -> Ensembles:
-    """The estimators an artifact was compiled from.
-
-    Raises UntrustedArtifact when scikit-learn is of another major or minor version than theirs,
-    unless that is allowed: it would load them, and might answer differently.
-    """
-    then, now = artifact.card.libraries["scikit-learn"], installed("scikit-learn")
-    if then.split(".")[:2] != now.split(".")[:2] and not allows_other_library:
-        raise UntrustedArtifact(
-            f"{artifact.card.version} was trained with scikit-learn {then}, this is {now}; "
-            "train anew, install that version, or allow it with --other-library"
-        )
-    return Ensembles(**joblib.load(io.BytesIO(artifact.estimator)))

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import (
     ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    RandomForestClassifier,
     RandomForestRegressor,
 )
 
@@ -40,6 +42,20 @@ STUMP = Tree(
 """A tree that says nothing, whichever way a row goes."""
 
 
+Boosted = HistGradientBoostingRegressor | HistGradientBoostingClassifier
+Forest = RandomForestRegressor | ExtraTreesRegressor | RandomForestClassifier
+
+
+def answer(estimator: Any, rows: Matrix) -> Vector:
+    """What its trees add up to, (n,) or (n, targets): a prediction; of an event the log-odds
+    (boosted) or the probability (forest)."""
+    if isinstance(estimator, HistGradientBoostingClassifier):
+        return np.asarray(estimator.decision_function(rows))
+    if isinstance(estimator, RandomForestClassifier):
+        return np.asarray(estimator.predict_proba(rows)[:, 1])
+    return np.asarray(estimator.predict(rows))
+
+
 def mean_of(members: Sequence[Any]) -> list[Tree]:
     return [
         replace(tree, value=tree.value / len(members))
@@ -56,12 +72,12 @@ def leaf_finder(tree: Any, first: int) -> tuple[Tree, Matrix]:
 
 
 def trees_of(estimator: Any) -> Iterator[Tree]:
-    """The trees of an ensemble, whose values add up to its prediction."""
-    if isinstance(estimator, HistGradientBoostingRegressor):
+    """The trees of an ensemble, whose values add up to its answer."""
+    if isinstance(estimator, Boosted):
         yield _constant(float(np.ravel(estimator._baseline_prediction)[0]))
         for (predictor,) in estimator._predictors:
             yield _histogram_tree(predictor.nodes)
-    elif isinstance(estimator, RandomForestRegressor | ExtraTreesRegressor):
+    elif isinstance(estimator, Forest):
         for member in estimator.estimators_:
             yield _plain_tree(member.tree_, share=1 / len(estimator.estimators_))
     else:
@@ -87,6 +103,7 @@ def _histogram_tree(nodes: Any) -> Tree:
 
 
 def _plain_tree(tree: Any, share: float) -> Tree:
+    """A forest's tree. Of a class it holds the shares of both, and the event is the second."""
     return Tree(
         is_leaf=tree.children_left < 0,
         feature=tree.feature,
@@ -94,7 +111,7 @@ def _plain_tree(tree: Any, share: float) -> Tree:
         left=tree.children_left,
         right=tree.children_right,
         missing_goes_left=tree.missing_go_to_left.astype(bool),
-        value=tree.value[:, 0, 0] * share,
+        value=tree.value[:, 0, -1] * share,
     )
 
 

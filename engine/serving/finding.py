@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.domain.schema import Vector
+from engine.domain.loss import LOSS, distance, loss
+from engine.domain.schema import BINARY, POSITIVE, REAL, Vector
 from engine.serving.replay import LeftOut, Replayed
 
 FIRST_FEW = 5
+DISTANCE = {POSITIVE: "|log ratio|", REAL: "|difference|", BINARY: "|difference|"}
+FORM = {POSITIVE: ".4f", REAL: ".4g", BINARY: ".4f"}
+"""How a loss or a distance is printed: a real quantity may be of any size."""
 NORMAL_97_5 = 1.959964
 """Two-sided 95 % of a normal distribution."""
 
@@ -29,7 +33,7 @@ class Finding:
 class Tally:
     """How many records came out as they were recorded, and by how much others differ at most.
 
-    `largest` is relative, over value and bounds.
+    `largest` is relative to the larger of the two numbers, over value and bounds.
     """
 
     rows: int = 0
@@ -43,15 +47,21 @@ class Tally:
         if not len(at):
             return
         self.differing += len(at)
-        gaps = np.abs(part.computed[at] / part.recorded[at] - 1)
+        old, new = part.recorded[at], part.computed[at]
+        scale = np.where(old == new, 1, np.maximum(np.abs(old), np.abs(new)))
+        gaps = np.abs(new - old) / scale
         self.largest = max(self.largest, float(gaps.max()))
         self.first += [part.ids[number] for number in at[: FIRST_FEW - len(self.first)]]
 
 
 @dataclass
 class Comparison:
-    """What another version would have said, beside what was answered: sums over rows."""
+    """What another version would have said, beside what was answered: sums over rows.
 
+    A width counts beside its value where that is a positive quantity, else as it is.
+    """
+
+    kind: str
     sums: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def add(self, part: Replayed) -> None:
@@ -59,13 +69,13 @@ class Comparison:
         new, new_lower, new_upper = part.computed.T
         self._sum(
             rows=np.ones_like(value),
-            log_ratio=np.abs(np.log(new / value)),
+            apart=distance(self.kind, new, value),
             inside=(lower <= new) & (new <= upper),
-            width=(upper - lower) / value,
-            new_width=(new_upper - new_lower) / new,
+            width=(upper - lower) / (value if self.kind == POSITIVE else 1.0),
+            new_width=(new_upper - new_lower) / (new if self.kind == POSITIVE else 1.0),
         )
         truth, known = part.truth, ~np.isnan(part.truth)
-        old_error, new_error = (np.abs(np.log(said / truth)) for said in (value, new))
+        old_error, new_error = (loss(self.kind, said, truth) for said in (value, new))
         gain = old_error - new_error
         figures = {
             "known": np.ones_like(value),
@@ -84,7 +94,7 @@ class Comparison:
 
     @property
     def gain(self) -> tuple[float, float]:
-        """By how much its mean |log error| is lower, and half the width of the 95 % interval of
+        """By how much its mean loss is lower, and half the width of the 95 % interval of
         that (paired, normal, outcomes taken as independent)."""
         n, mean = self.sums["known"], self.mean("gain", "known")
         variance = max(self.mean("gain_squared", "known") - mean**2, 0.0) / max(n - 1, 1)
@@ -118,28 +128,31 @@ def recomputed(parts: Iterable[Replayed], left_out: LeftOut) -> Finding | None:
     return Finding(f"{sentence}{rest}.", table, notes, differing)
 
 
-def compared(parts: Iterable[Replayed], version: str) -> Finding | None:
-    """What would this version have said? None where there was nothing to ask."""
-    seen = Comparison()
+def compared(parts: Iterable[Replayed], version: str, kind: str) -> Finding | None:
+    """What would this version have said? None where there was nothing to ask. `kind` is the
+    target's."""
+    seen = Comparison(kind)
     for part in parts:
         seen.add(part)
     if not seen.sums["rows"]:
         return None
+    apart, form = seen.mean("apart"), FORM[kind]
+    beside = " / value" if kind == POSITIVE else ""
     table = [
         ["", "recorded", version],
         ["replies", f"{seen.sums['rows']:,.0f}", ""],
-        ["mean |log ratio| of the values", "", f"{seen.mean('log_ratio'):.4f}"],
+        [f"mean {DISTANCE[kind]} of the values", "", f"{apart:{form}}"],
         ["its value lies in the recorded interval", "", f"{seen.mean('inside'):.1%}"],
-        ["width of the interval / value", *two(seen, "width", "rows", ".3f")],
+        [f"width of the interval{beside}", *two(seen, "width", "rows", ".3f" if beside else form)],
         ["with an outcome", f"{seen.sums['known']:,.0f}", ""],
     ]
-    sentence = (
-        f"{version} would have said values that differ by {seen.mean('log_ratio'):.1%} on average"
-    )
+    by = f"{apart:.1%}" if kind == POSITIVE else f"{apart:{form}}"
+    sentence = f"{version} would have said values that differ by {by} on average"
     if seen.sums["known"]:
-        asked = f"coverage (asked for {seen.mean('level', 'known'):.1%})"
-        table.append(["mean |log error|", *two(seen, "error", "known", ".4f")])
-        table.append([asked, *two(seen, "covered", "known", ".1%")])
+        table.append([f"mean {LOSS[kind]}", *two(seen, "error", "known", form)])
+        if kind != BINARY:  # whose bounds are of a probability, which nobody ever sees
+            asked = f"coverage (asked for {seen.mean('level', 'known'):.1%})"
+            table.append([asked, *two(seen, "covered", "known", ".1%")])
         sentence += f"; {who_was_right(seen)}"
     return Finding(f"{sentence}.", table)
 
@@ -150,9 +163,9 @@ def two(seen: Comparison, name: str, of: str, form: str) -> tuple[str, str]:
 
 
 def who_was_right(seen: Comparison) -> str:
-    gain, half = seen.gain
+    (gain, half), form = seen.gain, FORM[seen.kind]
     word = "as close to" if abs(gain) <= half else "closer to" if gain > 0 else "further from"
     return (
-        f"on {seen.sums['known']:,.0f} outcomes it is {word} the truth, mean |log error| "
-        f"{abs(gain):.4f} {'lower' if gain >= 0 else 'higher'} (± {half:.4f}, 95 %)"
+        f"on {seen.sums['known']:,.0f} outcomes it is {word} the truth, mean {LOSS[seen.kind]} "
+        f"{abs(gain):{form}} {'lower' if gain >= 0 else 'higher'} (± {half:{form}}, 95 %)"
     )

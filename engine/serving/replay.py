@@ -4,13 +4,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.domain.errors import ServiceError
-from engine.domain.record import Joined, Record
-from engine.domain.schema import Matrix, Schema, Vector
+from engine.domain.record import DEGRADED, Joined, Record
+from engine.domain.schema import Category, Column, Matrix, Row, Schema, Vector
 from engine.domain.traffic import SHADOW
 from engine.serving.served import ServedModel
 
@@ -88,18 +89,33 @@ def grouped(
 ) -> dict[tuple[str, float], list[Joined]]:
     """What one model can be asked at once: a version and a level."""
     groups = defaultdict(list)
-    names = set(schema.names)
     for joined in chunk:
         record = joined.record
         if version is not None and record.variant == SHADOW:
             continue
         if record.error is not None:
             left_out.reasons["no answer was recorded, but an error"] += 1
-        elif set(record.row) != names:
+        elif record.variant == DEGRADED:
+            left_out.reasons["the features could not be looked up, and a fallback answered"] += 1
+        elif not fits(record.row, schema):
             left_out.reasons["the features are not those of today's schema"] += 1
         else:
             groups[version or record.version, record.level].append(joined)
     return groups
+
+
+def fits(row: Row, schema: Schema) -> bool:
+    """Whether today's schema can encode it: no other names, a name where a category is declared and
+    a number elsewhere; only what may be missing is absent or None."""
+    if not row.keys() <= set(schema.names):
+        return False
+    values = ((column, row.get(column.name)) for column in schema.columns)
+    return all(c.may_be_missing if value is None else is_of(c, value) for c, value in values)
+
+
+def is_of(column: Column, value: Any) -> bool:
+    """Whether a value has the column's type: categories are text, numbers are not."""
+    return isinstance(value, str) == isinstance(column, Category)
 
 
 def ask(

@@ -75,9 +75,9 @@ class Database:
             event.listen(self._engine, "checkout", self._check_file)
 
     @contextmanager
-    def reading(self) -> Iterator[Connection | None]:
+    def reading(self, *, one_statement: bool = False) -> Iterator[Connection | None]:
         """A transaction; None where the tables do not exist yet: asking makes nothing."""
-        with self._existing("BEGIN") as connection:
+        with self._existing("" if one_statement else "BEGIN") as connection:
             yield connection
 
     @contextmanager
@@ -94,11 +94,8 @@ class Database:
         """
         with self._connected() as connection:
             self._make_tables(connection)
-            if one_statement:
+            with _transaction(connection, "" if one_statement else self._begin_writing):
                 yield connection
-            else:
-                with _transaction(connection, self._begin_writing):
-                    yield connection
 
     def close(self) -> None:
         self._engine.dispose()
@@ -236,10 +233,13 @@ def _distrusted_after_failure(connection: Connection) -> Iterator[None]:
 
 @contextmanager
 def _transaction(connection: Connection, begin: str) -> Iterator[None]:
-    """After an error the connection is closed, or rolled back by the pool."""
-    connection.exec_driver_sql(begin)
+    """After an error the connection is closed, or rolled back by the pool; without `begin` each
+    statement commits itself."""
+    if begin:
+        connection.exec_driver_sql(begin)
     yield
-    connection.exec_driver_sql("COMMIT")
+    if begin:
+        connection.exec_driver_sql("COMMIT")
 
 
 def _add_columns(connection: Connection, table: Table) -> None:

@@ -6,23 +6,27 @@ from dataclasses import replace
 import numpy as np
 
 from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
+from engine.domain.loss import LOSS, distance
 from engine.domain.record import CHAMPION, Joined
 from engine.domain.schema import Vector
 from engine.domain.traffic import SHADOW, Traffic
 from engine.domain.version import Version
+from engine.watching.chance import least_spread
 from engine.watching.comparison import HARMS, Agreement, Comparison, Report, Side
 from engine.watching.groups import (
     Answers,
     columns,
     coverage_gap,
     grouped,
-    log_error,
     log_latency,
+    losses,
     pairs,
     per_unit,
 )
 from engine.watching.sequence import (
+    NO_SPREAD,
     Means,
+    Spread,
     apart,
     difference,
     improvement,
@@ -37,6 +41,7 @@ Pair = tuple[Vector, Vector]
 
 
 def report(
+    kind: str,
     traffic: Traffic,
     champion: Version,
     since: str | None,
@@ -44,14 +49,18 @@ def report(
     *,
     alpha: float = ALPHA,
 ) -> Report:
-    """Each variant beside the champion, from the records since the traffic was arranged so."""
+    """Each variant beside the champion, from the records since the traffic was arranged so; `kind`
+    is the target's."""
     asked = [(str(v.version), v.mode, v.share) for v in traffic.variants]
     groups = grouped(joined, [(str(champion), CHAMPION), *(one[:2] for one in asked)])
     own = groups[str(champion), CHAMPION]
     found = []
     for version, mode, share in asked:
         other = groups[version, mode]
-        old, new = pairs(own, other) if mode == SHADOW else (columns(own), columns(other))
+        if mode == SHADOW:
+            old, new = pairs(kind, own, other)
+        else:
+            old, new = columns(kind, own), columns(kind, other)
         sides = (str(champion), old), (version, new)
         found.append(compare(mode, *sides, share=share, alpha=alpha / len(asked)))
     return Report(str(champion), since, tuple(found))
@@ -68,21 +77,22 @@ def compare(
     """Both versions and their answers; row by row to the same questions if it is a shadow."""
     each, old, new = alpha / HARMS, champion[1], variant[1]
     loss, gap, time = (
-        in_units(mode, old, new, quantity=q) for q in (log_error, coverage_gap, log_latency)
+        in_units(mode, old, new, quantity=q) for q in (losses, coverage_gap, log_latency)
     )
-    losses = means(mode, loss)
+    compared = means(mode, loss, least_spread(mode, old, new))
     return Comparison(
         variant[0],
         mode,
+        LOSS[old.kind],
         alpha,
         share,
         side(*champion, loss[0], gap=gap[0], time=time[0], alpha=each),
         side(*variant, loss[1], gap=gap[1], time=time[1], alpha=each),
         agreement(old, new, each) if mode == SHADOW else None,
         latency=ratio_of_medians(np.exp(time[0]), np.exp(time[1]), each),
-        improvement=improvement(losses, below=alpha, above=each),
+        improvement=improvement(compared, below=alpha, above=each),
         coverage=difference(means(mode, gap), each, is_share=True),
-        more_outcomes=more_outcomes(losses, outcomes(new), alpha),
+        more_outcomes=more_outcomes(compared, outcomes(new), alpha),
     )
 
 
@@ -94,8 +104,8 @@ def in_units(mode: str, old: Answers, new: Answers, *, quantity: Quantity) -> Pa
     return per_unit(old.unit, quantity(old))[0], per_unit(new.unit, quantity(new))[0]
 
 
-def means(mode: str, of: Pair) -> Means | None:
-    return paired(*of) if mode == SHADOW else apart(*of)
+def means(mode: str, of: Pair, least: Spread = NO_SPREAD) -> Means | None:
+    return (paired if mode == SHADOW else apart)(*of, least)
 
 
 def side(
@@ -116,7 +126,7 @@ def side(
 
 
 def outcomes(rows: Answers) -> int:
-    return int(np.isfinite(log_error(rows)).sum())
+    return int(rows.is_known.sum())
 
 
 def agreement(old: Answers, new: Answers, alpha: float) -> Agreement:
@@ -125,12 +135,13 @@ def agreement(old: Answers, new: Answers, alpha: float) -> Agreement:
     unit, lower, upper = old.unit[both], old.lower[both], old.upper[both]
     value, other = new.value[both], old.value[both]
     inside = np.asarray((lower <= value) & (value <= upper), dtype=float)
-    widening = (new.upper - new.lower)[both] / np.where(upper > lower, upper - lower, np.nan) - 1
-    distance = per_unit(unit, np.abs(np.log(value / other)))[0]
+    claimed = (upper > lower) & old.has_coverage
+    widening = (new.upper - new.lower)[both] / np.where(claimed, upper - lower, np.nan) - 1
+    apart_by = per_unit(unit, distance(old.kind, value, other))[0]
     share = mean(per_unit(unit, inside)[0], alpha, is_share=True)
     return Agreement(
         share=None if share is None else replace(share, high=min(share.high, 1.0)),
-        log_ratio=float(distance.mean()) if len(distance) else None,
+        distance=float(apart_by.mean()) if len(apart_by) else None,
         width=mean(per_unit(unit, widening)[0], alpha, is_share=False),
     )
 

@@ -30,8 +30,9 @@ FAILURES = 0.001
 class Side:
     """What one version did: rows and units it was asked about, and what came of them.
 
-    latency_us is the median, loss the mean |log error|, coverage_gap the share of truths inside its
-    intervals less the share that was claimed; all of units, None where nothing is known.
+    latency_us is the median, loss the mean of the declared one, coverage_gap the share of truths
+    inside its intervals less the share that was claimed; all of units, None where nothing is known,
+    and no coverage of an event: its bounds are of a probability.
     """
 
     version: str
@@ -49,12 +50,13 @@ class Side:
 class Agreement:
     """How a shadow's answers differ from the champion's to the same questions.
 
-    share: of values inside the champion's interval. log_ratio: mean |log(value / champion's)|.
-    width: mean relative difference of the intervals' widths.
+    share: of values inside the champion's interval. distance: the mean one of the values, as
+    `engine.domain.loss` has it. width: mean relative difference of the intervals' widths, None
+    of an event.
     """
 
     share: Difference | None
-    log_ratio: float | None
+    distance: float | None
     width: Difference | None
 
 
@@ -62,15 +64,16 @@ class Agreement:
 class Comparison:
     """A variant beside the champion, on the same rows (shadow) or on its `share` of all units.
 
-    latency: how many times the champion's median. improvement: share by which the mean loss is
-    lower. coverage: how much larger the coverage gap is. Each bound holds at every look but with
-    probability alpha / HARMS, the lower bound of the improvement but with alpha; None where there
-    are too few units. more_outcomes: how many more of the variant's it would take to show the
-    present difference of the loss, were it real.
+    judged_by: what the loss is called. latency: how many times the champion's median. improvement:
+    share by which the mean loss is lower. coverage: how much larger the coverage gap is. Each bound
+    holds at every look but with probability alpha / HARMS, the lower bound of the improvement but
+    with alpha; None where there are too few units. more_outcomes: how many more
+    of the variant's it would take to show the present difference of the loss, were it real.
     """
 
     version: str
     mode: str
+    judged_by: str
     alpha: float
     share: float
     champion: Side
@@ -156,7 +159,7 @@ def accuracy(found: Comparison) -> str:
     if gain is None:
         return f"{outcomes:,} of its outcomes known, bounds need {FEWEST} units on either side"
     return (
-        f"the mean |log error| is {change(gain.estimate)}, between {change(gain.low)} "
+        f"the mean {found.judged_by} is {change(gain.estimate)}, between {change(gain.low)} "
         f"and {change(gain.high)} ({outcomes:,} outcomes)"
     )
 

@@ -2,7 +2,8 @@
 
 Rows of one unit resemble each other and are no independent evidence: every quantity is averaged
 within the unit first. What a caller pinned, and what the champion answered in place of a variant
-that failed, was not assigned by chance and is left out.
+that failed, was not assigned by chance and is left out; so is what was answered about a fallback
+row, whose truth belongs to features that nobody saw.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -11,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.domain.loss import is_answer, loss
 from engine.domain.record import Joined, Record
-from engine.domain.schema import Matrix, Vector
+from engine.domain.schema import BINARY, Matrix, Vector
 
 Key = tuple[str, str]
 """A version and what it was asked as: champion, or one of the traffic's modes."""
@@ -20,8 +22,12 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """One version's answers to n rows, (n,) each; NaN is what is not known, or not there."""
+    """One version's answers to n rows, (n,) each; NaN is what is not known, or not there.
 
+    kind: of the target, which says what is an answer and how far it is from the truth.
+    """
+
+    kind: str
     unit: NDArray[np.int64]
     value: Vector
     lower: Vector
@@ -35,8 +41,21 @@ class Answers:
 
     @property
     def failed(self) -> NDArray[np.bool_]:
-        """An answer that is no positive number is a failure, too."""
-        return np.asarray(~((self.value > 0) & (self.value < np.inf)))
+        """What is no answer for this kind of target is a failure, too."""
+        return ~is_answer(self.kind, self.value)
+
+    @property
+    def has_coverage(self) -> bool:
+        """Whether bounds are of what comes true: an event's are of its probability, which nobody
+        ever sees."""
+        return self.kind != BINARY
+
+    @property
+    def is_known(self) -> NDArray[np.bool_]:
+        """Whether there is an answer and a truth it can be judged by."""
+        is_event = (self.actual == 0) | (self.actual == 1)
+        is_truth = is_event if self.kind == BINARY else is_answer(self.kind, self.actual)
+        return np.asarray(~self.failed & is_truth)
 
 
 def grouped(joined: Iterable[Joined], keys: Iterable[Key]) -> dict[Key, list[Joined]]:
@@ -49,24 +68,29 @@ def grouped(joined: Iterable[Joined], keys: Iterable[Key]) -> dict[Key, list[Joi
     return groups
 
 
-def pairs(champion: Sequence[Joined], shadow: Sequence[Joined]) -> tuple[Answers, Answers]:
+def pairs(
+    kind: str, champion: Sequence[Joined], shadow: Sequence[Joined]
+) -> tuple[Answers, Answers]:
     """Both answers to each row that both were asked about, in the order of the shadow's."""
     asked: Mapping[str, Joined] = {one.record.id: one for one in champion}
     both = [(asked[one.record.id], one) for one in shadow if one.record.id in asked]
     units = numbered(one.record for one, _ in both)
-    actual = np.array([actual_of(one) or actual_of(other) for one, other in both], dtype=float)
-    old, new = (answers([pair[side] for pair in both], units, actual) for side in (0, 1))
+    actual = np.array([actual_of(*pair) for pair in both], dtype=float)
+    old, new = (answers(kind, [pair[side] for pair in both], units, actual) for side in (0, 1))
     return old, new
 
 
-def columns(group: Sequence[Joined]) -> Answers:
+def columns(kind: str, group: Sequence[Joined]) -> Answers:
     actual = np.array([actual_of(one) for one in group], dtype=float)
-    return answers(group, numbered(one.record for one in group), actual)
+    return answers(kind, group, numbered(one.record for one in group), actual)
 
 
-def answers(group: Sequence[Joined], units: NDArray[np.int64], actual: Vector) -> Answers:
+def answers(
+    kind: str, group: Sequence[Joined], units: NDArray[np.int64], actual: Vector
+) -> Answers:
     records = [one.record for one in group]
     return Answers(
+        kind,
         units,
         value=np.array([record.value for record in records], dtype=float),
         lower=np.array([record.lower for record in records], dtype=float),
@@ -77,8 +101,9 @@ def answers(group: Sequence[Joined], units: NDArray[np.int64], actual: Vector) -
     )
 
 
-def actual_of(joined: Joined) -> float | None:
-    return None if joined.outcome is None else joined.outcome.actual
+def actual_of(*same: Joined) -> float | None:
+    """The truth about one question, from whichever of its records has it."""
+    return next((one.outcome.actual for one in same if one.outcome is not None), None)
 
 
 def numbered(records: Iterable[Record]) -> NDArray[np.int64]:
@@ -89,8 +114,11 @@ def numbered(records: Iterable[Record]) -> NDArray[np.int64]:
 
 
 def unit_of(record: Record) -> Hashable:
-    """What traffic is assigned by: the unit the caller names, else the row's features."""
-    return record.unit if record.unit is not None else frozenset(record.row.items())
+    """What traffic is assigned by: the unit the caller names, else the row's features, where one
+    that is missing may be absent or None."""
+    if record.unit is not None:
+        return record.unit
+    return frozenset(item for item in record.row.items() if item[1] is not None)
 
 
 def per_unit(unit: NDArray[np.int64], *quantities: Vector) -> Matrix:
@@ -103,16 +131,16 @@ def per_unit(unit: NDArray[np.int64], *quantities: Vector) -> Matrix:
     return np.array([total / rows[there] for total in sums])
 
 
-def log_error(of: Answers) -> Vector:
-    """The declared loss of each row, as at the gate: |log(value) - log(actual)|."""
-    known = ~of.failed & (of.actual > 0)
-    ratio = np.divide(of.value, of.actual, out=np.ones(len(of)), where=known)
-    return np.where(known, np.abs(np.log(ratio)), np.nan)
+def losses(of: Answers) -> Vector:
+    """The declared loss of each row, as at the gate."""
+    known, found = of.is_known, np.full(len(of), np.nan)
+    found[known] = loss(of.kind, of.value[known], of.actual[known])
+    return found
 
 
 def coverage_gap(of: Answers) -> Vector:
-    """Whether the interval holds the truth, less the level it claims."""
-    known = ~of.failed & (of.actual > 0) & np.isfinite(of.lower + of.upper)
+    """Whether the interval holds the truth, less the level it claims, where there is coverage."""
+    known = of.is_known & np.isfinite(of.lower + of.upper) & of.has_coverage
     holds = (of.lower <= of.actual) & (of.actual <= of.upper)
     return np.where(known, holds - of.level, np.nan)
 

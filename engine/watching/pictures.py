@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from engine.domain.schema import Matrix
+from engine.domain.schema import POSITIVE, Matrix, Target
 from engine.watching.comparison import Comparison
 from engine.watching.sequence import Difference
 
@@ -69,35 +69,39 @@ class Thinned:
             self._every *= 2
 
 
-def draw_replay(recorded: Matrix, computed: Matrix, unit: str) -> Figure:
+def draw_replay(recorded: Matrix, computed: Matrix, target: Target) -> Figure:
     """Values against each other, and how wide the intervals are; (n, 3) value, lower, upper."""
     figure = Figure(figsize=(11, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    draw_values(left, recorded[:, 0], computed[:, 0], unit)
-    draw_widths(right, recorded, computed)
+    draw_values(left, recorded[:, 0], computed[:, 0], target)
+    draw_widths(right, recorded, computed, target)
     return figure
 
 
-def draw_values(axes: Any, recorded: Any, computed: Any, unit: str) -> None:
+def draw_values(axes: Any, recorded: Any, computed: Any, target: Target) -> None:
     lowest, highest = min(recorded.min(), computed.min()), max(recorded.max(), computed.max())
     axes.plot([lowest, highest], [lowest, highest], color=COLOURS["recorded"], linewidth=1)
     axes.plot(recorded, computed, ".", color=COLOURS["computed"], markersize=3, alpha=0.5)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_title(f"values, {unit}; {len(recorded):,} points")
+    if target.kind == POSITIVE:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+    axes.set_title(f"values, {target.unit}; {len(recorded):,} points")
     axes.set_xlabel("recorded")
     axes.set_ylabel("computed now")
 
 
-def draw_widths(axes: Any, recorded: Matrix, computed: Matrix) -> None:
+def draw_widths(axes: Any, recorded: Matrix, computed: Matrix, target: Target) -> None:
+    """Beside its value where that is a positive quantity, else as wide as it is."""
+    is_share = target.kind == POSITIVE
     widths = {
-        name: (rows[:, 2] - rows[:, 1]) / rows[:, 0]
+        name: (rows[:, 2] - rows[:, 1]) / (rows[:, 0] if is_share else 1.0)
         for name, rows in (("recorded", recorded), ("computed", computed))
     }
-    bins = np.linspace(0, float(np.quantile(np.concatenate([*widths.values()]), 0.995)), 60)
+    widest = float(np.quantile(np.concatenate([*widths.values()]), 0.995))
+    bins = np.linspace(0, widest or 1.0, 60)
     axes.hist(widths["recorded"], bins, color=COLOURS["recorded"], alpha=0.5, label="recorded")
     axes.hist(widths["computed"], bins, color=COLOURS["computed"], histtype="step", label="now")
-    axes.set_title("width of the interval / value")
+    axes.set_title("width of the interval" + (" / value" if is_share else f", {target.unit}"))
     axes.set_ylabel("points")
     axes.legend()
 
@@ -109,7 +113,7 @@ def draw_comparisons(comparisons: Sequence[Comparison]) -> Figure:
     names = [f"{found.version} ({found.mode})" for found in comparisons]
     places = np.arange(len(comparisons))
     draw_bounds(gains, places, [found.improvement for found in comparisons], "computed")
-    gains.set_title("|log error| lower by, %\n(right of 0: better)")
+    gains.set_title(f"{comparisons[0].judged_by} lower by, %\n(right of 0: better)")
     draw_bounds(gaps, places - 0.1, [f.champion.coverage_gap for f in comparisons], "recorded")
     draw_bounds(gaps, places + 0.1, [f.variant.coverage_gap for f in comparisons], "computed")
     gaps.set_title("coverage less what is claimed, points\n(grey: champion)")

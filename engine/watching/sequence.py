@@ -56,6 +56,22 @@ class Means:
         return max(both, 0.0)
 
 
+@dataclass(frozen=True)
+class Spread:
+    """Variances of one unit's quantity, the champion's and the variant's, and their covariance."""
+
+    old: float
+    new: float
+    covariance: float
+
+    @property
+    def difference(self) -> float:
+        return self.old + self.new - 2 * self.covariance
+
+
+NO_SPREAD = Spread(0.0, 0.0, 0.0)
+
+
 def reach(n: float, alpha: float) -> float:
     """How many standard errors the mean of n units may lie to one side, at any look.
 
@@ -66,17 +82,22 @@ def reach(n: float, alpha: float) -> float:
     return math.sqrt(2 * (1 + 1 / u) * math.log(0.5 + math.sqrt(u + 1) / (2 * alpha)))
 
 
-def paired(old: Vector, new: Vector) -> Means | None:
-    """Of both quantities of the same units, (n,) each; None when they are too few."""
+def paired(old: Vector, new: Vector, least: Spread = NO_SPREAD) -> Means | None:
+    """Of both quantities of the same units, (n,) each; None when they are too few.
+
+    The `least` spread takes the place of what was seen where the difference varied less.
+    """
     n = len(old)
     if n < FEWEST:
         return None
-    (v0, c), (_, v1) = np.cov(old, new) / n
-    return Means(float(old.mean()), float(new.mean()), float(v0), float(v1), float(c), n)
+    (v0, c), (_, v1) = np.cov(old, new).tolist()
+    spread = max(Spread(v0, v1, c), least, key=lambda one: one.difference)
+    v0, v1, c = (part / n for part in (spread.old, spread.new, spread.covariance))
+    return Means(float(old.mean()), float(new.mean()), v0, v1, c, n)
 
 
-def apart(old: Vector, new: Vector) -> Means | None:
-    """Of two groups, (m,) and (n,); None when either is too small.
+def apart(old: Vector, new: Vector, least: Spread = NO_SPREAD) -> Means | None:
+    """Of two groups, (m,) and (n,); None when either is too small. None varies less than `least`.
 
     No group is taken to vary less than both together do: in a skewed quantity the small group that
     happens to lack large values has a low mean and a low variance, and would seem surely lower.
@@ -84,7 +105,7 @@ def apart(old: Vector, new: Vector) -> Means | None:
     m, n = len(old), len(new)
     if min(m, n) < FEWEST:
         return None
-    v0, v1 = (float(group.var(ddof=1)) for group in (old, new))
+    v0, v1 = max(float(old.var(ddof=1)), least.old), max(float(new.var(ddof=1)), least.new)
     both = (m * v0 + n * v1) / (m + n)
     v0, v1 = max(v0, both) / m, max(v1, both) / n
     return Means(float(old.mean()), float(new.mean()), v0, v1, 0.0, m * n / (m + n))

@@ -13,6 +13,7 @@ from engine.domain.arrange import arrange
 from engine.domain.errors import InvalidTraffic, Outpaced, UnknownVersion, UntrustedArtifact
 from engine.domain.history import History
 from engine.domain.ports import Artifacts, Champion, Records
+from engine.domain.problem import Problem
 from engine.domain.record import Joined
 from engine.domain.times import written
 from engine.domain.version import Version
@@ -41,7 +42,7 @@ CLOCKS_APART_SECONDS = 10
 class Helm:
     """Who steers the roll-outs of a problem."""
 
-    problem: str
+    problem: Problem
     champion: Champion
     artifacts: Artifacts
     who: str
@@ -66,14 +67,15 @@ class Helm:
 
     def _decided(self, rollout: Rollout, past: History, records: Records, now: str) -> Step:
         try:
-            card = self.artifacts.load(self.problem, rollout.candidate).card
+            card = self.artifacts.load(self.problem.name, rollout.candidate).card
         except (UnknownVersion, UntrustedArtifact) as error:
             return Step(ROLL_BACK, f"{rollout.stage.name}: it cannot be loaded: {error}.")
         champion = history.champion(past)
         assert champion is not None  # noqa: S101 - a roll-out is beside a champion
         asked = (str(champion), str(rollout.candidate))
-        joined = seen(records, self.problem, since=rollout.since, versions=asked)
-        found = report(history.traffic(past), champion, rollout.since, joined, alpha=LEVEL)
+        joined = seen(records, self.problem.name, since=rollout.since, versions=asked)
+        traffic, kind = history.traffic(past), self.problem.target.kind
+        found = report(kind, traffic, champion, rollout.since, joined, alpha=LEVEL)
         agreement = card.metrics.get("judged", {}).get("agreement")
         taken = decide(rollout.stage, found.comparisons[0], agreement)
         return in_time(taken, rollout.stage, joined, now)
@@ -83,8 +85,8 @@ class Helm:
         if after is not None:
             self._enter(after, candidate, why=why, revision=len(past))
             return
-        release = release_of(candidate, past, self.artifacts.versions(self.problem))
-        self.artifacts.save(self.artifacts.load(self.problem, candidate).named(release))
+        release = release_of(candidate, past, self.artifacts.versions(self.problem.name))
+        self.artifacts.save(self.artifacts.load(self.problem.name, candidate).named(release))
         self.champion.move(
             "promoted", release, who=self.who, why=why, after=len(past), challenger=candidate
         )
@@ -93,7 +95,7 @@ class Helm:
         """The candidate at a stage, or at none."""
         arrange(
             self.champion,
-            self.artifacts.versions(self.problem),
+            self.artifacts.versions(self.problem.name),
             [] if stage is None else [stage.wish(candidate)],
             who=self.who,
             why=why,

@@ -1,0 +1,125 @@
+"""What the cells of a table say: numbers, names, events and times, and which rules they break."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from engine.domain.schema import BINARY, Category, Column, Number, Target
+
+SHOWN = 80
+"""Characters of a cell that a report shows."""
+EVENTS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
+
+
+def read(cells: "pd.Series[Any]", column: Column | Target) -> "pd.Series[Any]":
+    """A column's cells as what it declares: numbers (an event is one), or names of categories."""
+    if isinstance(cells.dtype, pd.CategoricalDtype):
+        cells = cells.astype(object)
+    if isinstance(column, Category):
+        return as_names(cells)
+    if isinstance(column, Target) and column.kind == BINARY:
+        return as_events(cells, column.labels)
+    return as_numbers(cells)
+
+
+def as_numbers(cells: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Numbers, and NaN for what is none; `true` is none."""
+    is_flag = cells.map(lambda cell: isinstance(cell, bool | np.bool_)).astype(bool)
+    return pd.to_numeric(cells.mask(is_flag), errors="coerce").astype(float)
+
+
+def as_names(cells: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Text, and None for what is missing or blank.
+
+    A whole number is written without its point: one missing cell makes pandas read 1 as 1.0.
+    """
+    names = [
+        None if gone else _name(cell) for cell, gone in zip(cells, is_blank(cells), strict=True)
+    ]
+    return pd.Series(names, index=cells.index, dtype=object)
+
+
+def _name(cell: Any) -> str:
+    is_whole = isinstance(cell, float) and cell.is_integer()
+    return str(int(cell)) if is_whole else str(cell)
+
+
+def as_events(cells: "pd.Series[Any]", labels: tuple[str, str] | None) -> "pd.Series[Any]":
+    """1.0 where the event happened, 0.0 where not, and NaN for what says neither.
+
+    0 and 1, false and true, and the two labels, where the target has some.
+    """
+    names = as_names(cells)
+    events = names.map(lambda name: EVENTS.get(str(name).lower(), np.nan)).astype(float)
+    for number, label in enumerate(labels or ()):
+        events[names == label] = float(number)
+    return events
+
+
+def as_times(cells: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Numbers as they are, ISO 8601 dates as seconds, and NaN for what is neither."""
+    numbers = pd.to_numeric(cells, errors="coerce")
+    if numbers.notna().any():
+        return numbers
+    dates = pd.to_datetime(cells.astype(str), format="ISO8601", errors="coerce", utc=True)
+    return (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+
+
+def as_groups(frame: pd.DataFrame, alone: "pd.Series[Any]") -> NDArray[np.int64]:
+    """Who belongs together (n,); a row that names no group belongs to rows equal to it."""
+    named = frame["group"] if "group" in frame else pd.Series(None, index=frame.index, dtype=object)
+    groups = ("group " + named.astype(str)).where(named.notna(), "row " + alone)
+    return pd.factorize(groups)[0].astype(np.int64)
+
+
+def is_blank(cells: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Whether a cell holds nothing: NaN, None, or blanks alone."""
+    blanks = cells.map(lambda cell: isinstance(cell, str) and not cell.strip())
+    return cells.isna() | blanks.astype(bool)
+
+
+def findings(cells: "pd.Series[Any]", known: "pd.Series[Any]", column: Column | Target) -> Any:
+    """What one column gets wrong, as a table: row, column, rule and the cell as it stands there."""
+    rules = pd.Series("", index=cells.index)
+    for broken, rule in broken_rules(known, column):
+        rules[broken] = rule
+    rules[known.isna()] = must_be(column)
+    may_be_missing = not isinstance(column, Target) and column.may_be_missing
+    rules[is_blank(cells)] = "" if may_be_missing else "must not be missing"
+    return table_of(cells, rules, column.name)
+
+
+def timeless(cells: "pd.Series[Any]", times: "pd.Series[Any]") -> pd.DataFrame:
+    rules = pd.Series("", index=cells.index)
+    rules[times.isna()] = "must be a number or an ISO 8601 date"
+    return table_of(cells, rules, "time")
+
+
+def table_of(cells: "pd.Series[Any]", rules: "pd.Series[Any]", name: str) -> pd.DataFrame:
+    bad = cells.index[rules != ""]
+    shown = cells[bad].astype(str).str.slice(0, SHOWN).to_numpy()
+    return pd.DataFrame(
+        {"row": bad + 1, "column": name, "rule": rules[bad].to_numpy(), "value": shown}
+    )
+
+
+def broken_rules(
+    known: "pd.Series[Any]", column: Column | Target
+) -> Iterator[tuple["pd.Series[Any]", str]]:
+    """Which cells break a rule; of several rules the last is told."""
+    if isinstance(column, Category):
+        return
+    if isinstance(column, Number) and column.is_whole:
+        yield known % 1 != 0, "must be a whole number"
+    yield known < column.low, f"must be at least {column.low:g}"
+    yield known > column.high, f"must be at most {column.high:g}"
+
+
+def must_be(column: Column | Target) -> str:
+    if isinstance(column, Target) and column.kind == BINARY:
+        words = "0 or 1" if column.labels is None else f"{' or '.join(column.labels)}, or 0 or 1"
+        return f"must be {words}"
+    return "must be a number"

@@ -1,0 +1,69 @@
+"""Show what was read off somebody's table, and ask whether that is what is meant."""
+
+import sys
+
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from engine.domain.errors import InvalidSetting
+from engine.domain.schema import BINARY, POSITIVE, Column, Number, Target
+from engine.learning.infer import TIME, Inferred
+from engine.learning.report import console
+
+SHOWN_CATEGORIES = 4
+
+
+def confirm(inferred: Inferred, title: str, *, is_agreed: bool) -> None:
+    """Raises InvalidSetting when nobody agrees, or nobody can be asked."""
+    show(inferred, title)
+    if is_agreed:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidSetting("nobody can be asked here: say --yes if this is what you mean")
+    if asked("Train on this? [y/N] ") not in {"y", "yes"}:
+        raise InvalidSetting("nothing was trained; change the table, or leave columns out: --drop")
+
+
+def asked(question: str) -> str:
+    """One word in small letters; none where the input ends."""
+    try:
+        return console.input(question, markup=False).strip().lower()
+    except EOFError:
+        return ""
+
+
+def show(inferred: Inferred, title: str) -> None:
+    grid = Grid(title=title, min_width=80)
+    for heading in ("column", "is", "takes", "may be missing", "example"):
+        grid.add_column(heading)
+    for column in inferred.schema.columns:
+        grid.add_row(*map(escape, described(column)))
+    console.print(grid)
+    console.print(f"predicts {inferred.target.name}: {aim(inferred.target)}", markup=False)
+    for name in inferred.kept:
+        what = "orders the rows, the newest judge" if name == TIME else "keeps rows together"
+        console.print(f"{name}: no feature, it {what}")
+    for warning in inferred.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+
+
+def described(column: Column) -> tuple[str, ...]:
+    missing = "yes" if column.may_be_missing else "no"
+    if isinstance(column, Number):
+        kind = "whole number" if column.is_whole else "number"
+        takes = f"{column.low:g} to {column.high:g}"
+        return column.name, kind, takes, missing, f"{column.example:g}"
+    first = ", ".join(column.categories[:SHOWN_CATEGORIES])
+    more = len(column.categories) - SHOWN_CATEGORIES
+    takes = f"{first} and {more} more" if more > 0 else first
+    return column.name, "category", takes, missing, column.example
+
+
+def aim(target: Target) -> str:
+    """What kind of target it is, in words."""
+    if target.kind == BINARY:
+        happens, other = ("1", "0") if target.labels is None else target.labels[::-1]
+        return f"the probability of {happens!r}, not {other!r} (--positive swaps two texts)"
+    if target.kind == POSITIVE:
+        return "a positive number, judged by its ratio to the truth"
+    return "a number, judged by its distance from the truth"

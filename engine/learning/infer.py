@@ -1,0 +1,168 @@
+"""From somebody's table to what it declares: features, target, and what should be looked at."""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from shlex import join, quote
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from engine.domain.errors import UnusableTable
+from engine.domain.schema import Category, Column, Number, Schema, Target
+from engine.learning.columns import as_names, as_numbers, read
+from engine.learning.data import FEWEST_ROWS
+from engine.learning.kinds import Unfit, column_of, target_of
+from engine.learning.suspects import strength, suspicions
+
+MOST_COLUMNS = 1_000
+MOST_SLICES = 3
+FEWEST_SLICED = 20
+"""Different values that a column needs to be cut into fifths."""
+GROUP, TIME = "group", "time"
+"""What is no feature: who belongs together, and what happened before what."""
+NAMELESS = r"(Unnamed: \d+)?\s*"
+"""A column without a name; pandas gives those of a CSV file a number."""
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What a table declares; `kept` are the columns that are there but are no features."""
+
+    schema: Schema
+    target: Target
+    slices: tuple[str, ...]
+    warnings: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+def infer(
+    frame: pd.DataFrame,
+    target: str,
+    *,
+    source: str,
+    drop: Collection[str] = (),
+    positive: str | None = None,
+    max_bad_share: float = 0.05,
+) -> Inferred:
+    """Read features and target off a table.
+
+    Raises UnusableTable with everything that stands in the way, and what to do about each.
+    """
+    frame = frame.rename(columns=str)
+    wrong = wrong_names(frame, target, drop)
+    names = [name for name in names_of(frame) if name not in {target, GROUP, TIME, *drop}]
+    found = [column_of(name, frame[name]) for name in names]
+    goal: Target | Unfit | None = None
+    if target in frame and target not in {GROUP, TIME}:
+        goal = target_of(target, frame[target], positive=positive, max_bad_share=max_bad_share)
+    unfit = [column for column in found if isinstance(column, Unfit)]
+    wrong += [f"{bad.name} {bad.reason}" for bad in (goal, *unfit) if isinstance(bad, Unfit)]
+    wrong += wrong_size(frame, len(names), len(unfit))
+    if wrong:
+        dropped = [name for name in drop if name in frame]
+        useless = [name for name in names if is_nameless(name)] + [bad.name for bad in unfit]
+        raise UnusableTable(
+            f"{source} cannot be learned from yet:{listed(wrong, useless, dropped)}"
+        )
+    assert isinstance(goal, Target)  # noqa: S101 - else there is something wrong
+    return inferred(frame, tuple(c for c in found if not isinstance(c, Unfit)), goal)
+
+
+def names_of(frame: pd.DataFrame) -> list[str]:
+    return [str(name) for name in frame.columns]
+
+
+def wrong_names(frame: pd.DataFrame, target: str, drop: Collection[str]) -> list[str]:
+    """Names that are asked for and not there, or there and of no use."""
+    names, wrong = names_of(frame), []
+    for name in (target, *drop):
+        if name not in names:
+            near = get_close_matches(name, names, n=3, cutoff=0.5)
+            meant = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(names)}"
+            wrong.append(f"there is no column {name}: {meant}")
+    if target in drop:
+        wrong.append(f"{target} is the target and cannot be dropped")
+    for name in {GROUP, TIME} & {target, *drop}:
+        wrong.append(f"{name} has a meaning of its own (see the README): give it another name")
+    for place, name in enumerate(names, start=1):
+        if is_nameless(name) and name not in drop:
+            wrong.append(f"column {place} has no name: give it one, or --drop {quote(name)}")
+    return wrong
+
+
+def is_nameless(name: str) -> bool:
+    return re.fullmatch(NAMELESS, name) is not None
+
+
+def wrong_size(frame: pd.DataFrame, columns: int, unfit: int) -> list[str]:
+    wrong = []
+    if columns > MOST_COLUMNS:
+        wrong.append(
+            f"it has {columns:,} columns, more than {MOST_COLUMNS:,}: keep those that matter"
+        )
+    if columns == unfit:
+        wrong.append("no column is left to predict from")
+    if len(frame) < FEWEST_ROWS:
+        wrong.append(f"it has {len(frame)} rows; intervals need at least {FEWEST_ROWS}")
+    return wrong
+
+
+def listed(wrong: Sequence[str], useless: Sequence[str], dropped: Sequence[str]) -> str:
+    """One finding a line, and the way to go on without the columns that are of no use."""
+    lines = "".join(f"\n  - {one}" for one in wrong)
+    words = join(dict.fromkeys((*dropped, *useless)))
+    return f"{lines}\n  to go on without what is of no use: --drop {words}" if useless else lines
+
+
+def inferred(frame: pd.DataFrame, columns: tuple[Column, ...], target: Target) -> Inferred:
+    truth = read(frame[target.name], target)
+    strengths = {c.name: strength(frame[c.name], c, truth, target) for c in columns}
+    return Inferred(
+        schema=Schema(with_examples(frame, columns)),
+        target=target,
+        slices=slices_of(frame, columns, strengths),
+        warnings=tuple(suspicions(frame, columns, strengths)),
+        kept=tuple(name for name in (GROUP, TIME) if name in frame),
+    )
+
+
+def slices_of(
+    frame: pd.DataFrame, columns: tuple[Column, ...], strengths: dict[str, float]
+) -> tuple[str, ...]:
+    """The numbers that tell most about the target: in their fifths coverage is watched."""
+    names = [
+        column.name
+        for column in columns
+        if isinstance(column, Number)
+        and not column.may_be_missing
+        and frame[column.name].nunique() >= FEWEST_SLICED
+    ]
+    return tuple(sorted(names, key=lambda name: -strengths[name])[:MOST_SLICES])
+
+
+def with_examples(frame: pd.DataFrame, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    """The columns with the values of the most typical row; what it lacks is typical of the column.
+
+    Typical is a row of values near the middle of their column, and of frequent categories.
+    """
+    oddness = np.mean([odd(frame[column.name], column) for column in columns], axis=0)
+    row = frame.iloc[int(np.argmin(oddness))]
+    return tuple(with_example(column, row[column.name]) for column in columns)
+
+
+def odd(values: "pd.Series[Any]", column: Column) -> Any:
+    """How far each cell is from what is typical, (n,), 0 to 1; an empty cell is furthest."""
+    if isinstance(column, Number):
+        return (2 * (as_numbers(values).rank(pct=True) - 0.5).abs()).fillna(1).to_numpy()
+    names = as_names(values)
+    return (1 - names.map(names.value_counts(normalize=True))).astype(float).fillna(1).to_numpy()
+
+
+def with_example(column: Column, cell: Any) -> Column:
+    value = read(pd.Series([cell], dtype=object), column).iloc[0]
+    if isinstance(column, Category):
+        return replace(column, example=value) if column.knows(value) and value else column
+    return replace(column, example=float(value)) if column.low <= value <= column.high else column

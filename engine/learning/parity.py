@@ -1,0 +1,69 @@
+"""Proof that the compiled graph answers as its source does, wherever it may be asked."""
+
+import io
+from collections.abc import Iterator
+from importlib.metadata import version as installed
+
+import joblib
+import numpy as np
+
+from engine.domain.artifact import Artifact
+from engine.domain.errors import UntrustedArtifact
+from engine.domain.problem import Problem
+from engine.domain.schema import REAL, Category, Matrix
+from engine.learning.compile import Ensembles, disagreement
+from engine.learning.data import Table
+
+PARITY = 1e-9
+"""Largest difference allowed between the compiled graph and the estimators, on the target's scale:
+of a logarithm, of log-odds or a probability, or in multiples of the largest target that is none."""
+PARITY_ROWS = 4_000
+HOLES = 0.3
+"""Share of cells taken out where one may be missing."""
+
+
+def prove_parity(
+    problem: Problem, table: Table, ensembles: Ensembles, graph: bytes, seed: int
+) -> None:
+    """Raises UntrustedArtifact unless graph and estimators agree on the table, on random points
+    between the declared bounds, on values next to each other in float32, and on all of these with
+    holes, where a cell may be missing."""
+    unit = float(np.abs(table.target).max()) if problem.target.kind == REAL else 1.0
+    for rows in places(problem, table, seed):
+        difference = disagreement(ensembles, graph, rows, unit)
+        if not difference <= PARITY:
+            raise UntrustedArtifact(f"the compiled graph differs from its source by {difference:g}")
+
+
+def places(problem: Problem, table: Table, seed: int) -> Iterator[Matrix]:
+    rng = np.random.default_rng(seed)
+    low = [column.low for column in problem.schema.columns]
+    high = [column.high for column in problem.schema.columns]
+    anywhere = rng.uniform(low, high, (PARITY_ROWS, len(low)))
+    seen = np.nanmin(table.rows, axis=0), np.nanmax(table.rows, axis=0)
+    inside = rng.uniform(*seen, anywhere.shape)
+    near = np.nextafter(inside.astype(np.float32), np.float32(np.inf)).astype(np.float64)
+    may_be_missing = np.array(
+        [c.may_be_missing or isinstance(c, Category) for c in problem.schema.columns]
+    )
+    for rows in (table.rows, anywhere, inside, near):
+        yield rows
+        if may_be_missing.any():
+            hole = may_be_missing & (rng.random(rows.shape) < HOLES)
+            yield np.where(hole, np.nan, rows)
+            yield np.where(may_be_missing, np.nan, rows[:1])
+
+
+def ensembles_of(artifact: Artifact, *, allows_other_library: bool = False) -> Ensembles:
+    """The estimators an artifact was compiled from.
+
+    Raises UntrustedArtifact when scikit-learn is of another major or minor version than theirs,
+    unless that is allowed: it would load them, and might answer differently.
+    """
+    then, now = artifact.card.libraries["scikit-learn"], installed("scikit-learn")
+    if then.split(".")[:2] != now.split(".")[:2] and not allows_other_library:
+        raise UntrustedArtifact(
+            f"{artifact.card.version} was trained with scikit-learn {then}, this is {now}; "
+            "train anew, install that version, or allow it with --other-library"
+        )
+    return Ensembles(**joblib.load(io.BytesIO(artifact.estimator)))

@@ -1,0 +1,114 @@
+"""How good probabilities are on rows the model has not seen: sharpness, and whether they hold.
+
+Sources: Brier, Monthly Weather Review 78 (1950); log loss, Good, JRSS B 14 (1952); expected
+calibration error, Naeini, Cooper and Hauskrecht, "Obtaining well calibrated probabilities using
+Bayesian binning", AAAI 29 (2015), section 4, here over BINS bins of equally many rows rather than
+equally wide ones, which leave most bins of a rare event empty (Nixon et al., "Measuring calibration
+in deep learning", CVPR workshops (2019), section 3.4). It is a mean of absolute values, so chance
+alone makes it about 0.8 standard errors of a bin's rate: on few rows it is never near 0.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from engine.domain.loss import loss
+from engine.domain.prediction import Interval
+from engine.domain.schema import BINARY, Vector
+from engine.learning.evaluate import slices
+
+BINS = 10
+CHANCE = 0.95
+"""How often the bounds of a bin's rate hold what its rows promise."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Rows of like probability: what was said on average, what happened, and between which shares
+    the event would happen, in CHANCE of all cases, were it true."""
+
+    rows: int
+    said: float
+    happened: float
+    low: float
+    high: float
+
+
+def figures(
+    values: Vector, interval: Interval, truth: Vector, sliced: Mapping[str, Vector]
+) -> dict[str, float]:
+    """Of n rows; `sliced` maps a name to the (n,) values whose quintiles are slices."""
+    brier = float(((values - truth) ** 2).mean())
+    return {
+        "log_loss": float(loss(BINARY, values, truth).mean()),
+        "brier": brier,
+        "skill": skill(brier, truth),
+        "ece": calibration_error(values, truth),
+        "auc": area(values, truth),
+        "base_rate": float(truth.mean()),
+        "mean_width": float((interval.upper - interval.lower).mean()),
+        "worst_slice_calibration_error": worst_slice_error(
+            values, truth, {"predicted": values, **sliced}
+        ),
+    }
+
+
+def skill(brier: float, truth: Vector) -> float:
+    """Share by which the Brier score is lower than that of the base rate for all."""
+    rate = float(truth.mean())
+    return 1 - brier / (rate * (1 - rate))
+
+
+def area(values: Vector, truth: Vector) -> float:
+    """Area under the ROC curve: how often a row of the event is given more than one without (ties
+    count half); from ranks, as Mann and Whitney's statistic."""
+    events = int(truth.sum())
+    others = len(truth) - events
+    above = stats.rankdata(values)[truth == 1].sum() - events * (events + 1) / 2
+    return float(above / (events * others))
+
+
+def calibration_error(values: Vector, truth: Vector) -> float:
+    """|what was said - what happened|, mean over rows, each taken with its bin."""
+    parts = [(one.rows, abs(one.said - one.happened)) for one in bins(values, truth)]
+    return sum(rows * gap for rows, gap in parts) / len(truth)
+
+
+def bins(values: Vector, truth: Vector) -> Iterator[Bin]:
+    """About equally many rows each, ascending."""
+    part = bin_numbers(values)
+    for number in range(part.max() + 1):
+        rows = part == number
+        said, count = float(values[rows].mean()), int(rows.sum())
+        low, high = stats.binom.interval(CHANCE, count, said)
+        yield Bin(count, said, float(truth[rows].mean()), low / count, high / count)
+
+
+def bin_numbers(values: Vector) -> NDArray[np.int64]:
+    """The bin of each row, (n,): equal values share one, and each has a BINS-th of the rows or
+    more, so that there are fewer where many are equal."""
+    _, level, counts = np.unique(values, return_inverse=True, return_counts=True)
+    numbers, number, held = [], 0, 0
+    for count in counts.tolist():
+        numbers.append(number)
+        held += count
+        if held * BINS >= len(values):
+            number, held = number + 1, 0
+    last = max(number - 1, 0)
+    return np.minimum(np.array(numbers, dtype=np.int64), last)[level]
+
+
+def worst_slice_error(values: Vector, truth: Vector, sliced: Mapping[str, Vector]) -> float:
+    """The largest |mean probability - share of events| of any slice; of all rows where no slice is
+    large enough."""
+    gaps = slice_gaps(values, truth, sliced)
+    return max(map(abs, gaps.values()), default=abs(float((values - truth).mean())))
+
+
+def slice_gaps(values: Vector, truth: Vector, sliced: Mapping[str, Vector]) -> dict[str, float]:
+    """How much more is said than happens, by slice."""
+    gap = values - truth
+    return {name: float(gap[rows].mean()) for name, rows in slices(sliced).items()}

@@ -1,0 +1,201 @@
+"""From what a caller named to rows of features: what goes by key is looked up, in time or not at
+all.
+
+A look-up runs in a thread of a small pool and has a budget. Where the store fails, is slow or holds
+every thread, the problem's fallback row answers instead: a prediction waits for no store.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Lock, Thread
+from time import monotonic
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from engine.domain.errors import UnknownEntity
+from engine.domain.ports import FeatureStore
+from engine.domain.prediction import Entity, Instances
+from engine.domain.problem import Problem
+from engine.domain.schema import Row
+
+THREADS = 4
+"""How many look-ups run at once; as many that hang are all that a store can hold up."""
+LAST_SECONDS = 1.0
+"""How long the end waits for look-ups, whatever the store does."""
+SLOW, BUSY, FAILING, INVALID = "slow", "busy", "failing", "invalid"
+SHOWN, SHOWN_LETTERS = 3, 100
+
+Rows = Mapping[str, Row]
+Tell = Callable[[str, str], None]
+"""Told on the event loop which problem's request got the fallback, and why: SLOW (no answer within
+the budget), BUSY (no thread within the budget), FAILING, or INVALID (what is stored breaks the
+schema)."""
+
+
+class Trouble(Exception):
+    """Why the fallback answers: one of the words above, and a reason for people."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+@dataclass(eq=False)
+class Question:
+    """One request's look-up; `answer` belongs to the event loop of whoever waits for it."""
+
+    problem: Problem
+    keys: Sequence[str]
+    at: str
+    answer: asyncio.Future[Rows | Trouble]
+    is_running: bool = False
+    is_given_up: bool = False
+
+    def settle(self, said: Rows | Trouble) -> None:
+        if not self.answer.done():
+            self.answer.set_result(said)
+
+
+class Resolver:
+    """Owns the threads that look up: they start when one is needed, and none of them keeps the
+    process from ending. `refusal` says what went wrong last, until something goes well."""
+
+    def __init__(self, features: FeatureStore, *, budget_seconds: float, tell: Tell) -> None:
+        self.refusal = ""
+        self._features = features
+        self._budget_seconds = budget_seconds
+        self._tell = tell
+        self._threads: list[Thread] = []
+        self._questions: SimpleQueue[Question | None] = SimpleQueue()
+        self._lock = Lock()
+        self._held_up = 0
+        self._row_types: dict[str, TypeAdapter[list[Row]]] = {}
+
+    async def resolve(self, problem: Problem, entities: Sequence[Entity], at: str) -> Instances:
+        """The rows of all entities, as they were known at `at` (UTC, ISO 8601); the fallback for
+        all of them when those that go by key cannot be had.
+
+        Raises UnknownEntity, naming the first few, and nothing else.
+        """
+        keys = [entity.key for entity in entities]
+        rows = [entity.row for entity in entities if entity.row is not None]
+        if len(rows) == len(keys):
+            return Instances(rows, keys)
+        if problem.lookup is None:
+            raise UnknownEntity(f"{problem.name} knows features of no key; send the features")
+        try:
+            found = await self._look_up(problem, entities, at)
+        except Trouble as trouble:
+            self.refusal = str(trouble)
+            self._tell(problem.name, trouble.kind)
+            return Instances([problem.lookup.fallback] * len(keys), keys, is_degraded=True)
+        self.refusal = ""
+        refuse_unknown(problem.lookup.key, entities, found)
+        return Instances([found[e.key or ""] if e.row is None else e.row for e in entities], keys)
+
+    def close(self) -> None:
+        """Let look-ups end, but not for long."""
+        deadline = monotonic() + LAST_SECONDS
+        for _ in self._threads:
+            self._questions.put(None)
+        for thread in self._threads:
+            thread.join(max(deadline - monotonic(), 0))
+        self._threads.clear()
+
+    async def _look_up(self, problem: Problem, entities: Sequence[Entity], at: str) -> Rows:
+        """Raises Trouble."""
+        if self._held_up >= THREADS:
+            raise Trouble(BUSY, f"{THREADS} look-ups have not come back from the store")
+        self._start()
+        keys = dict.fromkeys(e.key for e in entities if e.row is None and e.key is not None)
+        question = Question(problem, [*keys], at, asyncio.get_running_loop().create_future())
+        self._questions.put(question)
+        try:
+            await asyncio.wait((question.answer,), timeout=self._budget_seconds)
+            said = question.answer.result() if question.answer.done() else self._late(question)
+        finally:
+            self._give_up(question)
+        if isinstance(said, Trouble):
+            raise said
+        return said
+
+    def _late(self, question: Question) -> Trouble:
+        kind = SLOW if question.is_running else BUSY
+        return Trouble(kind, f"no features within {1_000 * self._budget_seconds:g} ms")
+
+    def _start(self) -> None:
+        while len(self._threads) < THREADS:
+            thread = Thread(target=self._work, name="look-up", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _give_up(self, question: Question) -> None:
+        """Nobody waits for it any more; nothing happens to one that was answered."""
+        with self._lock:
+            if not question.answer.done():
+                question.is_given_up = True
+                question.answer.cancel()
+                self._held_up += question.is_running
+
+    def _work(self) -> None:
+        while (question := self._questions.get()) is not None:
+            with self._lock:
+                if question.is_given_up:
+                    continue
+                question.is_running = True
+            said = self._answer(question)
+            with self._lock:
+                question.is_running = False
+                self._held_up -= question.is_given_up
+            with suppress(RuntimeError):  # the event loop has ended, and who waited with it
+                question.answer.get_loop().call_soon_threadsafe(question.settle, said)
+
+    def _answer(self, question: Question) -> Rows | Trouble:
+        try:
+            rows = self._features.get(question.problem.name, question.keys, question.at)
+            return self._checked(question.problem, rows)
+        except ValidationError as error:
+            return Trouble(INVALID, _broken_rule(error))
+        except Exception as error:  # whatever a driver does, a prediction does not fail with it
+            return Trouble(FAILING, str(error) or repr(error))
+
+    def _checked(self, problem: Problem, rows: Rows) -> Rows:
+        """The columns that are declared today; raises ValidationError."""
+        row_type = self._row_types.get(problem.name)
+        if row_type is None:
+            many: Any = list
+            row_type = TypeAdapter(many[problem.schema.row_type("Known")])
+            self._row_types[problem.name] = row_type
+        names = problem.schema.names
+        declared = [{name: row[name] for name in names if name in row} for row in rows.values()]
+        return dict(zip(rows, row_type.validate_python(declared), strict=True))
+
+
+def refuse_unknown(name: str, entities: Sequence[Entity], found: Rows) -> None:
+    """Raises UnknownEntity for those that have neither a row nor one in `found`."""
+    unknown = [row for row, e in enumerate(entities) if e.row is None and e.key not in found]
+    if not unknown:
+        return
+    if len(entities) == 1:
+        raise UnknownEntity(f"nothing is known of {name} {_shown(entities[0].key)}")
+    shown = [f"{_shown(entities[row].key)} (row {row})" for row in unknown[:SHOWN]]
+    more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+    raise UnknownEntity(
+        f"nothing is known of {name} {', '.join(shown)}{more}; "
+        f"{len(unknown)} of {len(entities)} are unknown"
+    )
+
+
+def _shown(key: str | None) -> str:
+    return repr(key and key[:SHOWN_LETTERS])[:SHOWN_LETTERS]
+
+
+def _broken_rule(error: ValidationError) -> str:
+    """The first of them, in words; the key is data of somebody's and is not told."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"][1:]))
+    return f"what the store has breaks the schema: {where}: {first['msg']}"

@@ -1,0 +1,234 @@
+"""Churn of a learning platform: who will not come back, from sixteen facts of a day.
+
+The default data is **simulated** and says so: `simulate` draws users that behave like real ones, so
+that the service can be tried without anybody's table. It is not evidence about people.
+
+The simulated users
+- each has an engagement nobody sees; a fifth of them is fading: active ever more rarely in the last
+  30 days. Days, minutes and events are drawn day by day and summed over 7, 14 and 30 of them, so
+  that the columns agree with each other as they do in life, sign-up included;
+- the engaged pay more often; trials are young; free users owe nothing, so no payment can fail;
+- who is fading, little engaged, young, on trial, or whose payments fail, churns more often. The
+  features show engagement and fading only through what was done in 30 days, so that no model sees
+  all of it: 23 % churn, and a good model ranks about three in four pairs of users rightly;
+- any feature may be missing: a score without attempts and a failure rate without payments always
+  are, others rarely, and most of them in the one row in seven whose caller knows little.
+"""
+
+from datetime import date
+from typing import Annotated, Any, NotRequired
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from engine.domain.prediction import Answer, Entity
+from engine.domain.problem import Columns, Contract, Problem
+from engine.domain.schema import BINARY, Schema, Target, body_type
+from problems.gaps import category, count, number, with_gaps
+from problems.replies import Echo, Key, ProbabilityInterval, Time, Told, chances, told
+
+PLANS = ("free", "trial", "paid", "student", "team")
+PAYING = ("paid", "student", "team")
+COUNTRIES = ("US", "IN", "GB", "DE", "BR", "CA", "FR", "NG", "ES", "AU", "JP", "MX")
+SOURCES = ("organic", "search_ads", "social", "referral", "email", "affiliate", "partner")
+
+
+SCHEMA = Schema(
+    (
+        count("active_days_7d", "days", "Active days of the last 7.", 7, 3),
+        count("active_days_14d", "days", "Active days of the last 14.", 14, 5),
+        count("active_days_30d", "days", "Active days of the last 30.", 30, 12),
+        count("events_7d", "events", "Events of the last 7 days.", 1e6, 25),
+        number("watch_minutes_7d", "minutes", "Watched in the last 7 days.", 10_080, 120.5),
+        number("watch_minutes_14d", "minutes", "Watched in the last 14 days.", 20_160, 250.0),
+        number("watch_minutes_30d", "minutes", "Watched in the last 30 days.", 43_200, 600.0),
+        count("quiz_attempts_7d", "quizzes", "Tried in the last 7 days.", 10_000, 2),
+        number("quiz_avg_score_7d", "points", "Mean of those quizzes; none: missing.", 100, 85.0),
+        count("days_since_last_activity", "days", "Since then; 0 is today.", 36_500, 0),
+        count("days_since_signup", "days", "Since the user signed up.", 36_500, 45),
+        number("payment_fail_rate_30d", "share", "Of payments due in 30 days.", 1, 0.0),
+        category("plan", "The plan the user is on.", PLANS, "paid"),
+        count("is_paid", "0 or 1", "1 when the plan costs money.", 1, 1),
+        category("country", "ISO 3166 code of the country.", COUNTRIES, "US"),
+        category("marketing_source", "What brought the user here.", SOURCES, "organic"),
+    )
+)
+
+TARGET = Target(
+    "churned", "event", "1 when the user did not come back within 30 days.", 0, 1, BINARY
+)
+
+ChurnFeatures = SCHEMA.row_type("ChurnFeatures")
+
+UserId = Annotated[Key, Field(description="Names the user. Unit: none.", examples=["12345"])]
+Day = Annotated[
+    date | None,
+    Field(
+        description="The day the features are of. Unit: date, ISO 8601.", examples=["2025-01-15"]
+    ),
+]
+ChurnUser = body_type(
+    "ChurnUser",
+    {"user_id": UserId, "snapshot_date": NotRequired[Day], "features": ChurnFeatures},
+)
+
+
+class ChurnPrediction(Told):
+    """The risk that one user does not come back within 30 days."""
+
+    user_id: Echo
+    snapshot_date: Annotated[str | None, Field(description="As in the request. Unit: date.")]
+    churn_risk: Annotated[
+        float,
+        Field(gt=0, lt=1, description="Calibrated risk. Unit: probability.", examples=[0.23]),
+    ]
+    risk_interval: ProbabilityInterval
+    model_path: Annotated[str, Field(description="Where the model is kept. Unit: path.")]
+    predicted_at: Time
+
+
+class ChurnPredictions(TypedDict):
+    """One prediction for each user of the request, in its order."""
+
+    predictions: list[ChurnPrediction]
+    count: Annotated[int, Field(description="Predictions made. Unit: users.", examples=[2])]
+
+
+def users_type(limit: int) -> Any:
+    """The body of a batch of up to `limit` users."""
+    users = Field(min_length=1, max_length=limit, description="Unit: one item a user.")
+    return body_type("ChurnUsers", {"users": Annotated[list[ChurnUser], users]})  # type: ignore[valid-type]
+
+
+def entity_of(user: Any) -> Entity:
+    return Entity(key=user["user_id"], row=user["features"])
+
+
+def risks_of(answer: Answer, users: list[Any]) -> ChurnPredictions:
+    predictions: list[ChurnPrediction] = [
+        {
+            "user_id": user["user_id"],
+            "snapshot_date": None if (day := user.get("snapshot_date")) is None else str(day),
+            "churn_risk": risk,
+            "risk_interval": bounds,
+            "model_path": answer.model_path,
+            "predicted_at": answer.predicted_at,
+            **facts,
+        }
+        for user, risk, bounds, facts in zip(
+            users, *chances(answer.prediction), told(answer), strict=True
+        )
+    ]
+    return {"predictions": predictions, "count": len(predictions)}
+
+
+def simulate(rows: int, seed: int) -> Columns:
+    """Draw `rows` users on a day of each; see the module's docstring for what they are like."""
+    rng = np.random.default_rng(seed)
+    engagement = rng.normal(0, 1, rows)
+    is_fading = rng.random(rows) < 0.2
+    age = rng.gamma(1.1, 260, rows).clip(1, 3_000).round()
+    plan = plans(rng, engagement, age)
+    is_paid = np.isin(plan, PAYING)
+    is_due = is_paid & (rng.random(rows) < 0.95)
+    failures = np.where(rng.random(rows) < 0.12, rng.beta(2, 3, rows).round(2), 0.0)
+    source = one_of(SOURCES, rng, rows)
+    facts = {
+        **activity(rng, engagement, is_fading, age),
+        "days_since_signup": age,
+        "payment_fail_rate_30d": np.where(is_due, failures, np.nan),
+        "plan": plan,
+        "is_paid": is_paid.astype(float),
+        "country": one_of(COUNTRIES, rng, rows),
+        "marketing_source": source,
+    }
+    log_odds = (
+        -2.5
+        - 1.2 * engagement
+        + 2.0 * is_fading
+        + 0.9 * np.exp(-age / 30)
+        + 0.6 * (plan == "trial")
+        + 0.3 * (plan == "free")
+        + 2.0 * failures * is_due
+        + 0.4 * np.isin(source, ("affiliate", "search_ads"))
+    )
+    churned = rng.random(rows) < 1 / (1 + np.exp(-log_odds))
+    return {**with_gaps({n: facts[n] for n in SCHEMA.names}, rng), "churned": churned.astype(float)}
+
+
+def one_of(names: tuple[str, ...], rng: np.random.Generator, rows: int) -> NDArray[np.object_]:
+    """Each name three quarters as often as the one before."""
+    weight = 0.75 ** np.arange(len(names))
+    return rng.choice(np.array(names, object), rows, p=weight / weight.sum())
+
+
+def plans(
+    rng: np.random.Generator, engagement: NDArray[Any], age: NDArray[Any]
+) -> NDArray[np.object_]:
+    """Who pays is more engaged; a trial lasts 30 days."""
+    pays = rng.random(len(age)) < 1 / (1 + np.exp(0.3 - 0.7 * engagement))
+    paid = one_of(PAYING, rng, len(age))
+    free = np.where((age <= 30) & (rng.random(len(age)) < 0.7), "trial", "free")
+    return np.where(pays, paid, free.astype(object))
+
+
+def activity(
+    rng: np.random.Generator, engagement: NDArray[Any], is_fading: NDArray[Any], age: NDArray[Any]
+) -> dict[str, NDArray[Any]]:
+    """What was done in the last 30 days, drawn day by day (users x days, today first)."""
+    ago = np.arange(30)
+    fall = np.where(is_fading, 3.5, 0.0)[:, None] * (1 - ago / 30)
+    chance = 1 / (1 + np.exp(0.5 - 1.1 * engagement[:, None] + fall))
+    is_active = (rng.random(chance.shape) < chance) & (ago <= age[:, None])
+    minutes = is_active * rng.gamma(1.3, 32 * np.exp(0.25 * engagement[:, None]), chance.shape)
+    long_ago = np.minimum(age, 29.0 + rng.geometric(0.04, len(age)))
+    days = {length: is_active[:, :length].sum(axis=1) for length in (7, 14, 30)}
+    attempts = rng.poisson(0.4 * days[7])
+    score = (72 + 6 * engagement + rng.normal(0, 11, len(age))).clip(0, 100).round(1)
+    return {
+        **{f"active_days_{length}d": done.astype(float) for length, done in days.items()},
+        **{f"watch_minutes_{length}d": minutes[:, :length].sum(axis=1).round(1) for length in days},
+        "events_7d": rng.poisson(8.0 * days[7]).astype(float),
+        "quiz_attempts_7d": attempts.astype(float),
+        "quiz_avg_score_7d": np.where(attempts > 0, score, np.nan),
+        "days_since_last_activity": np.where(
+            is_active.any(axis=1), is_active.argmax(axis=1), long_ago
+        ).astype(float),
+    }
+
+
+USER = {"user_id": "12345", "snapshot_date": "2025-01-15", "features": SCHEMA.example}
+KNOWN = {"active_days_7d": 3, "watch_minutes_7d": 120, "days_since_last_activity": 0}
+TEST_USER = {"user_id": "test_user", "features": {**KNOWN, "plan": "paid"}}
+
+CHURN = Problem(
+    name="churn",
+    title="Churn of a learning platform",
+    schema=SCHEMA,
+    target=TARGET,
+    contracts=(
+        Contract(
+            path="/predict",
+            summary="Predict the risk that a user does not come back within 30 days",
+            request=lambda limit: ChurnUser,
+            reply=ChurnPrediction,
+            entities=lambda body: [entity_of(body)],
+            answer=lambda answer, body: risks_of(answer, [body])["predictions"][0],
+            examples={"documented": USER, "a few features": TEST_USER},
+        ),
+        Contract(
+            path="/predict/batch",
+            summary="Predict the risks of many users; all are answered or none",
+            request=users_type,
+            reply=ChurnPredictions,
+            entities=lambda body: [entity_of(user) for user in body["users"]],
+            answer=lambda answer, body: risks_of(answer, body["users"]),
+            examples={"documented": {"users": [USER, TEST_USER]}},
+        ),
+    ),
+    simulate=simulate,
+    slices=("active_days_30d", "watch_minutes_30d", "days_since_signup"),
+    layouts={},
+)

@@ -1,0 +1,65 @@
+"""What the replies of several problems say alike."""
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from engine.domain.prediction import Answer, Prediction
+
+DIGITS = 6
+SMALLEST = 10.0**-DIGITS
+
+Key = Annotated[str, Field(min_length=1, max_length=200)]
+"""A name the caller gives; wrap it with a description."""
+Echo = Annotated[str, Field(description="As in the request. Unit: none.")]
+Time = Annotated[
+    str, Field(description="Unit: UTC, ISO 8601.", examples=["2026-01-01T12:00:00.000Z"])
+]
+
+
+class Told(TypedDict):
+    """Where a prediction comes from, and what speaks against it."""
+
+    prediction_id: Annotated[str, Field(description="Names this prediction for good. Unit: none.")]
+    model_version: Annotated[
+        str, Field(description="Version that answered. Unit: none.", examples=["v1.0.0"])
+    ]
+    warnings: Annotated[
+        list[str], Field(description="Reasons to trust the answer less. Unit: none.")
+    ]
+
+
+class ProbabilityInterval(TypedDict):
+    """Where the true probability of rows like this one lies, at the stated confidence."""
+
+    lower: Annotated[float, Field(description="Lower bound. Unit: probability.", examples=[0.19])]
+    upper: Annotated[float, Field(description="Upper bound. Unit: probability.", examples=[0.26])]
+    confidence: Annotated[
+        float, Field(description="How often such an interval holds. Unit: share.", examples=[0.9])
+    ]
+
+
+def told(answer: Answer) -> list[Told]:
+    """One item a row."""
+    rows = zip(answer.ids, answer.versions, answer.prediction.warnings, strict=True)
+    return [
+        {"prediction_id": prediction_id, "model_version": version, "warnings": warnings}
+        for prediction_id, version, warnings in rows
+    ]
+
+
+def chances(prediction: Prediction) -> tuple[list[float], list[ProbabilityInterval]]:
+    """Of each row the probability and the bounds around it, rounded.
+
+    Rounding makes no probability 0 or 1, and leaves it between its bounds.
+    """
+    values = prediction.values.round(DIGITS).clip(SMALLEST, 1 - SMALLEST)
+    lower = np.minimum(prediction.interval.lower.round(DIGITS), values).tolist()
+    upper = np.maximum(prediction.interval.upper.round(DIGITS), values).tolist()
+    bounds: list[ProbabilityInterval] = [
+        {"lower": low, "upper": high, "confidence": prediction.interval.confidence}
+        for low, high in zip(lower, upper, strict=True)
+    ]
+    return values.tolist(), bounds

@@ -1,0 +1,279 @@
+"""What is read off somebody's table, and what is refused with a way out."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.domain.errors import UnusableTable
+from engine.domain.schema import BINARY, POSITIVE, REAL, Category, Column, Number, Target
+from engine.learning.infer import Inferred, infer
+from engine.learning.kinds import widened
+
+ROWS = 300
+
+
+def flats(**columns: Any) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    area = rng.normal(75, 20, ROWS).clip(20).round(1)
+    return pd.DataFrame(
+        {
+            "Living Area": area,
+            "rooms": np.ceil(area / 25),
+            "district": rng.choice(["north", "centre", "harbour"], ROWS, p=[0.3, 0.5, 0.2]),
+            "price": (3_000 * area * np.exp(rng.normal(0, 0.2, ROWS))).round(-2),
+            **columns,
+        }
+    )
+
+
+def column(frame: pd.DataFrame, name: str) -> Column:
+    return next(c for c in inferred(frame).schema.columns if c.name == name)
+
+
+def inferred(frame: pd.DataFrame, target: str = "price", **wishes: Any) -> Inferred:
+    return infer(frame, target, source="flats.csv", **wishes)
+
+
+def target(values: Any, **wishes: Any) -> Target:
+    return inferred(flats(goal=values), "goal", **wishes).target
+
+
+def refusal(frame: pd.DataFrame, wanted: str = "price", **wishes: Any) -> list[str]:
+    """The findings, one a line."""
+    with pytest.raises(UnusableTable) as raised:
+        inferred(frame, wanted, **wishes)
+    return [line.strip(" -") for line in str(raised.value).splitlines()[1:]]
+
+
+def every(*values: Any) -> list[Any]:
+    """These values in turn."""
+    return [values[row % len(values)] for row in range(ROWS)]
+
+
+def test_columns_are_numbers_or_categories_and_keep_their_names() -> None:
+    area, rooms, district = inferred(flats()).schema.columns
+    assert isinstance(area, Number)
+    assert isinstance(rooms, Number)
+    assert isinstance(district, Category)
+    assert (area.name, area.is_whole, rooms.is_whole) == ("Living Area", False, True)
+    assert district.categories == ("centre", "north", "harbour")
+
+
+def test_what_is_missing_somewhere_may_be_missing() -> None:
+    frame = flats(floor=every(1, 2, 3, None), lift=every("yes", "no", None, "  "))
+    found = {c.name: c.may_be_missing for c in inferred(frame).schema.columns}
+    assert found == {"Living Area": False, "rooms": False, "district": False} | {
+        "floor": True,
+        "lift": True,
+    }
+
+
+def test_booleans_are_categories_as_the_table_writes_them() -> None:
+    frame = flats(balcony=every(True, False, False), lift=every(True, None, False))
+    assert column(frame, "balcony").categories == ("False", "True")
+    assert set(column(frame, "lift").categories) == {"False", "True"}
+
+
+def test_a_few_bad_cells_leave_a_number_a_number() -> None:
+    numbers = [str(row) for row in range(ROWS)]
+    assert isinstance(column(flats(size=["?", *numbers[1:]]), "size"), Number)
+    (finding, *_) = refusal(flats(size=["?"] * 60 + numbers[60:]))
+    assert "size is a number in 80% of its cells, and '?' elsewhere" in finding
+
+
+def test_many_different_whole_numbers_are_measurements_that_were_rounded() -> None:
+    counts, lengths = column(flats(a=every(*range(100))), "a"), column(flats(a=range(ROWS)), "a")
+    assert (counts.is_whole, lengths.is_whole) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("seen", "bounds"),
+    [
+        ((20, 250), (0, 480)),
+        ((0.0, 0.7), (0, 1.4)),
+        ((1950, 2020), (1880, 2090)),
+        ((-10, 30), (-50, 70)),
+        ((-30, -10), (-50, 0)),
+        ((1e-9, 3e-9), (0, 5e-9)),
+    ],
+)
+def test_bounds_are_what_was_seen_widened_by_its_own_width(
+    seen: tuple[float, float], bounds: tuple[float, float]
+) -> None:
+    assert widened(*seen) == pytest.approx(bounds, rel=0.01)
+
+
+@given(st.lists(st.floats(-1e30, 1e30), min_size=2, max_size=2, unique=True).map(sorted))
+def test_bounds_hold_what_was_seen(seen: list[float]) -> None:
+    low, high = widened(*seen)
+    assert low <= seen[0] < seen[1] <= high
+
+
+def test_the_example_is_a_complete_row_of_the_table() -> None:
+    frame = flats(floor=every(1, 2, 3, None))
+    example = inferred(frame).schema.example
+    rows = frame.drop(columns="price").to_dict("records")
+    assert example in rows
+    assert abs(example["Living Area"] - frame["Living Area"].median()) < frame["Living Area"].std()
+    assert example["district"] == "centre"
+
+
+@pytest.mark.parametrize(
+    ("values", "wishes", "kind", "labels"),
+    [
+        (every(0, 1), {}, BINARY, None),
+        (every(0.0, 1.0, 1.0), {}, BINARY, None),
+        (every(True, False), {}, BINARY, ("False", "True")),
+        (every("no", "yes"), {}, BINARY, ("no", "yes")),
+        (every("Y", "Z"), {}, BINARY, ("Z", "Y")),
+        (every("rain", "sun"), {}, BINARY, ("rain", "sun")),
+        (every("rain", "sun"), {"positive": "rain"}, BINARY, ("sun", "rain")),
+        (every(1, 2, 3), {}, POSITIVE, None),
+        (every(0, 1, 2), {}, REAL, None),
+        (every(-1.5, 1, 2), {}, REAL, None),
+    ],
+)
+def test_the_kind_of_target_follows_from_its_values(
+    values: list[Any], wishes: dict[str, Any], kind: str, labels: tuple[str, str] | None
+) -> None:
+    found = target(values, **wishes)
+    assert (found.kind, found.labels) == (kind, labels)
+
+
+def test_the_truth_may_lie_far_beyond_what_was_seen() -> None:
+    price, change = target(every(10.0, 20.0, 30.0)), target(every(-10.0, 0.0, 10.0))
+    assert (price.low, price.high) == (1, 300)
+    assert (change.low, change.high) == (-210, 210)
+
+
+DATES = pd.date_range("2020-01-01", periods=ROWS)
+UNFIT = {
+    "dates as text": (DATES.astype(str), "holds dates, such as '2020-01-01': derive"),
+    "dates as dates": (DATES, "holds dates"),
+    "dates as numbers": (DATES.strftime("%Y%m%d").astype(int), "holds dates, such as '20200101'"),
+    "dates of another country": (DATES.strftime("%d.%m.%Y"), "holds dates"),
+    "times": (DATES.strftime("%Y%m%dT000000"), "holds dates"),
+    "money": ([f"${row}" for row in range(ROWS)], "writes numbers as texts, such as '$0'"),
+    "thousands": (every("1,234", "22,100", "7"), "writes numbers as texts, such as '1,234'"),
+    "shares": (every("12%", "3%"), "writes numbers as texts, such as '12%'"),
+    "one value": (every(7), "says '7' in every row"),
+    "one value or none": (every("yes", None), "says 'yes', or is empty: write what"),
+    "nothing": (every(None), "is empty in every row"),
+    "text": ([f"a flat with {n} fine rooms" for n in range(ROWS)], "is free text"),
+    "names": ([f"A{row}" for row in range(ROWS)], "has 300 different texts (a name or an id"),
+    "many": (every(*(f"A{row}" for row in range(101))), "has 101 different texts (more than 100"),
+    "long": (every("a" * 201, "b"), "has texts longer than 200 characters"),
+    "infinity": (every(1, 2, np.inf), "holds numbers beyond 1e+30, or infinite ones"),
+    "lists": (every([1], [2]), "holds values of the type list"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_a_column_of_no_use_is_refused_with_a_way_out(case: str) -> None:
+    values, reason = UNFIT[case]
+    finding, way_out = refusal(flats(it=values))
+    assert finding.startswith(f"it {reason}")
+    assert way_out.endswith("--drop it")
+    assert inferred(flats(it=values), drop=["it"]).schema == inferred(flats()).schema
+
+
+BAD_TARGETS = {
+    "three texts": (every("a", "b", "c"), {}, "has 3 different texts"),
+    "one value": (every(5), {}, "says '5' in every row"),
+    "missing": (every(1, 2, 3, None), {}, "is missing in 25% of the rows"),
+    "neither 0 nor 1": (every(1, 2), {}, "is 1 or 2: write 0 and 1"),
+    "money": (every("$1", "$2", "$3"), {}, "writes numbers as texts"),
+    "dates": (DATES, {}, "holds dates"),
+    "never that": (every("a", "b"), {"positive": "c"}, "is never 'c': --positive is 'a' or 'b'"),
+    "a quantity": (every(1, 2, 3), {"positive": "1"}, "is a number with 3 values"),
+    "zero is what happens": (every(0, 1), {"positive": "0"}, "is 0 or 1, where 1 is what"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TARGETS)
+def test_a_target_that_cannot_be_predicted_is_refused(case: str) -> None:
+    values, wishes, reason = BAD_TARGETS[case]
+    assert refusal(flats(goal=values), "goal", **wishes)[0].startswith(f"goal {reason}")
+
+
+def test_all_findings_come_at_once_with_one_way_out() -> None:
+    frame = flats(**{"sold on": DATES.astype(str), "Unnamed: 0": range(ROWS), "c": 1})
+    findings = refusal(frame, "prise", drop=["room"])
+    assert findings == [
+        "there is no column prise: did you mean price?",
+        "there is no column room: did you mean rooms?",
+        "column 6 has no name: give it one, or --drop 'Unnamed: 0'",
+        "sold on holds dates, such as '2020-01-01': derive numbers from them (the year, the month, "
+        "an age in days); a column named `time` orders the rows instead",
+        "c says '1' in every row",
+        "to go on without what is of no use: --drop 'Unnamed: 0' 'sold on' c",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("frame", "wishes", "reason"),
+    [
+        (flats().head(199), {}, "it has 199 rows; intervals need at least 200"),
+        (flats()[["price"]], {}, "no column is left to predict from"),
+        (flats(), {"drop": ["price"]}, "price is the target and cannot be dropped"),
+        (flats(time=range(ROWS)), {"drop": ["time"]}, "time has a meaning of its own"),
+        (
+            flats(**{f"x{n}": every(1.5, 2.5) for n in range(998)}),
+            {},
+            "it has 1,001 columns, more than 1,000: keep those that matter",
+        ),
+    ],
+)
+def test_a_table_of_the_wrong_size_or_wish_is_refused(
+    frame: pd.DataFrame, wishes: dict[str, Any], reason: str
+) -> None:
+    assert reason in refusal(frame, **wishes)[0]
+
+
+def test_group_and_time_are_no_features() -> None:
+    found = inferred(flats(group=every("a", "b"), time=DATES.astype(str)))
+    assert found.schema.names == ("Living Area", "rooms", "district")
+    assert found.kept == ("group", "time")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("number", range(ROWS)), ("customer_id", every(7, 8, 9)), ("flatId", every(7, 8, 9))],
+)
+def test_ids_are_warned_about(name: str, values: Any) -> None:
+    (warning,) = inferred(flats(**{name: values})).warnings
+    assert warning.startswith(f"{name} looks like an id")
+    assert f"--drop {name}" in warning
+
+
+def test_ordinary_columns_are_not_warned_about() -> None:
+    assert inferred(flats(paid=every(1, 2), valid=every(3, 4, 5))).warnings == ()
+
+
+@pytest.mark.parametrize("leak", ["scaled", "ranked", "category", "missing"])
+def test_a_column_that_knows_the_target_is_warned_about(leak: str) -> None:
+    price = flats()["price"]
+    fast = price > price.median()
+    columns = {
+        "scaled": -0.93 * price,
+        "ranked": price.rank() / 7,
+        "category": fast.map({True: "gone", False: "listed"}),
+        "missing": price.map(lambda p: p % 7).where(fast),
+    }
+    if leak in {"category", "missing"}:
+        frame = flats(fast=fast, it=columns[leak]).drop(columns="price")
+        found = inferred(frame, "fast")
+    else:
+        found = inferred(flats(it=columns[leak]))
+    (warning,) = found.warnings
+    assert warning.startswith("it tells the target almost alone")
+
+
+def test_coverage_is_watched_in_the_numbers_that_tell_most() -> None:
+    rng = np.random.default_rng(1)
+    frame = flats(noise=rng.normal(size=ROWS), gaps=[None, *rng.normal(size=ROWS - 1)])
+    assert inferred(frame).slices == ("Living Area", "noise")
