@@ -32,6 +32,9 @@ types: .make/dev  ## mypy --strict
 test: .make/dev  ## the quick tests, import table included
 	$(BIN)/pytest -n 3
 
+test-slow: .make/dev  ## whole stories of the scripts, many trainings each
+	$(BIN)/pytest -n 3 -m slow
+
 test-browser: .make/dev  ## /docs in a real headless Chromium
 	$(BIN)/pytest -m browser
 
@@ -87,4 +90,4 @@ clean:  ## remove the environment and what was generated
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/bench.txt
 	@touch $@
 
-.PHONY: help serve train up check format-check lint types test test-browser test-docker test-load bench-intervals bench-gate bench-watching bench-serving demo format lock clean
+.PHONY: help serve train up check format-check lint types test test-slow test-browser test-docker test-load bench-intervals bench-gate bench-watching bench-serving demo format lock clean

@@ -150,6 +150,18 @@ def test_the_records_are_read_by_the_scripts_in_the_other_container(stack: Stack
     assert "records" in exported
 
 
+def test_another_problem_is_trained_beside_the_service_and_then_served_with_its_features(
+    stack: Stack,
+) -> None:
+    stack.compose("run", "--rm", "-T", "trainer", "--problem", "basket", "--rows", "2000")
+    both = {**stack.env, "SERVE": "housing,basket"}
+    run(*stack.command, "up", "-d", "--force-recreate", "api", env=both)
+    stack.wait_until_healthy()
+    answer = stack.ask("/v1/basket/predict", {"user_id": "abc123"})
+    assert (answer["user_id"], answer["degraded"]) == ("abc123", False)
+    assert stack.ask("/ready")["problems"].keys() == {"housing", "basket"}
+
+
 def test_the_server_ends_by_itself_when_it_is_told_to_stop(stack: Stack) -> None:
     begin = time.monotonic()
     run("docker", "stop", stack.container())

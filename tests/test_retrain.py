@@ -167,6 +167,7 @@ def test_a_group_the_champion_has_learned_from_does_not_judge_it(
     assert not set(table.groups[judged]) & set(table.groups[seen])
 
 
+@pytest.mark.slow
 def test_a_registry_that_is_new_takes_nothing_away(settings: Settings) -> None:
     file = sales(settings.data_dir)
     before = {path.name for path in (settings.data_dir / "models" / "housing").iterdir()}
@@ -182,6 +183,7 @@ def test_a_registry_that_is_new_takes_nothing_away(settings: Settings) -> None:
     assert before < after
 
 
+@pytest.mark.slow
 def test_a_foreign_model_with_a_taken_number_is_adopted_under_the_next(
     settings: Settings, artifacts: list[Artifact]
 ) -> None:
@@ -240,6 +242,7 @@ def test_another_contract_is_another_major_version(artifacts: list[Artifact]) ->
     assert not same_contract(HOUSING, fewer)
 
 
+@pytest.mark.slow
 def test_a_changed_contract_needs_a_yes(settings: Settings, artifacts: list[Artifact]) -> None:
     stores = open_stores(settings, "housing")
     foreign = artifacts[0].card.model_copy(update={"target_unit": "EUR", "version": "v1.5.0"})
@@ -254,6 +257,7 @@ def test_a_changed_contract_needs_a_yes(settings: Settings, artifacts: list[Arti
     assert champion(settings) == "v2.0.0"
 
 
+@pytest.mark.slow
 def test_another_scikit_learn_recalibrates_only_when_told_to(
     settings: Settings, artifacts: list[Artifact]
 ) -> None:
@@ -333,6 +337,7 @@ def test_killed_at_any_moment_the_champion_is_whole(settings: Settings) -> None:
     assert lengths[-1] > lengths[0]
 
 
+@pytest.mark.slow
 def test_what_a_crash_left_of_a_release_does_not_stop_the_next_run(settings: Settings) -> None:
     stores = open_stores(settings, "housing")
     orphan = stores.champion.load().named(history.next_minor(stores.champion.history(), []))

@@ -69,6 +69,7 @@ def test_records_are_added_to_files_and_judge_as_the_newest(
     assert (len(judged), len(both)) == (640, 3_200)
 
 
+@pytest.mark.slow
 def test_a_file_goes_without_the_records_unless_they_are_asked_for(settings: Settings) -> None:
     served(settings, 50, known=50)
     file = sales(settings.data_dir, rows=100)

@@ -261,6 +261,7 @@ def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 def test_the_script_starts_with_a_shadow_and_goes_on_at_the_next_run(settings: Settings) -> None:
     first = run(settings, "--data", sales(settings.data_dir, change=1.6))
     second = run(settings)

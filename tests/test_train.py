@@ -63,6 +63,7 @@ def test_training_registers_every_candidate_and_makes_the_better_one_champion(
     assert read(tmp_path / "champion.joblib").card.version == "v1.0.0"
 
 
+@pytest.mark.slow
 def test_training_again_keeps_what_was_champion_and_releases_the_next_minor(
     tmp_path: Path,
 ) -> None:
@@ -76,6 +77,7 @@ def test_training_again_keeps_what_was_champion_and_releases_the_next_minor(
     assert read(tmp_path / "champion.joblib").card.version == "v1.1.0"
 
 
+@pytest.mark.slow
 def test_the_same_table_and_seed_give_the_same_predictions(tmp_path: Path) -> None:
     for name in ("one", "two", "other"):
         seed = "8" if name == "other" else "7"
@@ -261,6 +263,7 @@ def king_county_like(rows: int) -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.slow
 def test_the_king_county_layout_is_understood(tmp_path: Path) -> None:
     king_county_like(600).to_csv(tmp_path / "kc.csv", index=False)
     layout = ("--layout", "king-county")
@@ -290,6 +293,7 @@ def test_a_table_in_another_layout_is_refused(tmp_path: Path) -> None:
     assert "not in the layout king-county: 'date'" in result.stderr
 
 
+@pytest.mark.slow
 @needs_king_county
 def test_the_real_king_county_table_gives_intervals_that_cover(tmp_path: Path) -> None:
     arguments = ("--data", str(KING_COUNTY), "--layout", "king-county", "--out", "kc.joblib")

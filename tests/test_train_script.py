@@ -131,6 +131,7 @@ def test_what_stands_in_the_way_is_said_at_once_and_nothing_is_left_behind(
     assert not (own_folder / "data").exists()
 
 
+@pytest.mark.slow
 def test_a_name_stands_for_one_contract(own_folder: Path) -> None:
     """The same columns are a new minor, other columns are refused or a new major."""
     first = train(own_folder, *OWN, "--yes")
@@ -147,6 +148,7 @@ def test_a_name_stands_for_one_contract(own_folder: Path) -> None:
     assert card_of(served(own_folder, "flats"), "flats").version == "v2.0.0"
 
 
+@pytest.mark.slow
 def test_whoever_agrees_gets_a_model_that_is_trained_anew_as_its_card_declares_it(
     own_folder: Path,
 ) -> None:
@@ -190,6 +192,7 @@ def test_a_file_of_a_strange_name_gets_a_name_that_works(own_folder: Path) -> No
     assert "flats_of_2024_new, as Flats of 2024 (new).csv has it" in result.stdout
 
 
+@pytest.mark.slow
 def test_what_is_served_and_has_no_model_is_trained_with_the_features_it_looks_up(
     tmp_path: Path,
 ) -> None:
