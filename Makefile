@@ -17,7 +17,7 @@ train: .make/run  ## train the default model on the simulated market
 up:  ## the same service in containers
 	docker compose up --build
 
-check: format-check lint types test  ## everything CI checks, but for browser and docker
+check: format-check lint types test  ## format, lint, types and the quick tests
 
 format-check: .make/dev  ## is every file formatted?
 	$(BIN)/ruff format --check $(CODE)

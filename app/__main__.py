@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import tempfile
+from functools import partial
 
 import uvicorn
 
@@ -36,7 +37,7 @@ def start(settings: Settings) -> None:
     """Several workers count into one folder, made anew at each start."""
     for name in settings.serve:  # a wrong setting is one line here, not a worker's traceback
         open_stores(settings, name)
-        named(name, lambda own: card_of(settings, own))
+        named(name, partial(card_of, settings))
     if settings.api_workers == 1:
         serve(settings)
         return

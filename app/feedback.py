@@ -17,7 +17,7 @@ from app.openapi import refusals, request_body
 from engine.domain.errors import RecordsUnavailable
 from engine.domain.problem import Problem
 from engine.domain.record import Outcome
-from engine.domain.schema import BINARY, Target, body_type
+from engine.domain.schema import BINARY, REAL, Target, body_type
 from engine.domain.times import utc, written
 from engine.settings import Settings
 
@@ -70,7 +70,8 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
 
 
 def examples(target: Target) -> dict[str, Any]:
-    one = {"prediction_id": PREDICTION, "actual": 1 if target.kind == BINARY else target.low}
+    middle = round((target.low + target.high) / 2) if target.kind == REAL else 10 * target.low
+    one = {"prediction_id": PREDICTION, "actual": 1 if target.kind == BINARY else middle}
     return {"one": one, "many": {"outcomes": [one]}}
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -56,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def served_problems(settings: Settings) -> list[Problem]:
     """The first of them answers at the root."""
-    return [named(name, lambda own: card_of(settings, own)) for name in settings.serve]
+    return [named(name, partial(card_of, settings)) for name in settings.serve]
 
 
 def add_routes(app: FastAPI, prefix: str, problem: Problem, settings: Settings) -> None:
