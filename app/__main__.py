@@ -9,7 +9,7 @@ from functools import partial
 import uvicorn
 
 from app.logs import logging_config
-from engine.assemble import card_of, open_stores
+from engine.assemble import card_of, open_features, open_records, open_stores
 from engine.domain.errors import InvalidSetting
 from engine.settings import Settings, load_settings
 from problems import named
@@ -34,8 +34,11 @@ def main() -> int:
 
 
 def start(settings: Settings) -> None:
-    """Several workers count into one folder, made anew at each start."""
-    for name in settings.serve:  # a wrong setting is one line here, not a worker's traceback
+    """A wrong setting is one line here, and not a worker's traceback. Several workers count into
+    one folder, made anew at each start."""
+    open_records(settings).close()
+    open_features(settings).close()
+    for name in settings.serve:
         open_stores(settings, name)
         named(name, partial(card_of, settings))
     if settings.api_workers == 1:

@@ -17,7 +17,7 @@ from app.openapi import refusals, request_body
 from engine.domain.errors import RecordsUnavailable
 from engine.domain.problem import Problem
 from engine.domain.record import Outcome
-from engine.domain.schema import BINARY, REAL, Target, body_type
+from engine.domain.schema import BINARY, REAL, Target, Whole, body_type
 from engine.domain.times import utc, written
 from engine.settings import Settings
 
@@ -96,11 +96,10 @@ def feedback_types(problem: Problem) -> tuple[Any, Any]:
             ),
         ],
         "actual": Annotated[
-            float,
+            Whole if target.kind == BINARY else float,
             Field(
                 ge=target.low,
                 le=target.high,
-                multiple_of=1 if target.kind == BINARY else None,
                 description=f"{target.description} Unit: {target.unit}.",
             ),
         ],

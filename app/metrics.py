@@ -14,6 +14,8 @@ from engine.serving.deployment import Answered, Arm
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
+VERSIONS = "predictive_predictions_total", "model_version"
+
 router = APIRouter(tags=["service"])
 
 
@@ -111,6 +113,7 @@ async def summary(request: Request) -> dict[str, Any]:
     """The same figures for people: requests, errors, latency and predictions since the start."""
     samples = list(_samples(request.state.metrics.readable()))
     requests = _by(samples, "predictive_http_requests_total", "route")
+    problems = _by(samples, "predictive_predictions_total", "problem")
     failed = [s for s in samples if s[1].get("status", "").startswith("5")]
     return {
         "requests": {"total": sum(requests.values()), "by_route": requests},
@@ -120,11 +123,11 @@ async def summary(request: Request) -> dict[str, Any]:
         },
         "latency_ms": {route: _latency(samples, route) for route in requests},
         "predictions": {
-            "total": sum(_by(samples, "predictive_predictions_total", "model_version").values()),
-            "by_version": _by(samples, "predictive_predictions_total", "model_version"),
+            "total": sum(_by(samples, "predictive_predictions_total", "problem").values()),
+            "by_version": {name: _by(samples, *VERSIONS, problem=name) for name in problems},
             "by_variant": _by(samples, "predictive_predictions_total", "variant"),
         },
-        "degraded": _by(samples, "predictive_degraded_total", "reason"),
+        "degraded": _by(samples, "predictive_degraded_total", "problem"),
         "records": _by(samples, "predictive_records_total", "result"),
         "outcomes": _by(samples, "predictive_outcomes_total", "result"),
     }
@@ -139,10 +142,11 @@ def _samples(registry: CollectorRegistry) -> Iterator[Sample]:
             yield sample.name, sample.labels, sample.value
 
 
-def _by(samples: list[Sample], name: str, label: str) -> dict[str, int]:
+def _by(samples: list[Sample], name: str, label: str, **others: str) -> dict[str, int]:
+    """Sums by one label, over samples that have these others."""
     sums: dict[str, int] = {}
     for sample_name, labels, value in samples:
-        if sample_name == name:
+        if sample_name == name and others.items() <= labels.items():
             sums[labels[label]] = sums.get(labels[label], 0) + int(value)
     return sums
 

@@ -26,8 +26,8 @@ from engine.settings import Settings
 
 PARAMETERS = {"confidence", "model_version"}
 DEGRADED_NOTE = (
-    "the features could not be looked up: this is the answer for a typical row, with bounds that "
-    "hold for anyone"
+    "the features could not be looked up: this is the answer for a typical row, between bounds "
+    "that are wide enough for nearly everyone"
 )
 
 Confidence = Annotated[

@@ -22,12 +22,12 @@ def resolving(
     """A resolver that counts and logs every request it could not look up."""
     told = float(-QUIET_SECONDS)
 
-    def tell(problem_name: str, reason: str) -> None:
+    def tell(problem_name: str, kind: str, reason: str) -> None:
         nonlocal told
-        metrics.degraded(problem_name, reason)
+        metrics.degraded(problem_name, kind)
         if monotonic() >= told + QUIET_SECONDS:
             told = monotonic()
-            log.error("degraded", problem=problem_name, kind=reason, reason=resolver.refusal)
+            log.error("degraded", problem=problem_name, kind=kind, reason=reason)
 
     features = open_features(settings)
     budget_seconds = settings.features_budget_ms / 1_000

@@ -240,7 +240,7 @@ async def test_the_metrics_count_what_was_asked(client: httpx.AsyncClient) -> No
     assert "/no/such" not in text
     assert summary["predictions"] == {
         "total": 2,
-        "by_version": {"v1.0.0": 2},
+        "by_version": {"housing": {"v1.0.0": 2}},
         "by_variant": {"champion": 2},
     }
     assert summary["errors"]["by_status"]["422"] == 1

@@ -123,6 +123,7 @@ def test_the_expected_price_is_the_mean_of_the_distribution(artifacts: list[Arti
 def test_a_level_that_few_calibration_rows_cannot_vouch_for_is_refused(
     artifacts: list[Artifact],
 ) -> None:
-    few = Calibration(artifacts[0].calibration.distribution, np.arange(50.0), np.arange(50.0))
+    distribution, fifty = artifacts[0].calibration.distribution, np.arange(50.0)
+    few = Calibration(distribution, fifty, fifty, np.empty((0, 3)))
     with pytest.raises(UnsupportedConfidence, match=r"0\.5 to 0\.9608, what 50 calibration rows"):
         few.interval(ask(artifacts[0], market(1, seed=0)), 0.97)

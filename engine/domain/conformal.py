@@ -17,7 +17,7 @@ fitted on; the shape is a quantile regression forest, Meinshausen, JMLR 7 (2006)
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -29,6 +29,8 @@ from engine.domain.schema import Matrix, Vector
 LOWEST_CONFIDENCE = 0.5
 HIGHEST_CONFIDENCE = 0.99
 DEFAULT_CONFIDENCE = 0.9
+OUTER_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""Levels at which it is kept how far the intervals of held-out rows reach."""
 
 MARGINAL_WEIGHT = 0.02
 """Share of the distribution over all rows mixed into each row's own, so that it never stands still
@@ -145,18 +147,28 @@ class Distribution:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What held-out rows say: `held_out` (n,) ascending, the ranks that really occurred, and
-    `targets` (n,) ascending, the targets themselves."""
+    """What held-out rows say.
+
+    held_out: (n,) ascending, the ranks that really occurred.
+    targets: (n,) ascending, the targets themselves.
+    outer: (levels, 3) a level of confidence, ascending, and between which bounds the held-out rows'
+    own intervals lie, but for (1 - level) / 2 of them on each side.
+    """
 
     distribution: Distribution
     held_out: Vector
     targets: Vector
+    outer: Matrix
 
     @classmethod
     def fitted(cls, distribution: Distribution, outputs: Outputs, target: Vector) -> "Calibration":
         """From rows that no estimator has seen: the model's outputs, and their targets."""
         ranks = distribution.ranks(outputs, distribution.scaled(target))
-        return cls(distribution, np.sort(ranks), np.sort(target))
+        calibration = cls(distribution, np.sort(ranks), np.sort(target), np.empty((0, 3)))
+        highest = calibration.highest_confidence
+        levels = [*(level for level in OUTER_LEVELS if level < highest), highest]
+        outer = [calibration._outer(outputs, level) for level in levels]
+        return replace(calibration, outer=np.array(outer))
 
     def refitted(self, outputs: Outputs, target: Vector) -> "Calibration":
         """The same distribution, made honest by other rows."""
@@ -186,14 +198,24 @@ class Calibration:
         return Interval(bounds[:, 0], bounds[:, 1], confidence)
 
     def widest(self, outputs: Outputs, confidence: float) -> Interval:
-        """Bounds that cover when the features are not known, and `outputs` are of a stand-in.
+        """Bounds when the features are not known, and `outputs` are of a stand-in.
 
-        They run between two held-out targets, which are exchangeable with the new one whatever it
-        is, and hold the stand-in's own interval, too. Raises UnsupportedConfidence likewise.
+        They hold the stand-in's own interval; all that lies between two held-out targets, which
+        are exchangeable with the new one, so that they cover over all rows; and what nearly all
+        rows' own intervals hold, so that unusual rows are covered, too: they are wider than those.
+        Raises UnsupportedConfidence likewise.
         """
         own = self.interval(outputs, confidence)
-        low, high = self.targets[list(self._tails(confidence))]
-        return Interval(np.minimum(own.lower, low), np.maximum(own.upper, high), confidence)
+        below, above = self.targets[list(self._tails(confidence))]
+        level = np.searchsorted(self.outer[:-1, 0], confidence - 1e-9)
+        low, high = self.outer[level, 1:]
+        lower = np.minimum(own.lower, min(below, low))
+        return Interval(lower, np.maximum(own.upper, max(above, high)), confidence)
+
+    def _outer(self, outputs: Outputs, level: float) -> tuple[float, float, float]:
+        own, tail = self.interval(outputs, level), (1 - level) / 2
+        ends = np.quantile(own.lower, tail), np.quantile(own.upper, 1 - tail)
+        return level, float(ends[0]), float(ends[1])
 
     def _tails(self, confidence: float) -> tuple[int, int]:
         if not LOWEST_CONFIDENCE <= confidence <= self.highest_confidence:

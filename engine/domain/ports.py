@@ -109,7 +109,10 @@ class FeatureStore(Protocol):
 
     def get(self, problem: str, keys: Sequence[str], at: str) -> Mapping[str, Row]:
         """The newest features of each key that were known at `at` (UTC, ISO 8601): what came later
-        is not seen. A key without any is left out. One look-up, however many keys."""
+        is not seen. A key without any is left out. One look-up, however many keys.
+
+        Raises FeaturesUnavailable, too, when nothing of the problem is kept: the store was lost, or
+        never filled, and no key is wrong."""
 
     def history(self, problem: str, keys: Sequence[str]) -> Iterator[Features]:
         """Everything that was ever said of these keys, each key's in the order of time."""

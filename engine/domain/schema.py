@@ -8,7 +8,7 @@ from typing import Annotated, Any, NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
 Value = float | str | None
@@ -26,6 +26,16 @@ def body_type(name: str, fields: Mapping[str, Any]) -> Any:
     body = make(name, dict(fields))
     body.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     return body
+
+
+def _whole(value: float) -> float:
+    if value % 1:
+        raise ValueError("must be a whole number")
+    return value
+
+
+Whole = Annotated[float, Field(multiple_of=1), AfterValidator(_whole)]
+"""A number without a fraction; `multiple_of` is for the document, it lets 3.0000000001 pass."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +62,8 @@ class Number:
     @property
     def annotation(self) -> Any:
         """The type pydantic validates a value of this column with."""
-        return Annotated[
-            float,
-            Field(
-                ge=self.low,
-                le=self.high,
-                description=self.about,
-                examples=[self.example],
-                multiple_of=1 if self.is_whole else None,
-            ),
-        ]
+        about = Field(ge=self.low, le=self.high, description=self.about, examples=[self.example])
+        return Annotated[Whole if self.is_whole else float, about]
 
     def code(self, value: Any) -> float:
         return math.nan if value is None else value

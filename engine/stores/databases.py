@@ -26,6 +26,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 from engine.domain.errors import InvalidSetting, ServiceError
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
+WAITS = "connect_timeout", "keepalives_idle", "keepalives_interval"
 CACHED_STATEMENTS = 8
 """SQLite keeps so many prepared a connection; one that inserts 2,000 rows takes 4 MB."""
 CONNECT_SECONDS, SILENT_MS = 5, 10_000
@@ -210,7 +211,7 @@ def _connect_args(url: URL, busy_seconds: float) -> dict[str, Any]:
     if url.get_backend_name() == SQLITE:
         args = {"timeout": busy_seconds, "cached_statements": CACHED_STATEMENTS}
     elif url.get_driver_name() == "psycopg":
-        args = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": SILENT_MS}
+        args = {**dict.fromkeys(WAITS, CONNECT_SECONDS), "tcp_user_timeout": SILENT_MS}
         args |= {"prepare_threshold": None, "options": f"-c lock_timeout={busy_seconds}s"}
     return {name: value for name, value in args.items() if name not in url.query}
 

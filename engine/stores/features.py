@@ -39,6 +39,7 @@ SELECT asked.value, (
 ) FROM {1}
 """
 """One statement and one parameter for the keys, however many they are."""
+ANY = select(KNOWN.c.problem).limit(1)
 NEWEST_IN = {
     SQLITE: NEWEST.format("?", "json_each(?) AS asked"),
     POSTGRESQL: NEWEST.format("%s", "unnest(%s::text[]) AS asked(value)"),
@@ -60,6 +61,8 @@ class MemoryFeatures:
                 place = bisect_right(times, at)
                 if place:
                     found[key] = loaded(known[times[place - 1]], key)
+            if keys and not self._known.get(problem):
+                raise nothing_kept(problem)
         return found
 
     def history(self, problem: str, keys: Sequence[str]) -> Iterator[Features]:
@@ -111,10 +114,17 @@ class SqlFeatures:
         names = json.dumps([*asked]) if self._database.kind == SQLITE else [*asked]
         with self._database.reading(one_statement=True) as connection:
             if connection is None:
-                return {}
+                raise nothing_kept(problem)
             statement = NEWEST_IN[self._database.kind]
             rows = connection.exec_driver_sql(statement, (problem, at, names)).all()
-        return {asked[name]: loaded(text, asked[name]) for name, text in rows if text is not None}
+            known = [(asked[name], text) for name, text in rows if text is not None]
+            if (
+                keys
+                and not known
+                and connection.scalar(ANY.where(KNOWN.c.problem == problem)) is None
+            ):
+                raise nothing_kept(problem)
+        return {key: loaded(text, key) for key, text in known}
 
     def history(self, problem: str, keys: Sequence[str]) -> Iterator[Features]:
         asked = {_plain(key): key for key in keys}
@@ -155,6 +165,12 @@ class SqlFeatures:
         self._database.close()
 
 
+def nothing_kept(problem: str) -> FeaturesUnavailable:
+    """A store that holds nothing of a problem was lost, or never filled: nobody's key is wrong."""
+    way_out = f"features.py load-features --problem {problem} puts some there"
+    return FeaturesUnavailable(f"no features of {problem} are kept: {way_out}")
+
+
 def dumped(features: Iterable[Features]) -> dict[tuple[str, str], str]:
     """By key and time, the last row said of them as JSON; raises ValueError for what no store
     keeps."""
@@ -177,7 +193,7 @@ def loaded(text: str | bytes, key: str) -> dict[str, Any]:
             return row
     except orjson.JSONDecodeError:
         pass
-    raise FeaturesUnavailable(f"the features of {key[:40]!r} cannot be read: {text[:40]!r}")
+    raise FeaturesUnavailable(f"the features of a key with {len(key)} letters cannot be read")
 
 
 def _plain(key: str) -> str:

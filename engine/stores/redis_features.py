@@ -16,7 +16,7 @@ from redis.retry import Retry
 from engine.domain.errors import FeaturesUnavailable, InvalidSetting
 from engine.domain.features import Features
 from engine.domain.schema import Row
-from engine.stores.features import dumped, loaded
+from engine.stores.features import dumped, loaded, nothing_kept
 
 SILENT_SECONDS = 2.0
 """A server that says nothing for so long is given up; the URL may say otherwise."""
@@ -42,7 +42,10 @@ class RedisFeatures:
         with _outages(), self._redis.pipeline(transaction=False) as pipeline:
             for key in names:
                 pipeline.zrevrangebylex(_name(problem, key), _behind(at), "-", 0, 1)
-            members = pipeline.execute()
+            pipeline.exists(_index(problem))
+            *members, is_kept = pipeline.execute()
+        if keys and not is_kept:
+            raise nothing_kept(problem)
         return {
             key: _features(key, found[0]).row
             for key, found in zip(names, members, strict=True)
@@ -108,5 +111,5 @@ def _outages() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        reason = str(error).split("\n")[0]
+        reason = str(error).split("\n")[0].split(" caused error: ")[-1]  # before it stands the key
         raise FeaturesUnavailable(f"the features cannot be used: {reason}") from error
