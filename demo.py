@@ -7,10 +7,8 @@ challenger is champion. On day 19 prices far out rise too, and fall back while t
 is a canary already: it is rolled back. Exit code 0 if it went so, else 1.
 """
 
-import argparse
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
@@ -26,7 +24,9 @@ from typing import Any
 import httpx
 import numpy as np
 
+from engine.arguments import FAILED, exit_code, parser_of, unwind_when_terminated
 from engine.assemble import open_stores
+from engine.domain.errors import InvalidSetting
 from engine.domain.history import History
 from engine.domain.times import written
 from engine.settings import Settings
@@ -42,7 +42,6 @@ FIRST_RISE, SECOND_RISE, FALL = 8, 19, 25
 TRAINED = {12: FIRST_RISE, 22: SECOND_RISE}
 """On which days a challenger is trained, and on the records since which day."""
 KEPT_CHAMPION = 10
-TERMINATED = 143
 PROMOTED, STOPPED = "promoted", "rollout stopped"
 DAWN_SECONDS = 0.5
 """How long after a night's decision the first caller comes: every server has seen it by then."""
@@ -100,28 +99,31 @@ def market(day: int) -> tuple[list[dict[str, float]], list[float]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example: python demo.py",
-    )
+    parser = parser_of(__doc__, "example: python demo.py")
     parser.add_argument("--keep", type=Path, help="an empty folder for all files; default: none")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that the server ends, too
+    return exit_code(lambda: timed(arguments.keep))
+
+
+def timed(kept: Path | None) -> int:
     start = time.monotonic()
     try:
-        with folder(arguments.keep) as place:
+        with folder(kept) as place:
             run(place)
-    except (RuntimeError, OSError, httpx.HTTPError) as error:
+    except (RuntimeError, httpx.HTTPError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return FAILED
     print(f"took {time.monotonic() - start:.0f} s")
     return 0
 
 
 @contextmanager
 def folder(kept: Path | None) -> Iterator[Path]:
+    """Raises InvalidSetting for a folder in which something is: nothing of it could be told from
+    what this run writes."""
     if kept is not None:
+        if kept.is_dir() and any(kept.iterdir()):
+            raise InvalidSetting(f"--keep: {kept} is not empty; name an empty folder or a new one")
         kept.mkdir(parents=True, exist_ok=True)
         yield kept
         return
@@ -232,4 +234,5 @@ def print_history(past: History) -> None:
 
 
 if __name__ == "__main__":
+    unwind_when_terminated()
     sys.exit(main())

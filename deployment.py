@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from engine.arguments import exit_code
+from engine.arguments import add_problem, exit_code, parser_of
 from engine.assemble import Stores, card_of, open_records, open_stores
 from engine.domain import history
 from engine.domain.arrange import arrange
@@ -56,12 +56,8 @@ class Place:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--problem", help="default: the first of SERVE")
+    parser = parser_of(__doc__, EXAMPLES)
+    add_problem(parser)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("show", help="who answers, since when and why")
     setting = commands.add_parser("set", help="these variants and no others")

@@ -5,22 +5,35 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from engine.arguments import exit_code, moment, rows, seed, share
+from engine.arguments import (
+    add_problem,
+    command_of,
+    exit_code,
+    moment,
+    parser_of,
+    rows,
+    seed,
+    share,
+    unwind_when_terminated,
+)
 from engine.assemble import card_of, open_features
 from engine.domain.errors import FeaturesUnavailable, InvalidSetting, UnusableTable
 from engine.domain.ports import FeatureStore
 from engine.domain.problem import Lookup, Problem
 from engine.domain.times import written
+from engine.drafts import draft
 from engine.learning.as_of import joined
 from engine.learning.batches import Source, of_columns, of_file
 from engine.learning.feature_table import FeatureTable, Finding, Part
@@ -28,6 +41,7 @@ from engine.settings import load_settings
 from problems import named
 
 ROWS = 10_000
+WRITERS = {".csv": pyarrow.csv.CSVWriter, ".parquet": pq.ParquetWriter}
 SHOWN_FINDINGS = 5
 EXAMPLES = """examples:
   python features.py load-features --problem basket --data users.parquet --key user_id
@@ -47,7 +61,7 @@ def main() -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     settings = load_settings()
-    problem = named(arguments.problem or settings.serve[0], lambda name: card_of(settings, name))
+    problem = named(arguments.problem or settings.serve[0], partial(card_of, settings))
     if problem.lookup is None:
         raise InvalidSetting(
             f"{problem.name} looks nothing up: its requests carry every feature themselves"
@@ -60,15 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of(__doc__, EXAMPLES)
     commands = parser.add_subparsers(required=True, metavar="load-features|show|as-of")
     loaded, shown, at_time = (
-        command(commands, name, act)
+        command_of(commands, name, act, EXAMPLES)
         for name, act in (("load-features", load), ("show", show), ("as-of", as_of))
     )
     source = loaded.add_mutually_exclusive_group(required=True)
@@ -85,6 +94,8 @@ def parse() -> argparse.Namespace:
         default=0.0,
         help="leave bad rows out; load nothing when they are a larger share (0)",
     )
+    for one in (loaded, shown, at_time):
+        add_problem(one)
     shown.add_argument("--key-value", help="the key whose history is shown")
     at_time.add_argument("--data", type=Path, required=True, help="events: CSV or Parquet")
     at_time.add_argument("--out", type=Path, required=True, help="the .csv or .parquet to write")
@@ -92,21 +103,6 @@ def parse() -> argparse.Namespace:
         one.add_argument("--key", help="the column of keys; default: as the problem declares it")
         one.add_argument("--time", help="the column of times; default: at")
     return parser.parse_args()
-
-
-Act = Callable[[argparse.Namespace, Problem, Lookup, FeatureStore], None]
-
-
-def command(commands: Any, name: str, act: Act) -> Any:
-    about = str(act.__doc__).replace("\n    ", " ")
-    example = next(line.strip() for line in EXAMPLES.splitlines() if f" {name} " in line)
-    epilog = f"example: {example}"
-    parser = commands.add_parser(
-        name, help=about, description=about, epilog=epilog, allow_abbrev=False
-    )
-    parser.add_argument("--problem", help="default: the first of SERVE")
-    parser.set_defaults(act=act)
-    return parser
 
 
 def load(
@@ -208,7 +204,7 @@ def as_of(
     events = of_file(arguments.data)
     key, time = arguments.key or lookup.key, arguments.time or "at"
     total = left_out = 0
-    with draft(arguments.out) as write:
+    with batches_into(arguments.out) as write:
         for part in joined(problem, store, events, key=key, time=time):
             write(part.events)
             total += part.events.num_rows
@@ -218,30 +214,24 @@ def as_of(
 
 
 @contextmanager
-def draft(path: Path) -> Iterator[Callable[[Any], None]]:
-    """Writes batches beside `path`; when the block ends well they take its place."""
-    writers = {".csv": pyarrow.csv.CSVWriter, ".parquet": pq.ParquetWriter}
-    if path.suffix.lower() not in writers:
+def batches_into(path: Path) -> Iterator[Callable[[pa.RecordBatch], None]]:
+    """Writes batches; the file is there when the block ends well and wrote any."""
+    writer_of = WRITERS.get(path.suffix.lower())
+    if writer_of is None:
         raise UnusableTable(f"{path}: name a .csv or a .parquet file to write")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
     opened: list[Any] = []
+    with draft(path) as part, ExitStack() as open_writer:
 
-    def write(batch: Any) -> None:
-        if not opened:
-            opened.append(writers[path.suffix.lower()](part, batch.schema))
-        opened[0].write_batch(batch)
+        def write(batch: pa.RecordBatch) -> None:
+            if not opened:
+                opened.append(open_writer.enter_context(writer_of(part, batch.schema)))
+            opened[0].write_batch(batch)
 
-    try:
         yield write
-        for writer in opened:
-            writer.close()
         if not opened:
             raise UnusableTable("there are no events")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
+    unwind_when_terminated()
     sys.exit(main())

@@ -2,13 +2,10 @@
 
 import argparse
 import json
-import os
-import signal
 import sys
-import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,18 +16,26 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table as Grid
 
-from engine.arguments import MISUSED, exit_code, moment
+from engine.arguments import (
+    MISUSED,
+    add_problem,
+    command_of,
+    exit_code,
+    moment,
+    parser_of,
+    unwind_when_terminated,
+)
 from engine.assemble import card_of, open_records
 from engine.domain.ports import Records
 from engine.domain.problem import Problem
 from engine.domain.record import Joined, Question
 from engine.domain.schema import Schema
+from engine.drafts import draft
 from engine.serving import retention
 from engine.serving.replay import chunks, is_of
 from engine.settings import Settings, load_settings
 from problems import PROBLEMS, named
 
-TERMINATED = 143
 ROW_GROUP = 20_000
 FACTS = ("id", "at", "problem", "version", "variant", "unit", "request_id", "caller")
 NUMBERS = ("level", "value", "lower", "upper", "latency_us")
@@ -56,36 +61,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of(__doc__, EXAMPLES)
     commands = parser.add_subparsers(required=True, metavar="show|export|forget")
-    shown, exported, forgotten = (command(commands, act) for act in (show, export, forget))
+    shown, exported, forgotten = (
+        command_of(commands, act.__name__, act, EXAMPLES) for act in (show, export, forget)
+    )
     for one in (shown, exported):
-        one.add_argument("--problem", help="default: the first of SERVE")
+        add_problem(one)
         one.add_argument("--since", type=moment, help="from this date or time (UTC) on")
         one.add_argument("--until", type=moment, help="up to, and without, this date or time")
     exported.add_argument("--out", type=Path, required=True, help="the file to write")
     forgotten.add_argument("--before", type=moment, required=True, help="a date or time (UTC)")
     forgotten.add_argument("--yes", action="store_true", help="remove them, for good")
     return parser.parse_args()
-
-
-def command(commands: Any, act: Callable[[argparse.Namespace, Settings, Records], int]) -> Any:
-    about = str(act.__doc__)
-    example = next(line.strip() for line in EXAMPLES.splitlines() if f" {act.__name__}" in line)
-    parser = commands.add_parser(
-        act.__name__,
-        help=about,
-        description=about,
-        epilog=f"example: {example}",
-        allow_abbrev=False,
-    )
-    parser.set_defaults(act=act)
-    return parser
 
 
 @dataclass
@@ -201,23 +189,6 @@ def flat(joined: Joined, schema: Schema) -> dict[str, Any]:
     return line | {"other_features": json.dumps(others) if others else None}
 
 
-@contextmanager
-def draft(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its place when the block ends well, and else is removed."""
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name a file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        yield Path(name)
-        os.fsync(handle)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    finally:
-        os.close(handle)
-        Path(name).unlink(missing_ok=True)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # a draft is removed on the way
+    unwind_when_terminated()
     sys.exit(main())

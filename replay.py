@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
-from engine.arguments import FAILED, exit_code, moment, positive
+from engine.arguments import FAILED, add_problem, exit_code, moment, parser_of, positive
 from engine.assemble import Stores, card_of, open_records, open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.errors import ServiceError, UnknownVersion, UntrustedArtifact
@@ -49,13 +49,8 @@ def main() -> int:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--problem", help="default: the first of SERVE")
+    parser = parser_of(__doc__, EXAMPLES)
+    add_problem(parser)
     parser.add_argument("--since", type=moment, help="from this date or time (UTC) on")
     parser.add_argument("--until", type=moment, help="up to, and without, this date or time")
     parser.add_argument("--newest", type=positive, metavar="N", help="only the latest N records")

@@ -2,7 +2,6 @@
 
 import argparse
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -11,7 +10,16 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from engine.arguments import exit_code, moment, seconds, seed, share
+from engine.arguments import (
+    add_problem,
+    exit_code,
+    moment,
+    parser_of,
+    seconds,
+    seed,
+    share,
+    unwind_when_terminated,
+)
 from engine.assemble import Stores, card_of, open_records, open_stores
 from engine.domain import history
 from engine.domain.errors import InvalidSetting, UnknownVersion
@@ -24,7 +32,7 @@ from engine.watching.rollout import ADVANCE, under_way
 from engine.watching.steer import Helm, refuse_beside_others
 from problems import named
 
-PROMOTED, KEPT_CHAMPION, TERMINATED = 0, 10, 143
+PROMOTED, KEPT_CHAMPION = 0, 10
 WHO = "retrain.py"
 JITTER = 0.1
 """Repeated runs start up to this share of the interval later, so that many do not start at once."""
@@ -63,7 +71,7 @@ def repeat(interval: int) -> int:
     position = next(at for at, word in enumerate(sys.argv) if word.startswith("--every"))
     width = 1 if "=" in sys.argv[position] else 2
     command = [sys.executable, *sys.argv[:position], *sys.argv[position + width :]]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    unwind_when_terminated()
     while True:
         code = subprocess.run(command, check=False).returncode  # noqa: S603
         pause = interval * (1 + random.uniform(0, JITTER))  # noqa: S311
@@ -72,13 +80,8 @@ def repeat(interval: int) -> int:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--problem", help="default: the first of SERVE")
+    parser = parser_of(__doc__, EXAMPLES)
+    add_problem(parser)
     parser.add_argument(
         "--data",
         type=Path,

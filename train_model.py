@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.arguments import exit_code, rows, seed, share
+from engine.arguments import add_problem, exit_code, parser_of, rows, seed, share
 from engine.assemble import Stores, card_of, export, open_features, open_stores
-from engine.domain.errors import ContractChanged, InvalidSetting
-from engine.domain.problem import Problem
+from engine.domain.errors import ContractChanged, InvalidSetting, ServiceError
+from engine.domain.problem import SIMULATED, Problem
 from engine.domain.times import written
 from engine.domain.version import FIRST
-from engine.settings import Settings, load_settings
+from engine.settings import PROBLEM_NAME, Settings, load_settings
 from problems import PROBLEMS, named, own
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 ROWS = 20_000
 MAX_BAD_SHARE = 0.05
 WHO = "train_model.py"
-NAME = r"[a-z][a-z0-9_]{0,39}"
 EXAMPLES = """examples:
   python train_model.py                                    the simulated market
   python train_model.py --problem churn
@@ -56,13 +55,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--problem", help="what to predict; default: the first of SERVE")
+    parser = parser_of(__doc__, EXAMPLES)
+    add_problem(parser)
     parser.add_argument("--data", type=Path, help="a CSV or Parquet table; default: simulated")
     parser.add_argument("--layout", help="whose columns the table has; default: ours")
     parser.add_argument("--rows", type=rows, default=ROWS, help=f"rows to simulate ({ROWS})")
@@ -106,16 +100,32 @@ def checked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> a
 
 
 def train_served(arguments: argparse.Namespace, settings: Settings) -> None:
-    """Where all that is served has a model this returns at once, and imports nothing to train."""
+    """Where all that is served has a model, and features if it looks any up, this returns at once
+    and imports nothing to train."""
     for name in settings.serve:
         is_there = settings.model_of(name).exists()
         if not is_there and open_stores(settings, name).champion.stamp() is None:
             to_registry(name, arguments, settings)
+        else:
+            refill(name, arguments, settings)
+
+
+def refill(name: str, arguments: argparse.Namespace, settings: Settings) -> None:
+    """The features of a model of simulated rows, where the store is new or failed when the model
+    was made. Where that cannot be done this says why, and no more: the service does without."""
+    known = PROBLEMS.get(name)
+    if known is None or known.lookup is None:
+        return
+    try:
+        if str(card_of(settings, name).data["source"]).startswith(SIMULATED):
+            simulate_features(known, arguments, settings)
+    except ServiceError as error:
+        print(f"{name}: no features were written: {error}", file=sys.stderr)  # noqa: T201
 
 
 def to_file(arguments: argparse.Namespace, settings: Settings) -> None:
-    from engine.learning.release import candidates
-    from engine.learning.report import check_writable, console
+    from engine.learning.release import candidates, check_writable
+    from engine.learning.report import console
 
     check_writable(arguments.out)
     wanted = problem_of(name_of(arguments, settings), arguments, settings)
@@ -126,8 +136,8 @@ def to_file(arguments: argparse.Namespace, settings: Settings) -> None:
 
 def to_registry(name: str, arguments: argparse.Namespace, settings: Settings) -> None:
     """Register every candidate; the best is champion from now on, whatever was before."""
-    from engine.learning.release import release
-    from engine.learning.report import check_writable, console
+    from engine.learning.release import check_writable, release
+    from engine.learning.report import console
 
     check_writable(settings.model_of(name))
     wanted = problem_of(name, arguments, settings)
@@ -164,7 +174,7 @@ def name_of(arguments: argparse.Namespace, settings: Settings) -> str:
         return arguments.problem or settings.serve[0]
     made = re.sub(r"[^a-z0-9]+", "_", arguments.data.stem.lower()).strip("_")
     name = arguments.name or made
-    if not re.fullmatch(NAME, name):
+    if not re.fullmatch(PROBLEM_NAME, name):
         raise InvalidSetting(f"--name: {name!r} is none; a letter, then a-z, 0-9 or _, 40 at most")
     if name in PROBLEMS:
         raise InvalidSetting(f"--name: {name} is a problem of ours; call yours --name my_{name}")
@@ -225,13 +235,14 @@ def in_line(new: Problem, stores: Stores, arguments: argparse.Namespace) -> tupl
 
 def simulate_features(wanted: Problem, arguments: argparse.Namespace, settings: Settings) -> None:
     """Where features are looked up by key and none are kept yet, those of simulated keys."""
-    from engine.learning.release import simulated_features
+    if wanted.lookup is None or (settings.features_url or "").startswith("memory:"):
+        return
+    with closing(open_features(settings)) as store:
+        if not store.count(wanted.name):
+            from engine.learning.release import simulated_features  # only here: it is slow
 
-    if wanted.lookup is not None:
-        with closing(open_features(settings)) as store:
-            if not store.count(wanted.name):
-                known = simulated_features(wanted, wanted.lookup, arguments.rows, arguments.seed)
-                store.put(wanted.name, known)
+            known = simulated_features(wanted, wanted.lookup, arguments.rows, arguments.seed)
+            store.put(wanted.name, known)
 
 
 if __name__ == "__main__":

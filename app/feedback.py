@@ -17,7 +17,7 @@ from app.openapi import refusals, request_body
 from engine.domain.errors import RecordsUnavailable
 from engine.domain.problem import Problem
 from engine.domain.record import Outcome
-from engine.domain.schema import BINARY, REAL, Target, Whole, body_type
+from engine.domain.schema import BINARY, REAL, WHOLE, Target, body_type
 from engine.domain.times import utc, written
 from engine.settings import Settings
 
@@ -84,7 +84,6 @@ def label(request: Request, problem: str, outcomes: list[Outcome]) -> int:
 
 def feedback_types(problem: Problem) -> tuple[Any, Any]:
     """The two bodies: one outcome, or many under `outcomes`; an event happened (1) or not (0)."""
-    target = problem.target
     fields = {
         "prediction_id": Annotated[
             str,
@@ -95,14 +94,7 @@ def feedback_types(problem: Problem) -> tuple[Any, Any]:
                 description="As the prediction's reply has it. Unit: none.",
             ),
         ],
-        "actual": Annotated[
-            Whole if target.kind == BINARY else float,
-            Field(
-                ge=target.low,
-                le=target.high,
-                description=f"{target.description} Unit: {target.unit}.",
-            ),
-        ],
+        "actual": actual_type(problem.target),
         "known_at": NotRequired[
             Annotated[
                 str,
@@ -120,6 +112,14 @@ def feedback_types(problem: Problem) -> tuple[Any, Any]:
     limits = Field(min_length=1, max_length=MOST_OUTCOMES, description="Unit: one item a row.")
     many = body_type(f"{problem.name}_Outcomes", {"outcomes": Annotated[list[one], limits]})  # type: ignore[valid-type]
     return one, many
+
+
+def actual_type(target: Target) -> Any:
+    about = Field(
+        ge=target.low, le=target.high, description=f"{target.description} Unit: {target.unit}."
+    )
+    happens = Annotated[float, about, Field(multiple_of=1), WHOLE]
+    return happens if target.kind == BINARY else Annotated[float, about]
 
 
 def outcome_of(body: Any) -> Outcome:

@@ -1,20 +1,52 @@
-"""What the commands share: words that are more than text, and how a failure ends.
+"""What the commands share: how they are declared, words that are more than text, and how they end.
 
 A ValueError of such a word becomes argparse's own message.
 """
 
+import signal
 import sys
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable
+from typing import Any
 
 from engine.domain.errors import InvalidSetting, ServiceError
 from engine.domain.times import utc
 
-FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+FAILED, MISUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 HIGHEST_SEED = 2**31
 MOST_ROWS = 10_000_000
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def parser_of(doc: str | None, examples: str) -> ArgumentParser:
+    """The parser of a script with this docstring; no option goes by a part of its name."""
+    return ArgumentParser(
+        description=doc,
+        epilog=examples,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def command_of(commands: Any, name: str, act: Callable[..., object], examples: str) -> Any:
+    """The parser of one of a script's commands: what `act` promises, and its first example."""
+    about = " ".join(str(act.__doc__).split())
+    example = next(line.strip() for line in examples.splitlines() if f" {name} " in f"{line} ")
+    parser = commands.add_parser(
+        name, help=about, description=about, epilog=f"example: {example}", allow_abbrev=False
+    )
+    parser.set_defaults(act=act)
+    return parser
+
+
+def add_problem(parser: ArgumentParser) -> None:
+    parser.add_argument("--problem", help="what is predicted; default: the first of SERVE")
+
+
+def unwind_when_terminated() -> None:
+    """SIGTERM ends the script by an exception, so that what it has begun is tidied up."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
 
 
 def exit_code(act: Callable[[], int]) -> int:

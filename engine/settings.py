@@ -12,7 +12,8 @@ COMMITTED_MODEL_KEY = "R5Wg5dW8ulrQhPs/CKaoMrT0ZmCgkR68+6K7igHx9S4="
 """Public half of the key that signed the committed `housing_model.joblib`."""
 
 
-ProblemName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+PROBLEM_NAME = r"^[a-z][a-z0-9_]{0,39}$"
+ProblemName = Annotated[str, Field(pattern=PROBLEM_NAME)]
 """A problem's name stands in URLs, file names and Python types."""
 
 

@@ -11,7 +11,6 @@ from problems.housing import HOUSING
 from problems.own import problem_of
 from problems.purchase import PURCHASE
 
-DEFAULT = HOUSING
 PROBLEMS = {problem.name: problem for problem in (HOUSING, CHURN, PURCHASE, BASKET)}
 
 

@@ -26,7 +26,7 @@ from typing_extensions import TypedDict
 from engine.domain.prediction import Answer, Entity
 from engine.domain.problem import Columns, Contract, Lookup, Problem
 from engine.domain.schema import Number, Schema, Target, body_type
-from problems.replies import Echo, Key, Time, Told, told
+from problems.replies import Echo, Key, Level, Time, Told, told
 
 SCHEMA = Schema(
     (
@@ -71,9 +71,7 @@ class BasketPrediction(Told):
     ]
     timestamp: Time
     confidence_interval: BasketInterval
-    confidence: Annotated[
-        float, Field(description="How often such an interval holds. Unit: share.", examples=[0.9])
-    ]
+    confidence: Level
     degraded: Annotated[
         bool, Field(description="Whether a typical user's features stand in. Unit: none.")
     ]

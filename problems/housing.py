@@ -23,6 +23,7 @@ from typing_extensions import TypedDict
 from engine.domain.prediction import Answer, Entity
 from engine.domain.problem import Columns, Contract, Layout, Problem
 from engine.domain.schema import Number, Schema, Target, body_type
+from problems.replies import Level, ModelVersion, PredictionId, Time, Warnings, told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,24 +55,15 @@ class ConfidenceInterval(TypedDict):
 class PricePrediction(TypedDict):
     """The predicted price of one house."""
 
-    prediction_id: Annotated[str, Field(description="Names this prediction for good. Unit: none.")]
+    prediction_id: PredictionId
     predicted_price: Annotated[
         float, Field(description="Expected price. Unit: USD.", examples=[425000.5])
     ]
     confidence_interval: ConfidenceInterval
-    confidence: Annotated[
-        float,
-        Field(description="How often such an interval holds. Unit: share.", examples=[0.9]),
-    ]
-    warnings: Annotated[
-        list[str], Field(description="Reasons to trust the answer less. Unit: none.")
-    ]
-    model_version: Annotated[
-        str, Field(description="Version that answered. Unit: none.", examples=["v1.0.0"])
-    ]
-    predicted_at: Annotated[
-        str, Field(description="Unit: UTC, ISO 8601.", examples=["2026-01-01T12:00:00.000Z"])
-    ]
+    confidence: Level
+    warnings: Warnings
+    model_version: ModelVersion
+    predicted_at: Time
 
 
 class PricePredictions(TypedDict):
@@ -94,25 +86,23 @@ def price_of(answer: Answer) -> PricePrediction:
 def prices_of(answer: Answer) -> PricePredictions:
     prediction = answer.prediction
     columns = zip(
-        answer.ids,
-        answer.versions,
+        told(answer),
         prediction.values.round(2).tolist(),
         prediction.interval.lower.round(2).tolist(),
         prediction.interval.upper.round(2).tolist(),
-        prediction.warnings,
         strict=True,
     )
     predictions: list[PricePrediction] = [
         {
-            "prediction_id": prediction_id,
+            "prediction_id": about["prediction_id"],
             "predicted_price": value,
             "confidence_interval": {"lower": lower, "upper": upper},
             "confidence": prediction.interval.confidence,
-            "warnings": warnings,
-            "model_version": version,
+            "warnings": about["warnings"],
+            "model_version": about["model_version"],
             "predicted_at": answer.predicted_at,
         }
-        for prediction_id, version, value, lower, upper, warnings in columns
+        for about, value, lower, upper in columns
     ]
     return {"predictions": predictions, "count": len(predictions)}
 

@@ -7,23 +7,39 @@ cards of its models carry them, and `problem_of` makes the problem from a card a
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import floor, log10
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from engine.domain.artifact import ModelCard
+from engine.domain.contract import declared_terms
 from engine.domain.errors import UntrustedArtifact
 from engine.domain.prediction import Answer, Entity, Prediction
 from engine.domain.problem import Contract, Problem
-from engine.domain.schema import BINARY, POSITIVE, Category, Number, Schema, Target, body_type
-from problems.replies import ProbabilityInterval, Time, Told, chances, told
+from engine.domain.schema import (
+    BINARY,
+    POSITIVE,
+    Category,
+    Column,
+    Number,
+    Schema,
+    Target,
+    body_type,
+)
+from problems.replies import (
+    Level,
+    ModelVersion,
+    PredictionId,
+    ProbabilityInterval,
+    Time,
+    Warnings,
+    chances,
+    told,
+)
 
-DIGITS = 6
+SIGNIFICANT = 6
 """A quantity is told to so many digits of the smallest value, or the span, that is expected."""
-CONFIDENCE = Annotated[
-    float, Field(description="How often such an interval holds. Unit: share.", examples=[0.9])
-]
 
 
 @dataclass(frozen=True)
@@ -31,7 +47,7 @@ class Declaration:
     """All there is to such a problem but its name; slices are names of numeric columns."""
 
     title: str
-    columns: tuple[Number | Category, ...]
+    columns: tuple[Column, ...]
     target: Target
     slices: tuple[str, ...] = ()
 
@@ -83,7 +99,7 @@ def problem(name: str, declaration: Declaration) -> Problem:
     )
 
 
-def with_whole_example(column: Number | Category) -> Number | Category:
+def with_whole_example(column: Column) -> Column:
     """JSON values know no difference between 3 and 3.0; people do."""
     if isinstance(column, Number) and column.is_whole:
         return replace(column, example=int(column.example))
@@ -127,12 +143,11 @@ def rows_type(name: str, row: Any, limit: int) -> Any:
 
 def reply_type(name: str, target: Target) -> Any:
     """What is said of one row: a quantity with its interval, or an event with its probability."""
-    about = get_type_hints(Told, include_extras=True)
     fields = {
-        "prediction_id": about["prediction_id"],
+        "prediction_id": PredictionId,
         **(event_fields(target) if target.kind == BINARY else quantity_fields(name, target)),
-        "warnings": about["warnings"],
-        "model_version": about["model_version"],
+        "warnings": Warnings,
+        "model_version": ModelVersion,
         "predicted_at": Time,
     }
     return typed(f"{name}_Prediction", f"What is predicted of {target.name}.", fields)
@@ -155,7 +170,7 @@ def quantity_fields(name: str, target: Target) -> dict[str, Any]:
     )
     promise = "The truth about this very row lies in it, as often as `confidence` says."
     bounds = typed(f"{name}_Interval", promise, {"lower": lower, "upper": upper})
-    return {"prediction": expected, "confidence_interval": bounds, "confidence": CONFIDENCE}
+    return {"prediction": expected, "confidence_interval": bounds, "confidence": Level}
 
 
 def typed(name: str, doc: str, fields: dict[str, Any]) -> Any:
@@ -207,27 +222,20 @@ def digits_of(target: Target) -> int:
     """Places behind the decimal point: enough for the smallest value of a positive quantity, for
     the span of any other."""
     scale = target.low if target.kind == POSITIVE else target.high - target.low
-    return max(DIGITS - 1 - floor(log10(scale)), 0)
+    return max(SIGNIFICANT - 1 - floor(log10(scale)), 0)
 
 
 def continued(new: Problem, old: Problem) -> Problem | None:
     """`new` with its categories in the order of `old`, so that a running service can go on with it;
     None where a caller of one cannot go on with the other: bounds may move, nothing else."""
-    if contract_of(new) != contract_of(old):
-        return None
-    pairs = zip(new.schema.columns, old.schema.columns, strict=True)
-    columns = tuple(
-        replace(now, categories=before.categories)
-        if isinstance(now, Category) and isinstance(before, Category)
-        else now
-        for now, before in pairs
-    )
-    return problem(new.name, Declaration(new.title, columns, new.target, new.slices))
+    before = {column.name: column.categories for column in old.schema.columns}
+    columns = tuple(ordered(column, before.get(column.name, ())) for column in new.schema.columns)
+    same = problem(new.name, Declaration(new.title, columns, new.target, new.slices))
+    return same if declared_terms(same) == declared_terms(old) else None
 
 
-def contract_of(problem: Problem) -> tuple[Any, ...]:
-    target = problem.target
-    columns = [
-        (type(c), c.name, frozenset(c.categories), c.may_be_missing) for c in problem.schema.columns
-    ]
-    return columns, target.name, target.kind, target.labels
+def ordered(column: Column, categories: tuple[str, ...]) -> Column:
+    """With its categories in this order, where they are the same ones."""
+    if isinstance(column, Category) and set(column.categories) == set(categories):
+        return replace(column, categories=categories)
+    return column

@@ -144,7 +144,7 @@ def purchases_of(answer: Answer, body: Mapping[str, Any]) -> PurchasePredictions
         ],
         "model_version": ", ".join(dict.fromkeys(answer.versions)),
         "timestamp": answer.predicted_at,
-        "latency_ms": round(answer.latency_ms, 3),
+        "latency_ms": answer.latency_ms,
         "threshold": threshold,
         "return_probabilities": is_told,
     }

@@ -8,8 +8,8 @@ from typing_extensions import TypedDict
 
 from engine.domain.prediction import Answer, Prediction
 
-DIGITS = 6
-SMALLEST = 10.0**-DIGITS
+DECIMALS = 6
+SMALLEST = 10.0**-DECIMALS
 
 Key = Annotated[str, Field(min_length=1, max_length=200)]
 """A name the caller gives; wrap it with a description."""
@@ -17,18 +17,22 @@ Echo = Annotated[str, Field(description="As in the request. Unit: none.")]
 Time = Annotated[
     str, Field(description="Unit: UTC, ISO 8601.", examples=["2026-01-01T12:00:00.000Z"])
 ]
+Level = Annotated[
+    float, Field(description="How often such an interval holds. Unit: share.", examples=[0.9])
+]
+PredictionId = Annotated[str, Field(description="Names this prediction for good. Unit: none.")]
+ModelVersion = Annotated[
+    str, Field(description="Version that answered. Unit: none.", examples=["v1.0.0"])
+]
+Warnings = Annotated[list[str], Field(description="Reasons to trust the answer less. Unit: none.")]
 
 
 class Told(TypedDict):
     """Where a prediction comes from, and what speaks against it."""
 
-    prediction_id: Annotated[str, Field(description="Names this prediction for good. Unit: none.")]
-    model_version: Annotated[
-        str, Field(description="Version that answered. Unit: none.", examples=["v1.0.0"])
-    ]
-    warnings: Annotated[
-        list[str], Field(description="Reasons to trust the answer less. Unit: none.")
-    ]
+    prediction_id: PredictionId
+    model_version: ModelVersion
+    warnings: Warnings
 
 
 class ProbabilityInterval(TypedDict):
@@ -36,9 +40,7 @@ class ProbabilityInterval(TypedDict):
 
     lower: Annotated[float, Field(description="Lower bound. Unit: probability.", examples=[0.19])]
     upper: Annotated[float, Field(description="Upper bound. Unit: probability.", examples=[0.26])]
-    confidence: Annotated[
-        float, Field(description="How often such an interval holds. Unit: share.", examples=[0.9])
-    ]
+    confidence: Level
 
 
 def told(answer: Answer) -> list[Told]:
@@ -55,9 +57,9 @@ def chances(prediction: Prediction) -> tuple[list[float], list[ProbabilityInterv
 
     Rounding makes no probability 0 or 1, and leaves it between its bounds.
     """
-    values = prediction.values.round(DIGITS).clip(SMALLEST, 1 - SMALLEST)
-    lower = np.minimum(prediction.interval.lower.round(DIGITS), values).tolist()
-    upper = np.maximum(prediction.interval.upper.round(DIGITS), values).tolist()
+    values = prediction.values.round(DECIMALS).clip(SMALLEST, 1 - SMALLEST)
+    lower = np.minimum(prediction.interval.lower.round(DECIMALS), values).tolist()
+    upper = np.maximum(prediction.interval.upper.round(DECIMALS), values).tolist()
     bounds: list[ProbabilityInterval] = [
         {"lower": low, "upper": high, "confidence": prediction.interval.confidence}
         for low, high in zip(lower, upper, strict=True)

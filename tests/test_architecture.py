@@ -21,16 +21,17 @@ MAY_IMPORT = {
     "engine.watching": DOMAIN,
     "engine.settings": DOMAIN,
     "engine.arguments": DOMAIN,
+    "engine.drafts": set(),
     "engine.assemble": DOMAIN | {"engine.stores", "engine.settings"},
     "problems": DOMAIN,
     "app": COMPOSED | ONLINE,
     "deployment": COMPOSED | {"engine.watching"},
-    "demo": COMPOSED | {"engine.watching"},
-    "features": COMPOSED | {"engine.learning"},
+    "demo": COMPOSED,
+    "features": COMPOSED | {"engine.drafts", "engine.learning"},
     "replay": COMPOSED | ONLINE,
-    "records": COMPOSED | {"engine.serving"},
+    "records": COMPOSED | {"engine.drafts", "engine.serving"},
     "retrain": COMPOSED | {"engine.learning", "engine.watching"},
-    "train_model": COMPOSED | {"engine.learning", "engine.watching"},
+    "train_model": COMPOSED | {"engine.learning"},
 }
 OURS = ("app", "engine", "problems")
 HEAVY = {"matplotlib", "onnx", "pandas", "pyarrow", "rich", "scipy", "sklearn"}

@@ -7,7 +7,20 @@ from pathlib import Path
 
 import pytest
 
+import demo
+
 ROOT = Path(__file__).parents[1]
+
+
+def test_a_folder_in_which_something_is_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "letter.txt").write_text("of somebody's")
+    monkeypatch.setattr(sys, "argv", ["demo.py", "--keep", str(tmp_path)])
+    assert demo.main() == 2
+    said = f"error: --keep: {tmp_path} is not empty; name an empty folder or a new one\n"
+    assert tuple(capsys.readouterr()) == ("", said)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
 @pytest.mark.load

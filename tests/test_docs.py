@@ -13,6 +13,7 @@ from problems.housing import HOUSING
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
 def table(heading: str) -> list[list[str]]:
@@ -56,6 +57,14 @@ def test_every_make_target_in_the_readme_exists_and_has_help() -> None:
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     targets = set(re.findall(r"make ([a-z-]+)", shown.stdout))
     assert set(re.findall(r"make ([a-z-]+)", README)) <= targets
+
+
+def test_the_build_may_see_what_the_dockerfile_copies_and_no_more() -> None:
+    shown = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    copies = re.findall(r"^COPY (?!--from)(?:--\S+ )?(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    sources = " ".join(copies).split()
+    assert {source.split("/")[0] for source in sources} == set(shown)
+    assert all(any(ROOT.glob(source)) for source in sources)
 
 
 def test_every_file_the_docs_link_to_exists() -> None:

@@ -357,6 +357,14 @@ def test_events_that_cannot_be_joined_leave_the_file_as_it_was(
     assert not [*tmp_path.glob(".t.*")]
 
 
+def test_events_are_not_written_over_a_folder(run: Run, file: Path, tmp_path: Path) -> None:
+    file.write_text("user_id,at\na,2026-11-01")
+    out = tmp_path / "t.csv"
+    out.mkdir()
+    command = ("as-of", "--problem", "visits", "--data", str(file), "--out", str(out))
+    assert run(*command) == (FAILED, "", f"error: {out} is a folder; name a file\n")
+
+
 def test_show_tells_what_was_known_and_from_when_on(load: Run, run: Run, file: Path) -> None:
     file.write_text("user_id,visits,share,plan,at\nü,2,,paid,2026-11-02\nü,1,,,2026-11-01")
     assert load(file)[0] == DONE

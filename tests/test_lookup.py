@@ -70,10 +70,13 @@ class GatedFeatures(MemoryFeatures):
 
 
 class Told(list[tuple[str, str]]):
-    """What the resolver told of requests that got the fallback."""
+    """What the resolver told of requests that got the fallback, and the last reason."""
 
-    def __call__(self, problem: str, kind: str) -> None:
+    reason = ""
+
+    def __call__(self, problem: str, kind: str, reason: str) -> None:
         self.append((problem, kind))
+        self.reason = reason
 
 
 @pytest.fixture
@@ -191,9 +194,24 @@ def test_a_stored_row_that_breaks_the_schema_is_replaced_for_the_whole_request(
     assert found.is_degraded
     assert (found.rows, found.keys) == ([FALLBACK, FALLBACK], ["b", "a"])
     assert told == [("visits", INVALID)]
-    assert resolver.refusal == f"what the store has breaks the schema: {reason}"
+    assert told.reason == f"what the store has breaks the schema: {reason}"
     assert resolved(resolver, "b").rows == [KNOWN]
+    assert len(told) == 1
+
+
+def test_a_broken_row_does_not_make_the_store_one_that_cannot_be_used(
+    resolver: Resolver, store: GatedFeatures, told: Told
+) -> None:
+    store.put("visits", [Features("bad", LATER, {"visits": 101})])
+    assert resolved(resolver, "bad").is_degraded
     assert resolver.refusal == ""
+    store.gate.clear()
+    assert resolved(resolver, "a").is_degraded
+    assert resolver.refusal == told.reason == f"no features within {1_000 * BUDGET:g} ms"
+    store.gate.set()
+    assert resolved(resolver, "bad").is_degraded
+    assert resolver.refusal == ""
+    assert [kind for _, kind in told] == [INVALID, SLOW, INVALID]
 
 
 def test_a_store_that_is_slow_is_not_waited_for_and_used_again_at_once(
@@ -316,7 +334,8 @@ print(resolved(resolver, "a").is_degraded)
 def test_a_store_that_hangs_does_not_keep_the_process_from_ending() -> None:
     script = [sys.executable, "-W", "error", "-c", HANGING]
     done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "visits slow\nTrue\n", "")
+    said = "visits slow no features within 500 ms\nTrue\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
 
 
 def test_many_at_once_wait_for_a_thread_and_all_are_answered(sqlite_store: SqlFeatures) -> None:

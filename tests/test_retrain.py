@@ -16,9 +16,10 @@ import pytest
 from engine.assemble import export, open_stores
 from engine.domain import history
 from engine.domain.artifact import Artifact
+from engine.domain.contract import same_contract
 from engine.domain.errors import Outpaced
 from engine.domain.version import Version
-from engine.learning.challenge import same_contract, unseen
+from engine.learning.challenge import unseen
 from engine.learning.data import check, row_hashes
 from engine.settings import Settings
 from problems.housing import HOUSING

@@ -4,19 +4,22 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from engine.assemble import card_of, open_features
+from engine.assemble import card_of, export, open_features, open_stores
 from engine.settings import Settings
 from problems.basket import BASKET
 from problems.housing import HOUSING
 from tests.conftest import running
-from tests.servers import ROOT
-from tests.trained import settings_of
+from tests.servers import ROOT, free_port
+from tests.trained import folder_of_run, home_with, settings_of
 
 ROWS = 300
 
@@ -205,25 +208,83 @@ def test_what_is_served_and_has_no_model_is_trained_with_the_features_it_looks_u
     store.close()
 
 
-def test_where_everything_served_has_a_model_nothing_to_train_is_imported(
-    settings: Settings,
-) -> None:
+@pytest.fixture
+def basket_folder(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """A folder with a model of baskets from some source, and no features."""
+
+    def made(source: str) -> Path:
+        home = home_with([BASKET], folder_of_run(tmp_path_factory), tmp_path / "elsewhere")
+        model = open_stores(served(home, "basket"), "basket").champion.load()
+        card = model.card.model_copy(update={"data": {**model.card.data, "source": source}})
+        settings = served(tmp_path, "basket")
+        export(settings, replace(model, card=card), settings.model_of("basket"))
+        return tmp_path
+
+    return made
+
+
+def kept(folder: Path) -> int:
+    with closing(open_features(served(folder, "basket"))) as store:
+        return store.count("basket")
+
+
+def imported_for(settings: Settings, name: str) -> set[str]:
+    """The modules that a run of `--served` imports."""
+    own = {"DATA_DIR": str(settings.data_dir), "MODEL_PATH": str(settings.model_path)}
     result = subprocess.run(
         [sys.executable, "-X", "importtime", str(ROOT / "train_model.py"), "--served"],
-        env={
-            **os.environ,
-            "DATA_DIR": str(settings.data_dir),
-            "MODEL_PATH": str(settings.model_path),
-            "SERVE": HOUSING.name,
-        },
+        env={**os.environ, **own, "SERVE": name},
         capture_output=True,
         text=True,
         check=False,
     )
-    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert result.returncode == 0, result.stderr
+    return {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+
+
+TO_TRAIN = {"sklearn", "pandas", "matplotlib", "onnx", "rich"}
+
+
+def test_a_model_of_simulated_rows_gets_the_features_that_its_store_lost(
+    basket_folder: Callable[[str], Path],
+) -> None:
+    folder = basket_folder("simulated market, 1200 rows, seed 0")
+    result = train(folder, "--served", "--rows", "50", SERVE="basket")
+    assert (result.returncode, result.stderr) == (0, "")
+    settings = served(folder, "basket")
+    with closing(open_features(settings)) as store:
+        assert "abc123" in store.get("basket", ["abc123"], "9999-01-01T00:00:00.000Z")
+    before = kept(folder)
+    assert not TO_TRAIN & imported_for(settings, "basket")
+    assert kept(folder) == before > 0
+
+
+def test_a_model_of_somebodys_rows_gets_no_simulated_features(
+    basket_folder: Callable[[str], Path],
+) -> None:
+    folder = basket_folder("orders.csv")
+    assert not TO_TRAIN & imported_for(served(folder, "basket"), "basket")
+    assert kept(folder) == 0
+
+
+def test_a_store_that_fails_keeps_no_service_from_starting(
+    basket_folder: Callable[[str], Path],
+) -> None:
+    folder = basket_folder("simulated market, 1200 rows, seed 0")
+    nobody = f"redis://127.0.0.1:{free_port()}"
+    result = train(folder, "--served", SERVE="basket", FEATURES_URL=nobody)
+    assert (result.returncode, len(result.stderr.splitlines())) == (0, 1)
+    assert result.stderr.startswith("basket: no features were written: ")
+
+
+def test_where_everything_served_has_a_model_nothing_to_train_is_imported(
+    settings: Settings,
+) -> None:
+    imported = imported_for(settings, HOUSING.name)
     assert "problems.own" in imported
-    assert not {"sklearn", "pandas", "matplotlib", "onnx", "rich"} & imported
+    assert not TO_TRAIN & imported
 
 
 def test_a_problem_of_ones_own_that_has_no_model_is_one_line_with_the_way_out(

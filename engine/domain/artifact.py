@@ -27,6 +27,7 @@ class Feature(Fact):
     low: float
     high: float
     categories: tuple[str, ...] = ()
+    may_be_missing: bool = False
 
 
 class ModelCard(Fact):
@@ -40,6 +41,7 @@ class ModelCard(Fact):
     target: str
     target_unit: str
     target_kind: str = POSITIVE
+    target_labels: tuple[str, str] | None = None
     features: tuple[Feature, ...]
     metrics: dict[str, dict[str, float]]
     calibration: dict[str, Any]

@@ -7,6 +7,9 @@ from typing import Any
 from engine.domain.prediction import Answer, Entity
 from engine.domain.schema import Row, Schema, Target
 
+SIMULATED = "simulated market, "
+"""How the source of simulated rows begins in a card."""
+
 Columns = Mapping[str, Any]
 """Column name to a one-dimensional array; all of one length."""
 

@@ -34,8 +34,8 @@ def _whole(value: float) -> float:
     return value
 
 
-Whole = Annotated[float, Field(multiple_of=1), AfterValidator(_whole)]
-"""A number without a fraction; `multiple_of` is for the document, it lets 3.0000000001 pass."""
+WHOLE = AfterValidator(_whole)
+"""Goes last in an annotation; `multiple_of=1` is for the document, it lets 3.0000000001 pass."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,14 @@ class Number:
     @property
     def annotation(self) -> Any:
         """The type pydantic validates a value of this column with."""
-        about = Field(ge=self.low, le=self.high, description=self.about, examples=[self.example])
-        return Annotated[Whole if self.is_whole else float, about]
+        about = Field(
+            ge=self.low,
+            le=self.high,
+            description=self.about,
+            examples=[self.example],
+            multiple_of=1 if self.is_whole else None,
+        )
+        return Annotated[float, about, WHOLE] if self.is_whole else Annotated[float, about]
 
     def code(self, value: Any) -> float:
         return math.nan if value is None else value

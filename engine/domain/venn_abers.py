@@ -73,14 +73,14 @@ class VennAbers:
 
     def values(self, outputs: Outputs) -> Vector:
         """The probability of the event, (n,): never 0 and never 1."""
-        low, high = self._pair(outputs)
+        low, high = self.pair(outputs)
         return np.asarray(high / (1 - low + high))
 
     def interval(self, outputs: Outputs, confidence: float) -> Interval:
         """Bounds of the event's probability, nested over confidence; they hold the point and both
         Venn-Abers probabilities. Raises UnsupportedConfidence outside of 0.5 to 0.99."""
         level = _level(confidence)
-        low, high = self._pair(outputs)
+        low, high = self.pair(outputs)
         under, over = self._places(outputs)
         lower = np.minimum(low, np.append(0.0, self.below[level])[under])
         upper = np.maximum(high, np.append(self.above[level], 1.0)[over])
@@ -93,9 +93,12 @@ class VennAbers:
         upper = max(self.high.max(), self.above[level].max())
         return Interval(np.full(n, lower), np.full(n, upper), confidence)
 
-    def _pair(self, outputs: Outputs) -> tuple[Vector, Vector]:
-        """A score between two held-out ones pools with the next above as an event, and with the
-        next below as none; beyond the last there is nothing to pool with."""
+    def pair(self, outputs: Outputs) -> tuple[Vector, Vector]:
+        """Both Venn-Abers probabilities of each row, (n,): as no event, and as one.
+
+        A score between two held-out ones pools with the next above as an event, and with the next
+        below as none; beyond the last there is nothing to pool with.
+        """
         under, over = self._places(outputs)
         return np.append(0.0, self.low)[under], np.append(self.high, 1.0)[over]
 

@@ -5,32 +5,18 @@ from time import perf_counter
 
 import numpy as np
 
-from engine.domain.artifact import Artifact, ModelCard
+from engine.domain.artifact import Artifact
 from engine.domain.conformal import DEFAULT_CONFIDENCE, Outputs
+from engine.domain.contract import same_contract
 from engine.domain.errors import NothingToJudge
-from engine.domain.loss import LOSS, loss
 from engine.domain.problem import Problem
-from engine.domain.schema import BINARY, Matrix
-from engine.learning import probability
+from engine.domain.schema import Matrix
 from engine.learning.compile import opened, run
 from engine.learning.data import FEWEST_ROWS, Table, row_hashes
-from engine.learning.evaluate import (
-    covered,
-    point_errors,
-    slices_of,
-    winkler,
-    worst_slice,
-)
+from engine.learning.evaluate import covered, slices_of
 from engine.learning.evidence import Answers, Check, Evidence
-from engine.learning.promote import FEWEST_JUDGED, FEWEST_JUDGED_EVENTS, Verdict, judge
-from engine.learning.split import (
-    Rows,
-    Split,
-    calibration_share_of,
-    hold_out,
-    rarer,
-    split,
-)
+from engine.learning.promote import FEWEST_JUDGED, Verdict, judge, too_few
+from engine.learning.split import Rows, Split, calibration_share_of, hold_out, split
 from engine.learning.train import Origin, Progress, train_all
 
 JUDGED_SHARE = 0.2
@@ -115,10 +101,11 @@ def unseen(table: Table, champion: Artifact, seed: int) -> tuple[Rows, Rows]:
 
 
 def refuse_rare(problem: Problem, judged: Table) -> None:
-    if problem.target.kind == BINARY and rarer(judged.target) < FEWEST_JUDGED_EVENTS:
+    """Raises NothingToJudge for rows of which the gate would say the same after the training."""
+    for few in too_few(problem.target.kind, judged.target):
         raise NothingToJudge(
-            f"{judged.source}: of {len(judged)} rows that may judge, {rarer(judged.target)} are of "
-            f"the rarer class of {problem.target.name}, and it takes {FEWEST_JUDGED_EVENTS}"
+            f"{judged.source}: of {len(judged)} rows that may judge {problem.target.name}, "
+            f"{few.figure} (asked for: {few.rule})"
         )
 
 
@@ -177,51 +164,6 @@ def latencies_us(champion: Artifact, challenger: Artifact, row: Matrix) -> list[
     return [float(time) for time in 1e6 * np.median(times, axis=0)]
 
 
-def side_by_side(evidence: Evidence) -> dict[str, tuple[str, str]]:
-    """What a person compares: a figure's name to the champion's and the challenger's."""
-    own = of_event if evidence.kind == BINARY else of_quantity
-    old, new = (own(evidence, side) for side in evidence.sides)
-    return {name: (old[name], new[name]) for name in old}
-
-
-def of_quantity(evidence: Evidence, side: Answers) -> dict[str, str]:
-    kind, truth = evidence.kind, evidence.truth
-    errors = point_errors(side.values, truth, kind)
-    hits = covered(side.interval, truth)
-    worst = worst_slice(hits, {"predicted": side.values, **evidence.sliced})
-    relative = {"MAPE": f"{errors['mape']:.1%}"} if "mape" in errors else {}
-    return {
-        f"mean {LOSS[kind]}": f"{loss(kind, side.values, truth).mean():.4g}",
-        "MAE": amount(errors["mae"]),
-        "RMSE": amount(errors["rmse"]),
-        **relative,
-        "R2": f"{errors['r2']:.3f}",
-        "interval score": amount(float(winkler(side.interval, truth).mean())),
-        "coverage": f"{hits.mean():.1%}",
-        "worst slice": f"{worst:.1%}",
-        "latency, µs a row": f"{side.latency_us:.0f}",
-    }
-
-
-def of_event(evidence: Evidence, side: Answers) -> dict[str, str]:
-    found = probability.figures(side.values, side.interval, evidence.truth, evidence.sliced)
-    return {
-        "log loss": f"{found['log_loss']:.4f}",
-        "Brier": f"{found['brier']:.4f}",
-        "skill": f"{found['skill']:.1%}",
-        "calibration error": f"{found['ece']:.3f}",
-        "AUC": f"{found['auc']:.3f}",
-        "mean probability": f"{side.values.mean():.1%}",
-        "worst slice": f"{found['worst_slice_calibration_error']:.3f}",
-        "latency, µs a row": f"{side.latency_us:.0f}",
-    }
-
-
-def amount(value: float) -> str:
-    """Whole numbers where they say enough."""
-    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"
-
-
 def answers(artifact: Artifact, outputs: Outputs, latency_us: float) -> Answers:
     calibration = artifact.calibration
     return Answers(
@@ -230,13 +172,3 @@ def answers(artifact: Artifact, outputs: Outputs, latency_us: float) -> Answers:
         calibration_rows=calibration.rows,
         latency_us=latency_us,
     )
-
-
-def same_contract(problem: Problem, card: ModelCard) -> bool:
-    """Whether a model was made for the features, units, categories and target the problem declares
-    today."""
-    features = tuple((one.name, one.unit, one.categories) for one in card.features)
-    declared = tuple((one.name, one.unit, one.categories) for one in problem.schema.columns)
-    target = problem.target
-    known = (card.target, card.target_unit, card.target_kind)
-    return features == declared and known == (target.name, target.unit, target.kind)

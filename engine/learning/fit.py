@@ -9,7 +9,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from engine.domain.conformal import Calibration, Distribution, scaled
 from engine.domain.errors import UnusableTable
-from engine.domain.schema import BINARY, POSITIVE, Matrix, Vector
+from engine.domain.schema import BINARY, POSITIVE, REAL, Matrix, Vector
 from engine.domain.venn_abers import VennAbers
 from engine.learning import estimators
 from engine.learning.compile import Ensembles, compile_graph, run
@@ -26,8 +26,8 @@ MOST_CALIBRATION_EVENTS = 10_000
 
 Tell = Callable[[str], None]
 """Called with the name of each step as it begins."""
-CHOSEN_BY = {POSITIVE: "log_error", BINARY: "brier"}
-"""The cross-fitted figure that candidates are compared by; else `error`."""
+CHOSEN_BY = {POSITIVE: "log_error", REAL: "error", BINARY: "brier"}
+"""The cross-fitted figure that candidates are compared by."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ def fit_quantity(table: Table, candidate: Candidate, *, kind: str, seed: int, te
         ensembles,
         compile_graph(ensembles, table.rows.shape[1]),
         Distribution(thresholds, marginal, floor, target.min(), target.max(), is_log),
-        {CHOSEN_BY.get(kind, "error"): float(np.abs(residual).mean())},
+        {CHOSEN_BY[kind]: float(np.abs(residual).mean())},
     )
 
 

@@ -49,11 +49,17 @@ def infer(
 ) -> Inferred:
     """Read features and target off a table.
 
-    Raises UnusableTable with everything that stands in the way, and what to do about each.
+    Raises UnusableTable with everything that stands in the way, and what to do about each; of more
+    columns than MOST_COLUMNS none is looked at.
     """
     frame = frame.rename(columns=str)
     wrong = wrong_names(frame, target, drop)
     names = [name for name in names_of(frame) if name not in {target, GROUP, TIME, *drop}]
+    if len(names) > MOST_COLUMNS:
+        wrong.append(
+            f"it has {len(names):,} columns, more than {MOST_COLUMNS:,}: keep those that matter"
+        )
+        raise UnusableTable(f"{source} cannot be learned from yet:{listed(wrong, (), ())}")
     found = [column_of(name, frame[name]) for name in names]
     goal: Target | Unfit | None = None
     if target in frame and target not in {GROUP, TIME}:
@@ -99,10 +105,6 @@ def is_nameless(name: str) -> bool:
 
 def wrong_size(frame: pd.DataFrame, columns: int, unfit: int) -> list[str]:
     wrong = []
-    if columns > MOST_COLUMNS:
-        wrong.append(
-            f"it has {columns:,} columns, more than {MOST_COLUMNS:,}: keep those that matter"
-        )
     if columns == unfit:
         wrong.append("no column is left to predict from")
     if len(frame) < FEWEST_ROWS:

@@ -11,20 +11,20 @@ from engine.domain.loss import loss
 from engine.domain.problem import Problem
 from engine.domain.schema import BINARY
 from engine.learning import plots
-from engine.learning.challenge import Trial, side_by_side
+from engine.learning.challenge import Trial
 from engine.learning.compile import run
 from engine.learning.data import Table
 from engine.learning.evaluate import slices_of
 from engine.learning.evidence import Evidence
-from engine.learning.report import figure, figures_of
+from engine.learning.figures import figure, figures_of, side_by_side
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}
 td,th{{text-align:left;padding:.3rem .8rem;border-bottom:1px solid #ddd}}
 img{{max-width:100%}}</style>
-<h1>{sentence}</h1>
-<p>{facts}</p>
+<h1>{heading}</h1>
+{sentences}
 {body}
 </html>
 """
@@ -35,14 +35,19 @@ def write_card(path: Path, problem: Problem, artifact: Artifact, judged: Table) 
     rows, which it has not seen, whether it keeps what it says."""
     card = artifact.card
     what = "probabilities" if problem.target.kind == BINARY else "intervals"
-    rows = [(label, figure(artifact, wanted)) for label, wanted in figures_of(artifact).items()]
+    tested = {
+        label: wanted for label, wanted in figures_of(artifact).items() if wanted[0] == "test"
+    }
+    rows = [(label, figure(artifact, wanted)) for label, wanted in tested.items()]
     write(
         path,
         title=f"{problem.name} {card.version}",
-        sentence=f"{problem.title}: {card.algorithm} {card.version}, and how its {what} hold",
-        facts=f"Trained {card.trained_at} on {card.data['source']}: {card.data['fitted']:,} rows "
-        f"learned from, {card.calibration['rows']:,} calibrate ({card.calibration['method']}), "
-        f"{len(judged):,} judge. Target: {card.target}, {card.target_unit}.",
+        heading=f"{problem.title}: {card.algorithm} {card.version}, and how its {what} hold",
+        sentences=(
+            f"Trained {card.trained_at} on {card.data['source']}: {card.data['fitted']:,} rows "
+            f"learned from, {card.calibration['rows']:,} calibrate ({card.calibration['method']}), "
+            f"{len(judged):,} judge. Target: {card.target}, {card.target_unit}.",
+        ),
         body=grid(("", "on test rows"), rows) + portrait(problem, artifact, judged),
     )
 
@@ -51,14 +56,15 @@ def portrait(problem: Problem, artifact: Artifact, judged: Table) -> str:
     outputs, truth, kind = run(artifact.graph, judged.rows), judged.target, problem.target.kind
     values = artifact.calibration.values(outputs)
     interval = artifact.calibration.interval(outputs, DEFAULT_CONFIDENCE)
-    sides = {"the model": (values, interval)}
     drawing, left, right = plots.pair()
     if kind == BINARY:
-        plots.draw_reliability(left, sides, truth)
+        chances = {"the model": (values, artifact.calibration.rows)}
+        plots.draw_reliability(left, chances, truth)
         plots.draw_probabilities(right, values, truth)
     else:
         sliced = slices_of(problem.schema.names, problem.slices, judged.rows)
         plots.draw_predictions(left, values, truth, kind)
+        sides = {"the model": (values, interval)}
         plots.draw_coverage(right, sides, truth, {"predicted": values, **sliced})
     return plots.as_image(drawing, "whether what is said holds on rows it has not seen")
 
@@ -70,18 +76,24 @@ def write_report(path: Path, problem: Problem, trial: Trial, champion: Artifact)
     write(
         path,
         title=f"{problem.name} {card.version}",
-        sentence=verdict.sentence,
-        facts=f"{problem.title}: challenger {card.version} ({card.algorithm}) against champion "
-        f"{champion.card.version} ({champion.card.algorithm}), {card.trained_at}, "
-        f"data: {card.data['source']}.",
+        heading="Promote the challenger" if verdict.promote else "Keep the champion",
+        sentences=(
+            verdict.sentence,
+            f"{problem.title}: challenger {card.version} ({card.algorithm}) against champion "
+            f"{champion.card.version} ({champion.card.algorithm}), {card.trained_at}, "
+            f"data: {card.data['source']}.",
+        ),
         body=grid(("", "check", "found", "asked for"), rows)
         + ("" if trial.evidence is None else comparison(trial.evidence)),
     )
 
 
-def write(path: Path, *, title: str, sentence: str, facts: str, body: str) -> None:
+def write(path: Path, *, title: str, heading: str, sentences: Sequence[str], body: str) -> None:
     page = PAGE.format(
-        title=escape(title), sentence=escape(sentence), facts=escape(facts), body=body
+        title=escape(title),
+        heading=escape(heading),
+        sentences="\n".join(f"<p>{escape(sentence)}</p>" for sentence in sentences),
+        body=body,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page)
@@ -101,13 +113,13 @@ def comparison(evidence: Evidence) -> str:
     old, new = (loss(evidence.kind, one.values, evidence.truth) for one in evidence.sides)
     plots.draw_gain(left, old - new, evidence.kind)
     names = ("champion", "challenger")
-    sides = {
-        name: (one.values, one.interval) for name, one in zip(names, evidence.sides, strict=True)
-    }
+    answers = dict(zip(names, evidence.sides, strict=True))
     if evidence.kind == BINARY:
         words = "paired losses, and reliability"
-        plots.draw_reliability(right, sides, evidence.truth)
+        chances = {name: (one.values, one.calibration_rows) for name, one in answers.items()}
+        plots.draw_reliability(right, chances, evidence.truth)
     else:
         words = "paired errors, and coverage by slice"
+        sides = {name: (one.values, one.interval) for name, one in answers.items()}
         plots.draw_coverage(right, sides, evidence.truth, evidence.slices)
     return grid(("", *names), rows) + plots.as_image(drawing, words)

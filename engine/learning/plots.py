@@ -12,10 +12,12 @@ from engine.domain.loss import LOSS
 from engine.domain.prediction import Interval
 from engine.domain.schema import POSITIVE, Vector
 from engine.learning.evaluate import covered, slice_coverage
-from engine.learning.probability import CHANCE, bins
+from engine.learning.probability import CHANCE, bins, by_chance
 
 Sides = Mapping[str, tuple[Vector, Interval]]
 """A model's name to its values and interval for the same n rows."""
+Chances = Mapping[str, tuple[Vector, int]]
+"""A model's name to its probabilities for the same n rows, and how many rows calibrated them."""
 
 COLOURS = {"champion": "#7a8793", "challenger": "#1b6ca8", "the model": "#1b6ca8"}
 SHOWN_ROWS = 2_000
@@ -38,8 +40,8 @@ def draw_gain(axes: Any, gain: Vector, kind: str) -> None:
     """How much lower the challenger's loss is on each row, (n,); its mean decides."""
     widest = float(np.quantile(np.abs(gain), 0.99)) or 1.0
     axes.hist(gain.clip(-widest, widest), bins=60, color=COLOURS["challenger"], alpha=0.8)
-    axes.axvline(0, color="black", linewidth=1)
     axes.axvline(gain.mean(), color="#c0392b", label=f"mean {gain.mean():+.4g}")
+    axes.axvline(0, color="black", linestyle="--", linewidth=1, label="0, neither is closer")
     axes.set_title(f"{LOSS[kind]}: champion - challenger, {len(gain):,} rows")
     axes.set_xlabel("right of 0: the challenger is closer")
     axes.legend()
@@ -60,19 +62,17 @@ def draw_coverage(axes: Any, sides: Sides, truth: Vector, sliced: Mapping[str, V
     axes.legend()
 
 
-def draw_reliability(axes: Any, sides: Sides, truth: Vector) -> None:
+def draw_reliability(axes: Any, sides: Chances, truth: Vector) -> None:
     """What was said against what happened, by bins of like probability; a bar is where CHANCE of
-    such bins would lie, were the probabilities true."""
+    such bins would lie, did the probabilities hold."""
     top = 0.0
-    for name, (values, _) in sides.items():
+    for name, (values, calibration_rows) in sides.items():
         found = list(bins(values, truth))
-        said, happened = (
-            np.array([getattr(b, key) for b in found]) for key in ("said", "happened")
-        )
-        low, high = (np.array([getattr(b, key) for b in found]) for key in ("low", "high"))
+        said, happened = zip(*((one.said, one.happened) for one in found), strict=True)
+        low, high = by_chance(found, calibration_rows)
         axes.vlines(said, low, high, color=COLOURS[name], linewidth=5, alpha=0.3)
         axes.plot(said, happened, "o", color=COLOURS[name], label=name)
-        top = max(top, float(np.max([happened, high])))
+        top = max(top, *happened, *high)
     axes.plot([0, top], [0, top], color="black", linewidth=1)
     axes.set_xlabel("probability that was said, mean of a bin")
     axes.set_ylabel("share of rows where it happened")
@@ -82,7 +82,7 @@ def draw_reliability(axes: Any, sides: Sides, truth: Vector) -> None:
 
 def draw_probabilities(axes: Any, values: Vector, truth: Vector) -> None:
     """How the probabilities are spread over the rows, and the share of rows where it happened."""
-    axes.hist(values, bins=40, color=COLOURS["challenger"], alpha=0.8)
+    axes.hist(values, bins=40, range=(0, 1), color=COLOURS["challenger"], alpha=0.8)
     axes.axvline(truth.mean(), color="#c0392b", label=f"it happened: {truth.mean():.1%}")
     axes.set_xlabel("probability that was said")
     axes.set_ylabel("rows")

@@ -8,7 +8,7 @@ in deep learning", CVPR workshops (2019), section 3.4). It is a mean of absolute
 alone makes it about 0.8 standard errors of a bin's rate: on few rows it is never near 0.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,24 +17,21 @@ from scipy import stats
 
 from engine.domain.loss import loss
 from engine.domain.prediction import Interval
-from engine.domain.schema import BINARY, Vector
+from engine.domain.schema import BINARY, Matrix, Vector
 from engine.learning.evaluate import slices
 
 BINS = 10
 CHANCE = 0.95
-"""How often the bounds of a bin's rate hold what its rows promise."""
+"""How often the share of a bin's rows where it happened lies within its bounds, or more often."""
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Rows of like probability: what was said on average, what happened, and between which shares
-    the event would happen, in CHANCE of all cases, were it true."""
+    """Rows of like probability: what was said on average, and the share where it happened."""
 
     rows: int
     said: float
     happened: float
-    low: float
-    high: float
 
 
 def figures(
@@ -82,9 +79,21 @@ def bins(values: Vector, truth: Vector) -> Iterator[Bin]:
     part = bin_numbers(values)
     for number in range(part.max() + 1):
         rows = part == number
-        said, count = float(values[rows].mean()), int(rows.sum())
-        low, high = stats.binom.interval(CHANCE, count, said)
-        yield Bin(count, said, float(truth[rows].mean()), low / count, high / count)
+        yield Bin(int(rows.sum()), float(values[rows].mean()), float(truth[rows].mean()))
+
+
+def by_chance(parts: Sequence[Bin], calibration_rows: int) -> Matrix:
+    """Between which shares of each bin's rows it would happen in CHANCE of all cases, did the
+    probabilities hold, (2, bins).
+
+    What was said is itself a rate, of the calibration rows that fall into the bin: of m such rows,
+    rather than of endlessly many, n rows are beta-binomial, with 1 + n / m times the variance.
+    """
+    rows = np.array([one.rows for one in parts])
+    said = np.array([one.said for one in parts])
+    calibrated = calibration_rows * rows / rows.sum()
+    bounds = stats.betabinom.interval(CHANCE, rows, said * calibrated, (1 - said) * calibrated)
+    return np.asarray(np.array(bounds) / rows)
 
 
 def bin_numbers(values: Vector) -> NDArray[np.int64]:

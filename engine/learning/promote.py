@@ -58,7 +58,7 @@ def judge(evidence: Evidence) -> Verdict:
     """
     refuse_unusable(evidence)
     alpha = level(evidence.attempt)
-    for few in too_few(evidence):
+    for few in too_few(evidence.kind, evidence.truth):
         return Verdict(False, sentence((few,)), (few,), alpha)
     kind, truth = evidence.kind, evidence.truth
     old, new = (loss(kind, answers.values, truth) for answers in evidence.sides)
@@ -76,13 +76,13 @@ def judge(evidence: Evidence) -> Verdict:
     return Verdict(all(c.passed for c in checks), sentence(checks), checks, alpha, p_value, found)
 
 
-def too_few(evidence: Evidence) -> Iterator[Check]:
-    """Why nothing is tested, if so."""
-    n = len(evidence.truth)
+def too_few(kind: str, truth: Vector) -> Iterator[Check]:
+    """Why nothing can be tested on rows of this truth, (n,), if so."""
+    n = len(truth)
     if n < FEWEST_JUDGED:
         yield Check("rows", False, f"{n}, too few rows to judge", f"at least {FEWEST_JUDGED}")
-    if evidence.kind == BINARY and rarer(evidence.truth) < FEWEST_JUDGED_EVENTS:
-        figure = f"{rarer(evidence.truth)} of the rarer class, too few to judge"
+    if kind == BINARY and rarer(truth) < FEWEST_JUDGED_EVENTS:
+        figure = f"{rarer(truth)} of the rarer class, too few to judge"
         yield Check("rows", False, figure, f"at least {FEWEST_JUDGED_EVENTS}")
 
 

@@ -1,5 +1,6 @@
 """The training story: read, train every candidate, show how they compare, release the best."""
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,12 +8,13 @@ from engine.domain.artifact import Artifact
 from engine.domain.features import Features
 from engine.domain.history import next_major, next_minor
 from engine.domain.ports import Artifacts, Champion
-from engine.domain.problem import Lookup, Problem
+from engine.domain.problem import SIMULATED, Lookup, Problem
 from engine.domain.times import utc
 from engine.domain.version import Version
 from engine.learning.data import Table
+from engine.learning.load import checked, load
 from engine.learning.picture import write_card
-from engine.learning.report import checked, console, load, progress, show_candidates
+from engine.learning.report import console, progress, show_candidates
 from engine.learning.split import split
 from engine.learning.train import Origin, train_all
 
@@ -76,10 +78,19 @@ def read(problem: Problem, order: Order) -> Table:
     return checked(
         problem,
         problem.simulate(order.rows, order.seed),
-        f"simulated market, {order.rows} rows, seed {order.seed}",
+        f"{SIMULATED}{order.rows} rows, seed {order.seed}",
         reports=order.reports,
         max_bad_share=order.max_bad_share,
     )
+
+
+def check_writable(path: Path) -> None:
+    """Raises OSError now, rather than after an hour of training."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file")
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 def simulated_features(problem: Problem, lookup: Lookup, rows: int, seed: int) -> list[Features]:

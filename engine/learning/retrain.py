@@ -7,23 +7,20 @@ from pathlib import Path
 
 from engine.domain import history
 from engine.domain.artifact import Artifact
+from engine.domain.contract import same_contract
 from engine.domain.errors import ContractChanged, NothingToJudge, UnusableTable
 from engine.domain.history import KEPT, History
 from engine.domain.ports import Artifacts, Champion
 from engine.domain.problem import Problem
 from engine.domain.version import Version
-from engine.learning.challenge import (
-    Trial,
-    challenge,
-    same_contract,
-    side_by_side,
-    succeed,
-)
+from engine.learning.challenge import Trial, challenge, succeed
 from engine.learning.data import FEWEST_ROWS, Table
+from engine.learning.figures import side_by_side
+from engine.learning.load import checked
 from engine.learning.picture import write_report
 from engine.learning.recalibrate import recalibrate
 from engine.learning.recorded import Sources, gathered
-from engine.learning.report import checked, console, progress, show_comparison, show_verdict
+from engine.learning.report import console, progress, show_comparison, show_verdict
 from engine.learning.train import Origin
 
 RollOut = Callable[[Version, str, int], None]

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from engine.domain.schema import BINARY, Column, Number, Target
 from engine.learning.columns import as_names, as_numbers, is_blank
+from engine.learning.probability import area
 
 ID_NAME = re.compile(r"(.*[_\s.-])?(id|ids|uuid|guid|key|index|row|rownames?|nr|no|number)", re.I)
 CAMEL_ID = re.compile(r".*[a-z](Id|ID)")
@@ -68,10 +70,6 @@ def ordering(said: "pd.Series[Any]", target: "pd.Series[Any]", of: Target) -> fl
     said, truth = said[both], target[both]
     if len(said) < FEWEST_PAIRS or said.nunique() < 2 or truth.nunique() < 2:
         return 0.0
-    ranks = said.rank()
     if of.kind != BINARY:
-        return abs(float(ranks.corr(truth.rank())))
-    happened = int(truth.sum())
-    others = len(truth) - happened
-    area = (ranks[truth == 1].sum() - happened * (happened + 1) / 2) / (happened * others)
-    return abs(2 * float(area) - 1)
+        return abs(float(said.rank().corr(truth.rank())))
+    return abs(2 * area(said.to_numpy(np.float64), truth.to_numpy(np.float64)) - 1)

@@ -16,7 +16,7 @@ from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration
 from engine.domain.errors import UnusableTable
 from engine.domain.prediction import Interval
 from engine.domain.problem import Problem
-from engine.domain.schema import BINARY, Matrix, Vector
+from engine.domain.schema import BINARY, POSITIVE, REAL, Matrix, Vector
 from engine.domain.venn_abers import VennAbers
 from engine.domain.version import Version
 from engine.learning import probability
@@ -33,8 +33,9 @@ Progress = Callable[[str, int], AbstractContextManager[Tell]]
 """Called with an algorithm and its number of steps; gives what is told of each."""
 GOLDEN_ROWS = 64
 PROFILE_QUANTILES = tuple(np.linspace(0, 1, 21).round(2).tolist())
-METHODS = {BINARY: "inductive Venn-Abers"}
-"""How each kind is calibrated; else by distributional conformal prediction."""
+CONFORMAL = "distributional conformal"
+METHODS = {POSITIVE: CONFORMAL, REAL: CONFORMAL, BINARY: "inductive Venn-Abers"}
+"""How each kind is calibrated."""
 LIBRARIES = ("joblib", "numpy", "onnx", "onnxruntime", "scikit-learn")
 
 
@@ -71,7 +72,7 @@ def train_all(
 def selection_score(artifact: Artifact) -> float:
     """What candidates are compared by, cross-fitted: the location's mean loss, or of an event the
     Brier score, which a few surprises do not decide alone."""
-    name = CHOSEN_BY.get(artifact.card.target_kind, "error")
+    name = CHOSEN_BY[artifact.card.target_kind]
     return artifact.card.metrics["cross_fitted"][name]
 
 
@@ -152,7 +153,7 @@ def describe(
     metrics: Mapping[str, dict[str, float]],
     calibration_rows: int,
 ) -> ModelCard:
-    method = METHODS.get(problem.target.kind, "distributional conformal")
+    method = METHODS[problem.target.kind]
     return ModelCard(
         problem=problem.name,
         version=str(origin.version),
@@ -162,6 +163,7 @@ def describe(
         target=problem.target.name,
         target_unit=problem.target.unit,
         target_kind=problem.target.kind,
+        target_labels=problem.target.labels,
         features=features(problem, table.rows[parts.fit]),
         metrics=dict(metrics),
         calibration={"method": method, "rows": calibration_rows},
@@ -191,6 +193,7 @@ def features(problem: Problem, seen: Matrix) -> tuple[Feature, ...]:
             low=float(low),
             high=float(high),
             categories=column.categories,
+            may_be_missing=column.may_be_missing,
         )
         for column, low, high in zip(problem.schema.columns, lows, highs, strict=True)
     )

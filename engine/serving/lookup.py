@@ -30,10 +30,10 @@ SLOW, BUSY, FAILING, INVALID = "slow", "busy", "failing", "invalid"
 SHOWN, SHOWN_LETTERS = 3, 100
 
 Rows = Mapping[str, Row]
-Tell = Callable[[str, str], None]
+Tell = Callable[[str, str, str], None]
 """Told on the event loop which problem's request got the fallback, and why: SLOW (no answer within
 the budget), BUSY (no thread within the budget), FAILING, or INVALID (what is stored breaks the
-schema)."""
+schema); and a reason for people."""
 
 
 class Trouble(Exception):
@@ -62,7 +62,8 @@ class Question:
 
 class Resolver:
     """Owns the threads that look up: they start when one is needed, and none of them keeps the
-    process from ending. `refusal` says what went wrong last, until something goes well."""
+    process from ending. `refusal` says why the store could not answer, until it does; what it
+    answers may be wrong for one key and say nothing of the others."""
 
     def __init__(self, features: FeatureStore, *, budget_seconds: float, tell: Tell) -> None:
         self.refusal = ""
@@ -90,8 +91,8 @@ class Resolver:
         try:
             found = await self._look_up(problem, entities, at)
         except Trouble as trouble:
-            self.refusal = str(trouble)
-            self._tell(problem.name, trouble.kind)
+            self.refusal = "" if trouble.kind == INVALID else str(trouble)
+            self._tell(problem.name, trouble.kind, str(trouble))
             return Instances([problem.lookup.fallback] * len(keys), keys, is_degraded=True)
         self.refusal = ""
         refuse_unknown(problem.lookup.key, entities, found)

@@ -7,6 +7,7 @@ import numpy as np
 
 from engine.domain.artifact import Artifact, ModelCard, reproduces
 from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration
+from engine.domain.contract import differences, same_contract
 from engine.domain.errors import UntrustedArtifact
 from engine.domain.prediction import Prediction
 from engine.domain.problem import Problem
@@ -66,8 +67,8 @@ class ServedModel:
 def serve(artifact: Artifact, problem: Problem, loaded_at: str) -> ServedModel:
     """Compile, ask the golden rows, and only then call it a served model.
 
-    Raises UntrustedArtifact when it is for another problem or other features, when an answer
-    differs, and when it cannot answer at all, for whatever reason: a file can hold anything.
+    Raises UntrustedArtifact when it was made for another contract, when an answer differs, and
+    when it cannot answer at all, for whatever reason: a file can hold anything.
     """
     card = artifact.card
     refuse_other_contract(card, problem)
@@ -89,23 +90,12 @@ def serve(artifact: Artifact, problem: Problem, loaded_at: str) -> ServedModel:
 
 
 def refuse_other_contract(card: ModelCard, problem: Problem) -> None:
-    """Raises UntrustedArtifact for a model of another problem, other features or another target."""
-    names = tuple(feature.name for feature in card.features)
-    if (card.problem, names) != (problem.name, problem.schema.names):
+    """Raises UntrustedArtifact, with what differs, for a model that was made for other terms than
+    this process validates and answers by."""
+    if not same_contract(problem, card):
         raise UntrustedArtifact(
-            f"{card.version} answers {card.problem} from {', '.join(names)}; "
-            f"this is {problem.name} with {', '.join(problem.schema.names)}"
-        )
-    for feature, column in zip(card.features, problem.schema.columns, strict=True):
-        if feature.categories != column.categories:
-            raise UntrustedArtifact(
-                f"{card.version} was made for other categories of {feature.name} than "
-                f"{problem.name} declares today"
-            )
-    if card.target_kind != problem.target.kind:
-        raise UntrustedArtifact(
-            f"{card.version} predicts a {card.target_kind} target, {problem.name} has a "
-            f"{problem.target.kind} one"
+            f"{card.version} has another contract ({differences(problem, card)}); "
+            "to serve a champion with another one, restart the service"
         )
 
 
