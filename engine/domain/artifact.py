@@ -80,7 +80,8 @@ class Artifact:
     calibration: Calibration | VennAbers
     golden: Golden
     seen: NDArray[np.uint64]
-    """Hashes of the rows that were fitted or calibrated on: no such row may judge this model."""
+    """Hashes of the features of every row that was fitted or calibrated on, as often as there were
+    such rows: none of them may judge this model."""
 
     def named(self, version: Version) -> "Artifact":
         """The same model under another version."""

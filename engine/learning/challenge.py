@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from engine.domain.artifact import Artifact
 from engine.domain.conformal import DEFAULT_CONFIDENCE, Outputs
@@ -81,17 +83,17 @@ def succeed(problem: Problem, table: Table, *, origin: Origin, progress: Progres
 def unseen(table: Table, champion: Artifact, seed: int) -> tuple[Rows, Rows]:
     """Row numbers to learn from, and to judge on: the newest that are new to the champion.
 
-    New is a row of which the champion has seen neither an equal nor one of the same group; neither
-    is learned from by the challenger. Of equal rows one judges.
+    New is a row that the champion has not seen, nor one of the same group; the challenger learns
+    from no row of those groups. Of copies one judges. All of this goes by features, groups and
+    times, never by the target: the rows that judge have the outcomes that such rows have.
     """
     fresh = fresh_rows(table, champion)
     wanted = round(JUDGED_SHARE * len(table))
     if len(fresh) > wanted:
         fresh = newest(table, fresh, wanted, seed)
-    numbers = row_hashes(table)
-    touched = np.isin(table.groups, table.groups[fresh]) | np.isin(numbers, numbers[fresh])
-    judged = fresh[np.unique(numbers[fresh], return_index=True)[1]]
-    rest = np.flatnonzero(~touched)
+    names = np.column_stack((table.groups, row_hashes(table).view(np.int64)))[fresh]
+    judged = fresh[np.sort(np.unique(names, axis=0, return_index=True)[1])]
+    rest = np.flatnonzero(~np.isin(table.groups, table.groups[fresh]))
     if len(judged) < FEWEST_JUDGED or len(rest) < FEWEST_ROWS:
         raise NothingToJudge(
             f"{table.source}: of {len(table)} rows, {len(judged)} are new to the champion and may "
@@ -110,8 +112,23 @@ def refuse_rare(problem: Problem, judged: Table) -> None:
 
 
 def fresh_rows(table: Table, champion: Artifact) -> Rows:
-    seen = np.isin(row_hashes(table), champion.seen)
+    seen = seen_before(table, champion)
     return np.flatnonzero(~np.isin(table.groups, table.groups[seen]))
+
+
+def seen_before(table: Table, champion: Artifact) -> NDArray[np.bool_]:
+    """Of the rows with the same features, as many as the champion has seen, the oldest (n,).
+
+    Where few values are told apart many rows are alike, and only their number says that some are
+    new; a table of new rows alone loses some of them so.
+    """
+    numbers = row_hashes(table)
+    order = np.arange(len(table)) if table.times is None else np.argsort(table.times, kind="stable")
+    place = np.empty(len(table), dtype=np.int64)
+    place[order] = pd.Series(numbers[order]).groupby(numbers[order]).cumcount()
+    known, counts = np.unique(champion.seen, return_counts=True)
+    at = np.searchsorted(known, numbers).clip(max=len(known) - 1)
+    return np.asarray(place < np.where(known[at] == numbers, counts[at], 0))
 
 
 def newest(table: Table, rows: Rows, wanted: int, seed: int) -> Rows:

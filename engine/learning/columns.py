@@ -32,7 +32,7 @@ def as_numbers(cells: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def as_names(cells: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Text, and None for what is missing or blank.
+    """Text without blanks around it, and None for what is missing or blank.
 
     A whole number is written without its point: one missing cell makes pandas read 1 as 1.0.
     """
@@ -44,7 +44,7 @@ def as_names(cells: "pd.Series[Any]") -> "pd.Series[Any]":
 
 def _name(cell: Any) -> str:
     is_whole = isinstance(cell, float) and cell.is_integer()
-    return str(int(cell)) if is_whole else str(cell)
+    return str(int(cell)) if is_whole else str(cell).strip()
 
 
 def as_events(cells: "pd.Series[Any]", labels: tuple[str, str] | None) -> "pd.Series[Any]":
@@ -60,16 +60,23 @@ def as_events(cells: "pd.Series[Any]", labels: tuple[str, str] | None) -> "pd.Se
 
 
 def as_times(cells: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Numbers as they are, ISO 8601 dates as seconds, and NaN for what is neither."""
-    numbers = pd.to_numeric(cells, errors="coerce")
-    if numbers.notna().any():
-        return numbers
+    """Numbers as they are, or ISO 8601 dates as seconds, whichever are more, and NaN for the others
+    and for what is neither."""
+    cells = cells.astype(object)  # else pandas makes a number of a date that is missing
+    if are_numbers(cells):
+        return as_numbers(cells).replace([np.inf, -np.inf], np.nan)
     dates = pd.to_datetime(cells.astype(str), format="ISO8601", errors="coerce", utc=True)
     return (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
 
 
+def are_numbers(times: "pd.Series[Any]") -> bool:
+    """Whether times are mostly numbers: the others are dates, of which some may be a year alone."""
+    numbers = as_numbers(times.astype(object)).notna().sum()
+    return bool(2 * numbers > (~is_blank(times.astype(object))).sum())
+
+
 def as_groups(frame: pd.DataFrame, alone: "pd.Series[Any]") -> NDArray[np.int64]:
-    """Who belongs together (n,); a row that names no group belongs to rows equal to it."""
+    """Who belongs together (n,); a row without a group is named by `alone`."""
     named = frame["group"] if "group" in frame else pd.Series(None, index=frame.index, dtype=object)
     groups = ("group " + named.astype(str)).where(named.notna(), "row " + alone)
     return pd.factorize(groups)[0].astype(np.int64)

@@ -1,7 +1,6 @@
 """From a file, or a simulation, to rows that keep the schema; what breaks it is set aside."""
 
 import hashlib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +14,15 @@ from engine.domain.errors import UnusableTable
 from engine.domain.problem import Columns, Problem
 from engine.domain.schema import Category, Column, Matrix, Target, Vector
 from engine.learning.columns import as_groups, as_times, findings, read, timeless
+from engine.learning.csv_file import read_csv
 
 FEWEST_ROWS = 200
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".csv": lambda path: pd.read_csv(path, low_memory=False),
+    ".csv": read_csv,
     ".parquet": pd.read_parquet,
 }
+
+NEARLY_ALL = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,7 @@ class Table:
     rows: Matrix
     target: Vector
     groups: NDArray[np.int64]
-    times: NDArray[np.int64] | None
+    times: Vector | None
     source: str
 
     def __len__(self) -> int:
@@ -53,14 +55,30 @@ class Table:
 
 
 def row_hashes(table: Table) -> NDArray[np.uint64]:
-    """One number a row (n,), from its features and target: equal rows have equal numbers."""
-    return hashes(table.rows, table.target)
+    """One number a row (n,), from its features: what is chosen by it is not chosen by the target,
+    and so leaves the target as it is distributed."""
+    return hashes(table.rows)
 
 
-def hashes(rows: Matrix, target: Vector) -> NDArray[np.uint64]:
-    joined = plain(np.column_stack((rows, target)))
-    digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in joined)
+def hashes(rows: Matrix) -> NDArray[np.uint64]:
+    digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in plain(rows))
     return np.frombuffer(b"".join(digests), dtype=np.uint64)
+
+
+def names_of(rows: Matrix, target: Vector) -> NDArray[np.uint64]:
+    """Who a row is when nobody says so (n,): rows with equal names are copies of one.
+
+    Equal features mean a copy where nearly all rows differ in them, or where they never come with
+    different targets. Where few values are told apart they mean nothing, and each row is its own:
+    were rows named by features and target there, every outcome of a cell would be on one side of a
+    split, and no model could be judged by it.
+    """
+    features = hashes(rows)
+    distinct = len(np.unique(features))
+    with_target = len(np.unique(hashes(np.column_stack((rows, target)))))
+    if distinct >= NEARLY_ALL * len(rows) or distinct == with_target:
+        return features
+    return np.arange(len(rows), dtype=np.uint64)
 
 
 def plain(values: Matrix) -> Matrix:
@@ -95,14 +113,14 @@ def read_file(path: Path) -> pd.DataFrame:
         frame = reader(path)
     except FileNotFoundError as error:
         raise UnusableTable(f"{path} does not exist") from error
-    except (OSError, ValueError, UnicodeError) as error:
+    except UnicodeError as error:
+        raise UnusableTable(
+            f"{path} cannot be read as a table: it is not UTF-8 text; save it as UTF-8"
+        ) from error
+    except (OSError, ValueError) as error:
         raise UnusableTable(f"{path} cannot be read as a table: {first_line(error)}") from error
     if frame.empty:
         raise UnusableTable(f"{path} holds no rows")
-    twice = [str(name) for name in frame.columns if re.fullmatch(r".+\.\d+", str(name))]
-    twice = [name for name in twice if name.rpartition(".")[0] in frame]
-    if twice:
-        raise UnusableTable(f"{path}: the column {twice[0].rpartition('.')[0]} stands there twice")
     return frame
 
 
@@ -157,12 +175,12 @@ def check(problem: Problem, columns: Columns | pd.DataFrame, source: str) -> tup
     good = known.drop(index=[row - 1 for row in bad])
     rows = problem.schema.encode(records(good))
     target = good[problem.target.name].to_numpy(dtype=float)
-    alone = pd.Series(hashes(rows, target), index=good.index).astype(str)
+    alone = pd.Series(names_of(rows, target), index=good.index).astype(str)
     table = Table(
         rows=rows,
         target=target,
         groups=as_groups(frame.loc[good.index], alone),
-        times=None if times is None else times[good.index].to_numpy().astype(np.int64),
+        times=None if times is None else times[good.index].to_numpy(dtype=float),
         source=source,
     )
     report = report.sort_values(["row", "column"])

@@ -1,6 +1,5 @@
 """What one column of somebody's table is: a number, a category, a target, or of no use as it is."""
 
-import re
 from dataclasses import dataclass
 from datetime import date
 from math import floor, log10
@@ -12,28 +11,17 @@ import pandas as pd
 
 from engine.domain.schema import BINARY, LONGEST_CATEGORY, POSITIVE, REAL, Category, Number, Target
 from engine.learning.columns import as_names, as_numbers, is_blank
+from engine.learning.notations import MOSTLY, is_dated, number_as_text
 
 MOST_CATEGORIES = 100
 LARGEST = 1e30
 """Numbers beyond are mistakes: trees compare in float32."""
-MOSTLY = 0.95
-"""A column is what so many of its cells are; the others are set aside as bad rows, or too many."""
 WORDS_OF_TEXT = 4
 UNIT = "as in the table"
 PROBABILITY = "probability"
 YES = {"1", "on", "positive", "t", "true", "y", "yes"}
 TEN = 10.0
 """The truth about a positive quantity may lie so many times beyond what was seen."""
-
-MONEY = r"(?:[$€£¥₹%]|[A-Z]{3}|[kKmM])?"
-DECORATED = re.compile(rf"[-+(]?\s*{MONEY}\s*[-+]?\d[\d.,'\s]*{MONEY}\)?")
-DATES = re.compile(
-    r"\d{4}[-/.](\d{1,2}[-/.]\d{1,2}([T\s].*)?|0[1-9]|1[0-2])"
-    r"|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})(\s.*)?"
-    r"|\d{8}T\d{4,6}.*"
-    r"|\d{1,2}[-\s][A-Za-z]{3,9}\.?[-\s,]+\d{2,4}(\s.*)?"
-    r"|[A-Za-z]{3,9}\.?\s\d{1,2},?\s\d{4}(\s.*)?"
-)
 
 
 @dataclass(frozen=True)
@@ -49,10 +37,12 @@ def column_of(name: str, values: "pd.Series[Any]") -> Number | Category | Unfit:
     cells = filled(values)
     may_be_missing = len(cells) < len(values)
     reason = reason_against(cells, may_be_missing=may_be_missing)
-    if reason is None and is_numeric(cells):
+    is_declared = isinstance(values.dtype, pd.CategoricalDtype)
+    if reason is None and is_numeric(cells) and not is_declared:
         return number_of(name, finite(cells), may_be_missing=may_be_missing)
     if reason is None:
-        reason = reason_against_text(as_names(cells))
+        names = as_names(cells)
+        reason = reason_against_many(names) if is_declared else reason_against_text(names)
     if reason is not None:
         return Unfit(name, reason)
     categories = by_frequency(as_names(cells))
@@ -66,15 +56,10 @@ def by_frequency(names: "pd.Series[Any]") -> tuple[str, ...]:
     return tuple(sorted(counts.index, key=lambda name: (-counts[name], name)))
 
 
-def target_of(
-    name: str, values: "pd.Series[Any]", *, positive: str | None, max_bad_share: float
-) -> Target | Unfit:
+def target_of(name: str, values: "pd.Series[Any]", *, positive: str | None) -> Target | Unfit:
     """What is to be predicted: two distinct values are an event, more numbers a quantity."""
     cells = filled(values)
-    missing = 1 - len(cells) / len(values)
     reason = reason_against(cells, may_be_missing=False)
-    if reason is None and missing > max_bad_share:
-        reason = f"is missing in {missing:.0%} of the rows: remove those rows first"
     if reason is not None:
         return Unfit(name, reason)
     if not is_numeric(cells):
@@ -109,7 +94,8 @@ def reason_against(cells: "pd.Series[Any]", *, may_be_missing: bool) -> str | No
     if is_dated(cells):
         return (
             f"holds dates, such as {str(cells.iloc[0])[:25]!r}: derive numbers from them (the "
-            "year, the month, an age in days); a column named `time` orders the rows instead"
+            "year, the month, an age in days); a column named `time`, of numbers or ISO 8601 dates "
+            "such as 2024-01-31, orders the rows instead"
         )
     return None
 
@@ -117,7 +103,10 @@ def reason_against(cells: "pd.Series[Any]", *, may_be_missing: bool) -> str | No
 def reason_against_text(cells: "pd.Series[Any]") -> str | None:
     """What keeps texts from being categories, if anything does."""
     if (example := number_as_text(cells)) is not None:
-        return f"writes numbers as texts, such as {example!r}: write them as 1234.5, with no sign"
+        return (
+            f"writes numbers as texts, such as {example!r}: write them as 1234.5, with no sign, or "
+            "as words, if they are names"
+        )
     numbers = as_numbers(cells).notna()
     if numbers.mean() >= MOSTLY / 2:
         example = cells[~numbers].iloc[0][:25]
@@ -125,6 +114,11 @@ def reason_against_text(cells: "pd.Series[Any]") -> str | None:
             f"is a number in {numbers.mean():.0%} of its cells, and {example!r} elsewhere: leave "
             "those cells empty, or write all of them as words"
         )
+    return reason_against_many(cells)
+
+
+def reason_against_many(cells: "pd.Series[Any]") -> str | None:
+    """What keeps names from being categories: that they are too many, or too long."""
     distinct = cells.nunique()
     if distinct > MOST_CATEGORIES and cells.str.count(r"\s+").mean() >= WORDS_OF_TEXT - 1:
         return "is free text, which is not read here: derive numbers or categories from it"
@@ -139,34 +133,8 @@ def reason_against_text(cells: "pd.Series[Any]") -> str | None:
     return None
 
 
-def number_as_text(cells: "pd.Series[Any]") -> str | None:
-    """One of the cells, where they are numbers for people: 1,234 or $5 or 12%."""
-    plain = as_numbers(cells).notna()
-    decorated = ~plain & matching(DECORATED, cells)
-    is_so = (plain | decorated).mean() >= MOSTLY and decorated.any()
-    return str(cells[decorated].iloc[0])[:25] if is_so else None
-
-
 def is_numeric(cells: "pd.Series[Any]") -> bool:
     return bool(as_numbers(cells).notna().mean() >= MOSTLY)
-
-
-def is_dated(cells: "pd.Series[Any]") -> bool:
-    """Dates as such, as texts, or as numbers such as 20240131."""
-    if pd.api.types.is_datetime64_any_dtype(cells) or isinstance(cells.iloc[0], date):
-        return True
-    if pd.api.types.is_bool_dtype(cells):
-        return False
-    if pd.api.types.is_numeric_dtype(cells):
-        if not (cells % 1 == 0).all() or not cells.between(19_000_101, 21_001_231).all():
-            return False
-        days = pd.to_datetime(cells.astype(int).map(str), format="%Y%m%d", errors="coerce")
-        return bool(days.notna().all())
-    return bool(matching(DATES, as_names(cells)).mean() >= MOSTLY)
-
-
-def matching(pattern: re.Pattern[str], cells: "pd.Series[Any]") -> "pd.Series[bool]":
-    return cells.map(lambda cell: pattern.fullmatch(cell.strip()) is not None).astype(bool)
 
 
 def finite(cells: "pd.Series[Any]") -> "pd.Series[Any]":

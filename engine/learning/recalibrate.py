@@ -129,5 +129,5 @@ def with_calibration(
             lower=interval.lower,
             upper=interval.upper,
         ),
-        seen=np.union1d(champion.seen, row_hashes(table)),
+        seen=np.sort(np.concatenate((champion.seen, row_hashes(table)))),
     )

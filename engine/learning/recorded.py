@@ -13,7 +13,7 @@ from engine.domain.problem import Problem
 from engine.domain.record import DEGRADED, Joined, Question
 from engine.domain.traffic import SHADOW
 from engine.domain.version import Version
-from engine.learning.columns import as_times
+from engine.learning.columns import are_numbers, as_times
 from engine.learning.data import gather
 
 REPORT = "report outcomes to POST /feedback"
@@ -126,6 +126,6 @@ def on_the_clock(frame: pd.DataFrame, start: float) -> pd.DataFrame:
         return frame.assign(time=start - 1)
     written = frame["time"]
     times = as_times(written)
-    if pd.to_numeric(written, errors="coerce").notna().any():
+    if are_numbers(written):
         times = times - times.max() + start - 1
     return frame.assign(time=times.astype(object).where(times.notna(), written))

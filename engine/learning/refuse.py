@@ -31,7 +31,10 @@ def refuse_unlearnable(
             f"{table.source} has {len(table)} usable rows; intervals need at least {FEWEST_ROWS}"
         )
     if len(np.unique(table.groups)) < FEWEST_GROUPS:
-        raise UnusableTable(f"{table.source}: fewer than {FEWEST_GROUPS} groups cannot be split")
+        raise UnusableTable(
+            f"{table.source}: fewer than {FEWEST_GROUPS} groups cannot be split; leave the column "
+            "`group` out, or give it more different values"
+        )
     empty = list(missing_everywhere(problem, table))
     if empty:
         raise UnusableTable(

@@ -81,7 +81,7 @@ def hold_out(table: Table, share: float, seed: int) -> tuple[Rows, Rows]:
     return kept, held
 
 
-def _newest(times: NDArray[np.int64], groups: Rows, share: float) -> tuple[Rows, Rows]:
+def _newest(times: Vector, groups: Rows, share: float) -> tuple[Rows, Rows]:
     order = np.argsort(times, kind="stable")
     border = len(order) - round(share * len(order))
     kept, held = order[:border], order[border:]
