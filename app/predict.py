@@ -124,12 +124,13 @@ def endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoi
 
 def answer_of(live: Live, answered: Answered, instances: Instances, seconds: float) -> Answer:
     versions = answered.versions
+    places = {version: live.place(version) for version in set(versions)}
     return Answer(
         ids=list(answered.ids),
         versions=versions,
         prediction=answered.prediction,
         predicted_at=answered.at,
-        model_path=live.place(versions[0]),
+        model_paths=[places[version] for version in versions],
         latency_ms=round(1_000 * seconds, 3),
         is_degraded=instances.is_degraded,
     )

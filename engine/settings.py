@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     api_port: int = Field(8000, ge=1, le=65_535)
     api_workers: int = Field(1, ge=1, le=64)
     api_reload: bool = False
-    serve: Annotated[tuple[ProblemName, ...], NoDecode, Field(min_length=1)] = ("housing",)
+    serve: Annotated[tuple[ProblemName, ...], NoDecode] = ("housing",)
     model_path: Path = Path("{problem}_model.joblib")
     data_dir: Path = Path("data")
     registry_url: str | None = None
@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     @field_validator("serve")
     @classmethod
     def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not names:
+            raise ValueError("name at least one problem, as in housing,churn")
         if len(set(names)) < len(names):
             raise ValueError("a problem stands there twice; name each once")
         return names

@@ -20,7 +20,7 @@ from typing import Annotated, Any, NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from engine.domain.prediction import Answer, Entity
@@ -63,8 +63,15 @@ TARGET = Target(
 ChurnFeatures = SCHEMA.row_type("ChurnFeatures")
 
 UserId = Annotated[Key, Field(description="Names the user. Unit: none.", examples=["12345"])]
+
+
+def day(text: str) -> str:
+    """Raises ValueError for what is no day of the calendar."""
+    return date.fromisoformat(text).isoformat()
+
+
 Day = Annotated[
-    date | None,
+    Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(day)] | None,
     Field(
         description="The day the features are of. Unit: date, ISO 8601.", examples=["2025-01-15"]
     ),
@@ -110,15 +117,15 @@ def risks_of(answer: Answer, users: list[Any]) -> ChurnPredictions:
     predictions: list[ChurnPrediction] = [
         {
             "user_id": user["user_id"],
-            "snapshot_date": None if (day := user.get("snapshot_date")) is None else str(day),
+            "snapshot_date": user.get("snapshot_date"),
             "churn_risk": risk,
             "risk_interval": bounds,
-            "model_path": answer.model_path,
+            "model_path": path,
             "predicted_at": answer.predicted_at,
             **facts,
         }
-        for user, risk, bounds, facts in zip(
-            users, *chances(answer.prediction), told(answer), strict=True
+        for user, risk, bounds, path, facts in zip(
+            users, *chances(answer.prediction), answer.model_paths, told(answer), strict=True
         )
     ]
     return {"predictions": predictions, "count": len(predictions)}

@@ -11,8 +11,9 @@ from engine.domain.prediction import Answer, Prediction
 DECIMALS = 6
 SMALLEST = 10.0**-DECIMALS
 
-Key = Annotated[str, Field(min_length=1, max_length=200)]
-"""A name the caller gives; wrap it with a description."""
+Key = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""A name the caller gives, without control characters, which not every database keeps; wrap it with
+a description."""
 Echo = Annotated[str, Field(description="As in the request. Unit: none.")]
 Time = Annotated[
     str, Field(description="Unit: UTC, ISO 8601.", examples=["2026-01-01T12:00:00.000Z"])

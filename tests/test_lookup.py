@@ -17,6 +17,7 @@ from engine.domain.features import Features
 from engine.domain.prediction import Entity, Instances
 from engine.domain.problem import Lookup, Problem
 from engine.domain.schema import REAL, Category, Number, Row, Schema, Target
+from engine.serving import lookup
 from engine.serving.lookup import BUSY, FAILING, INVALID, LAST_SECONDS, SLOW, THREADS, Resolver
 from engine.stores.features import MemoryFeatures, SqlFeatures
 from engine.stores.redis_features import RedisFeatures
@@ -356,3 +357,20 @@ def sqlite_store(tmp_path: Any) -> Iterator[SqlFeatures]:
     with closing(SqlFeatures(f"sqlite:///{tmp_path / 'features.db'}")) as store:
         store.put("visits", [Features(str(n), AT, {"visits": n % 100}) for n in range(200)])
         yield store
+
+
+def test_threads_that_never_come_back_are_replaced_and_the_store_is_used_again(
+    resolver: Resolver, store: GatedFeatures, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a server died without a word: those who waited for it wait for ever."""
+    monkeypatch.setattr(lookup, "LOST_SECONDS", 1.2)
+    store.gate.clear()
+    for _ in range(THREADS):
+        assert resolved(resolver, "a").is_degraded
+    dead, store.gate = store.gate, Event()
+    store.gate.set()
+    assert resolved(resolver, "a").is_degraded
+    time.sleep(0.6)
+    assert not resolved(resolver, "a").is_degraded
+    dead.set()
+    assert told[-1] == ("visits", BUSY)

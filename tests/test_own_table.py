@@ -53,7 +53,7 @@ def answer(values: list[float], *, confidence: float = 0.9) -> Answer:
         versions=["v1.0.0"] * rows,
         prediction=Prediction(truth, interval, [[] for _ in values]),
         predicted_at="2026-01-01T12:00:00.000Z",
-        model_path="",
+        model_paths=[""],
         latency_ms=0.1,
         is_degraded=False,
     )

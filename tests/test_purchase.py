@@ -166,7 +166,7 @@ def answer(values: list[float], lower: list[float], upper: list[float], *version
         versions=list(versions),
         prediction=Prediction(np.array(values), interval, [[] for _ in values]),
         predicted_at="2026-01-01T12:00:00.000Z",
-        model_path="somewhere",
+        model_paths=["somewhere"] * len(lower),
         latency_ms=1.0,
         is_degraded=False,
     )

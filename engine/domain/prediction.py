@@ -46,13 +46,13 @@ class Instances:
 
 @dataclass(frozen=True)
 class Answer:
-    """A prediction with what the reply must carry besides: one id and one version a row, a time,
-    where the model is kept, and how long the answer took."""
+    """A prediction with what the reply must carry besides: one id a row, which version said it and
+    where that is kept, a time, and how long the answer took."""
 
     ids: list[str]
     versions: list[str]
+    model_paths: list[str]
     prediction: Prediction
     predicted_at: str
-    model_path: str
     latency_ms: float
     is_degraded: bool

@@ -24,6 +24,9 @@ from engine.domain.schema import Row
 
 THREADS = 4
 """How many look-ups run at once; as many that hang are all that a store can hold up."""
+LOST_SECONDS, MOST_LOST = 30.0, 12
+"""A look-up that has not come back for so long never will, as when a server died without a word;
+so many threads of a process may be lost to such ones."""
 LAST_SECONDS = 1.0
 """How long the end waits for look-ups, whatever the store does."""
 SLOW, BUSY, FAILING, INVALID = "slow", "busy", "failing", "invalid"
@@ -73,7 +76,7 @@ class Resolver:
         self._threads: list[Thread] = []
         self._questions: SimpleQueue[Question | None] = SimpleQueue()
         self._lock = Lock()
-        self._held_up = 0
+        self._held_up: dict[Question, float] = {}
         self._row_types: dict[str, TypeAdapter[list[Row]]] = {}
 
     async def resolve(self, problem: Problem, entities: Sequence[Entity], at: str) -> Instances:
@@ -109,9 +112,10 @@ class Resolver:
 
     async def _look_up(self, problem: Problem, entities: Sequence[Entity], at: str) -> Rows:
         """Raises Trouble."""
-        if self._held_up >= THREADS:
-            raise Trouble(BUSY, f"{THREADS} look-ups have not come back from the store")
-        self._start()
+        threads = THREADS + self._lost()
+        if len(self._held_up) >= threads:
+            raise Trouble(BUSY, f"{threads} look-ups have not come back from the store")
+        self._start(threads)
         keys = dict.fromkeys(e.key for e in entities if e.row is None and e.key is not None)
         question = Question(problem, [*keys], at, asyncio.get_running_loop().create_future())
         self._questions.put(question)
@@ -128,8 +132,17 @@ class Resolver:
         kind = SLOW if question.is_running else BUSY
         return Trouble(kind, f"no features within {1_000 * self._budget_seconds:g} ms")
 
-    def _start(self) -> None:
-        while len(self._threads) < THREADS:
+    def _lost(self) -> int:
+        """How many threads are given up for good: each is replaced, but for a store that takes
+        one after the other."""
+        with self._lock:
+            since = [
+                begun for begun in self._held_up.values() if monotonic() > begun + LOST_SECONDS
+            ]
+        return min(len(since), MOST_LOST)
+
+    def _start(self, threads: int) -> None:
+        while len(self._threads) < threads:
             thread = Thread(target=self._work, name="look-up", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -140,7 +153,8 @@ class Resolver:
             if not question.answer.done():
                 question.is_given_up = True
                 question.answer.cancel()
-                self._held_up += question.is_running
+                if question.is_running:
+                    self._held_up[question] = monotonic()
 
     def _work(self) -> None:
         while (question := self._questions.get()) is not None:
@@ -151,7 +165,7 @@ class Resolver:
             said = self._answer(question)
             with self._lock:
                 question.is_running = False
-                self._held_up -= question.is_given_up
+                self._held_up.pop(question, None)
             with suppress(RuntimeError):  # the event loop has ended, and who waited with it
                 question.answer.get_loop().call_soon_threadsafe(question.settle, said)
 

@@ -1,8 +1,7 @@
 """A database behind a URL: its connections, its tables, and what its errors mean.
 
-The driver commits each statement by itself; where several belong together, BEGIN and COMMIT are
-said aloud. In SQLite a transaction that writes begins IMMEDIATE: it waits for its turn before it
-has read anything, so it is never refused because another one wrote since.
+The driver commits each statement by itself; BEGIN and COMMIT are said where several belong
+together. In SQLite what writes begins IMMEDIATE: it waits for its turn before it has read anything.
 """
 
 import fcntl
