@@ -37,7 +37,7 @@ class Told(TypedDict):
 
 
 class ProbabilityInterval(TypedDict):
-    """Where the true probability of rows like this one lies, at the stated confidence."""
+    """Where the true probability lies, of rows that the model scores like this one."""
 
     lower: Annotated[float, Field(description="Lower bound. Unit: probability.", examples=[0.19])]
     upper: Annotated[float, Field(description="Upper bound. Unit: probability.", examples=[0.26])]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from engine.domain.errors import UnusableTable
 from engine.domain.schema import BINARY, POSITIVE, REAL, Category, Column, Number, Target
+from engine.learning.confirm import aim
 from engine.learning.infer import Inferred, infer
 from engine.learning.kinds import widened
 
@@ -168,6 +169,10 @@ UNFIT = {
     "many": (every(*(f"A{row}" for row in range(101))), "has 101 different texts (more than 100"),
     "long": (every("a" * 201, "b"), "has texts longer than 200 characters"),
     "infinity": (every(1, 2, np.inf), "holds numbers beyond 1e+30, or infinite ones"),
+    "thousands in India": (every("1,00,000", "2,50,000"), "writes numbers as texts"),
+    "decimal commas": (every("1.234,5", "12,5"), "writes numbers as texts, such as '1.234,5'"),
+    "money in letters": (every("EUR 5", "EUR 1'200"), "writes numbers as texts, such as 'EUR 5'"),
+    "losses": (every("(1,234)", "$5k", "3"), "writes numbers as texts"),
     "lists": (every([1], [2]), "holds values of the type list"),
 }
 
@@ -184,7 +189,6 @@ def test_a_column_of_no_use_is_refused_with_a_way_out(case: str) -> None:
 BAD_TARGETS = {
     "three texts": (every("a", "b", "c"), {}, "has 3 different texts"),
     "one value": (every(5), {}, "says '5' in every row"),
-    "missing": (every(1, 2, 3, None), {}, "is missing in 25% of the rows"),
     "neither 0 nor 1": (every(1, 2), {}, "is 1 or 2: write 0 and 1"),
     "money": (every("$1", "$2", "$3"), {}, "writes numbers as texts"),
     "dates": (DATES, {}, "holds dates"),
@@ -201,14 +205,15 @@ def test_a_target_that_cannot_be_predicted_is_refused(case: str) -> None:
 
 
 def test_all_findings_come_at_once_with_one_way_out() -> None:
-    frame = flats(**{"sold on": DATES.astype(str), "Unnamed: 0": range(ROWS), "c": 1})
+    frame = flats(**{"sold on": DATES.astype(str), "Unnamed: 0": every(1.5, 2.5), "c": 1})
     findings = refusal(frame, "prise", drop=["room"])
     assert findings == [
         "there is no column prise: did you mean price?",
         "there is no column room: did you mean rooms?",
         "column 6 has no name: give it one, or --drop 'Unnamed: 0'",
         "sold on holds dates, such as '2020-01-01': derive numbers from them (the year, the month, "
-        "an age in days); a column named `time` orders the rows instead",
+        "an age in days); a column named `time`, of numbers or ISO 8601 dates such as 2024-01-31, "
+        "orders the rows instead",
         "c says '1' in every row",
         "to go on without what is of no use: --drop 'Unnamed: 0' 'sold on' c",
     ]
@@ -218,6 +223,11 @@ def test_all_findings_come_at_once_with_one_way_out() -> None:
     ("frame", "wishes", "reason"),
     [
         (flats().head(199), {}, "it has 199 rows; intervals need at least 200"),
+        (
+            flats(price=every(1, 2, 3, None)).head(260),
+            {},
+            "it has 195 rows with price; intervals need at least 200",
+        ),
         (flats()[["price"]], {}, "no column is left to predict from"),
         (flats(), {"drop": ["price"]}, "price is the target and cannot be dropped"),
         (flats(time=range(ROWS)), {"drop": ["time"]}, "time has a meaning of its own"),
@@ -234,6 +244,75 @@ def test_a_table_of_the_wrong_size_or_wish_is_refused(
     assert reason in refusal(frame, **wishes)[0]
 
 
+def test_ways_on_never_leave_a_table_without_columns() -> None:
+    assert refusal(flats()[["price"]].assign(it=1)) == [
+        "it says '1' in every row",
+        "no column is left to predict from",
+    ]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [f"SKU{row % 90}" for row in range(ROWS)],
+        every("DHL001", "DHL002"),
+        every("k1", "m2", "M3"),
+        every("1.5.2", "1.5.3", "2.0.0"),
+        every("10.0.0.1", "10.0.0.2"),
+        every("555-1234", "555-9876"),
+        every("EUR5", "A-1"),
+    ],
+)
+def test_names_with_digits_are_names(values: list[str]) -> None:
+    assert set(column(flats(it=values), "it").categories) == set(values)
+
+
+def test_numbers_that_the_file_declares_as_categories_are_categories() -> None:
+    frame = flats(zone=pd.Categorical(every(3, 1, 1, None)))
+    zone = column(frame, "zone")
+    assert isinstance(zone, Category)
+    assert (zone.categories, zone.may_be_missing) == (("1", "3"), True)
+
+
+def test_blanks_around_a_name_are_no_part_of_it() -> None:
+    assert column(flats(side=every("left", "right ", " left")), "side").categories == (
+        "left",
+        "right",
+    )
+    assert target(every("no", "yes", "no ", " yes")).labels == ("no", "yes")
+
+
+def test_rows_without_a_target_say_nothing() -> None:
+    frame = flats(price=every(1.0, 2.0, 3.0, None), it=every(1, 2, 1, 900))
+    found = inferred(frame)
+    assert (found.target.kind, column(frame, "it").high) == (POSITIVE, 3)
+    assert found.warnings == ("price is missing in 75 of 300 rows: nothing is learned from them",)
+
+
+@pytest.mark.parametrize("name", ["Unnamed: 0", "Unnamed: 0.1", ""])
+def test_an_index_that_a_program_wrote_is_left_out(name: str) -> None:
+    found = inferred(flats(**{name: range(1, ROWS + 1)}))
+    assert found.schema == inferred(flats()).schema
+    assert found.warnings == (f"column {name!r} is a running number, and left out",)
+
+
+@pytest.mark.parametrize(
+    ("times", "reason"),
+    [
+        (DATES.strftime("%d.%m.%Y"), "time is no time, such as '01.01.2020', in 100% of the rows"),
+        (every("2024-01-31", "soon"), "time is no time, such as 'soon', in 50% of the rows"),
+        (every(1.5, 2.5, None), "time is empty in 33% of the rows"),
+    ],
+)
+def test_times_that_order_nothing_are_noticed_at_once(times: Any, reason: str) -> None:
+    (finding,) = refusal(flats(time=times))
+    assert finding.startswith(f"{reason}: write numbers or ISO 8601 dates, such as 2024-01-31")
+
+
+def test_a_few_rows_without_a_time_are_left_to_the_report() -> None:
+    assert inferred(flats(time=[None, *range(ROWS - 1)])).kept == ("time",)
+
+
 def test_group_and_time_are_no_features() -> None:
     found = inferred(flats(group=every("a", "b"), time=DATES.astype(str)))
     assert found.schema.names == ("Living Area", "rooms", "district")
@@ -248,6 +327,34 @@ def test_ids_are_warned_about(name: str, values: Any) -> None:
     (warning,) = inferred(flats(**{name: values})).warnings
     assert warning.startswith(f"{name} looks like an id")
     assert f"--drop {name}" in warning
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.linspace(1, 2, ROWS) * 1e-300,
+        2.0**53 + 2 * np.random.default_rng(3).permutation(ROWS),
+        1.7e9 + np.random.default_rng(3).uniform(0, 1_000, ROWS),
+    ],
+)
+def test_numbers_that_trees_cannot_tell_apart_are_warned_about(values: Any) -> None:
+    warnings = inferred(flats(it=values)).warnings
+    assert "it has values that are one and the same to a model" in warnings[-1]
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (every(0, 1), "the probability of '1', not '0'"),
+        (every("no", "yes"), "the probability of 'yes', not 'no' (--positive swaps them)"),
+        (every(1, 2, 3), "a positive number, judged by its ratio to the truth"),
+        (every(-1, 2, 3), "a number, judged by its distance from the truth"),
+    ],
+)
+def test_what_is_predicted_is_told_in_words_before_anything_is_trained(
+    values: list[Any], told: str
+) -> None:
+    assert aim(target(values)) == told
 
 
 def test_ordinary_columns_are_not_warned_about() -> None:

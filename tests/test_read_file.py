@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from engine.domain.errors import UnusableTable
+from engine.learning.columns import as_names
 from engine.learning.data import read_file
 
 
@@ -62,3 +63,13 @@ def test_names_of_parquet_columns_are_as_free(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": [1], "x.1": [2]})
     frame.to_parquet(tmp_path / "flats.parquet")
     assert list(read_file(tmp_path / "flats.parquet")) == ["x", "x.1"]
+
+
+def test_numbers_that_pandas_declared_as_categories_are_categories_again(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"zone": pd.Categorical([3, 1, None]), "side": pd.Categorical(list("aba"))}
+    )
+    frame.assign(rooms=[1, 2, 3]).to_parquet(tmp_path / "flats.parquet")
+    read = read_file(tmp_path / "flats.parquet")
+    assert read.dtypes.map(str).tolist() == ["category", "category", "int64"]
+    assert as_names(read["zone"].astype(object)).tolist() == ["3", "1", None]

@@ -90,6 +90,7 @@ def test_a_market_that_did_not_change_keeps_its_champion_and_says_why(settings: 
     assert history.attempts(stores.champion.history()) == 1
 
 
+@pytest.mark.slow
 def test_a_dry_run_changes_nothing(settings: Settings) -> None:
     file = sales(settings.data_dir, change=1.6)
     before = {path: path.stat().st_mtime_ns for path in files(settings)}
@@ -103,6 +104,7 @@ def files(settings: Settings) -> list[Path]:
     return [p for p in settings.data_dir.parent.rglob("*") if p.is_file() and p.suffix != ".lock"]
 
 
+@pytest.mark.slow
 def test_rollback_and_back_again(settings: Settings) -> None:
     retrain(settings, "--data", sales(settings.data_dir, change=1.6))
     assert retrain(settings, "--rollback").returncode == PROMOTED
@@ -123,6 +125,7 @@ def test_there_is_nothing_to_go_back_to_at_first(settings: Settings) -> None:
         assert reason in result.stderr
 
 
+@pytest.mark.slow
 def test_recalibration_is_a_patch_with_the_same_predictions(settings: Settings) -> None:
     before = open_stores(settings, "housing").champion.load()
     result = retrain(settings, "--data", sales(settings.data_dir, change=1.2), "--recalibrate")

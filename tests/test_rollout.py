@@ -118,6 +118,7 @@ def actions(helm: Helm) -> list[str]:
 STEPS = ["rollout shadow", "rollout canary 1 %", "rollout canary 10 %", "rollout canary 50 %"]
 
 
+@pytest.mark.slow
 def test_a_candidate_that_is_no_worse_becomes_champion_step_by_step(
     helm: Helm, records: Records, callers: Callers
 ) -> None:

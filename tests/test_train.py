@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -143,7 +144,7 @@ def unusable_tables() -> dict[str, tuple[pd.DataFrame | bytes, str]]:
         "few groups": (good.assign(group=np.arange(400) % 6), "fewer than 50 groups"),
         "mad prices": (
             good.assign(price=np.where(np.arange(400) % 10, good["price"], 1_000_000_000)),
-            "every candidate predicts worse than the mean",
+            "every candidate predicts worse than the mean does (the best explains -",
         ),
         "mostly bad": (good.assign(bedrooms=-1), "400 of 400 rows break the schema"),
     }
@@ -215,6 +216,36 @@ def test_times_are_compared_as_numbers_or_dates_and_a_row_without_one_is_set_asi
     assert sorted(newest) == list(range(319, 399))
     dated = frame.assign(time=pd.date_range("2024-12-20", periods=400).astype(str))
     assert np.all(np.diff(check(HOUSING, dated, "sales")[0].times) > 0)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ([2000.9, 2000.1, None], [2000.9, 2000.1]),
+        (["2000.9", "2000.1", "inf"], [2000.9, 2000.1]),
+        (pd.to_datetime(["1970-01-02", "1970-01-01", None]), [86_400, 0]),
+        (pd.to_datetime(["1970-01-02", "1970-01-01", None], utc=True), [86_400, 0]),
+        (pd.Categorical(["1970-01-02", "1970-01-01T00:00:01.5", None]), [86_400, 1.5]),
+        (["1970", "1970-01-02", "1970-01-03"], [0, 86_400, 172_800]),
+        ([1970, "1970-01-02", 1971], [1970, 1971]),
+    ],
+)
+def test_a_time_is_kept_to_its_fraction_and_a_missing_one_is_none(
+    written: Any, seconds: list[float]
+) -> None:
+    table, rejected = check(HOUSING, sales(3).assign(time=written), "sales")
+    assert table.times is not None
+    assert table.times.tolist() == seconds
+    assert rejected.rows == 3 - len(seconds)
+
+
+def test_rows_without_a_target_are_set_aside_but_are_no_mistakes() -> None:
+    frame = sales(400)
+    frame.loc[:99, "price"] = np.nan
+    table, rejected = check(HOUSING, frame.assign(bedrooms=frame["bedrooms"].replace(0, 1)), "s")
+    assert (len(table), rejected.rows, rejected.of, rejected.share) == (300, 100, 400, 0)
+    frame.loc[100:199, "age_years"] = -1
+    assert check(HOUSING, frame, "s")[1].share == pytest.approx(1 / 3)
 
 
 def test_a_row_that_names_no_group_is_a_group_of_its_own() -> None:

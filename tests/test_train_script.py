@@ -85,6 +85,7 @@ def own_folder(tmp_path: Path) -> Path:
 OWN = ("--data", "flats.csv", "--target", "price")
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_table_becomes_a_service_with_its_own_columns(own_folder: Path) -> None:
     first = train(own_folder, *OWN, "--drop", "sold", "--yes")

@@ -62,7 +62,7 @@ def as_events(cells: "pd.Series[Any]", labels: tuple[str, str] | None) -> "pd.Se
 def as_times(cells: "pd.Series[Any]") -> "pd.Series[Any]":
     """Numbers as they are, or ISO 8601 dates as seconds, whichever are more, and NaN for the others
     and for what is neither."""
-    cells = cells.astype(object)  # else pandas makes a number of a date that is missing
+    cells = cells.astype(object)
     if are_numbers(cells):
         return as_numbers(cells).replace([np.inf, -np.inf], np.nan)
     dates = pd.to_datetime(cells.astype(str), format="ISO8601", errors="coerce", utc=True)
@@ -71,8 +71,8 @@ def as_times(cells: "pd.Series[Any]") -> "pd.Series[Any]":
 
 def are_numbers(times: "pd.Series[Any]") -> bool:
     """Whether times are mostly numbers: the others are dates, of which some may be a year alone."""
-    numbers = as_numbers(times.astype(object)).notna().sum()
-    return bool(2 * numbers > (~is_blank(times.astype(object))).sum())
+    cells = times.astype(object)  # else pandas makes numbers of dates, even of missing ones
+    return bool(2 * as_numbers(cells).notna().sum() > (~is_blank(cells)).sum())
 
 
 def as_groups(frame: pd.DataFrame, alone: "pd.Series[Any]") -> NDArray[np.int64]:

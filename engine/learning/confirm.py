@@ -63,7 +63,8 @@ def aim(target: Target) -> str:
     """What kind of target it is, in words."""
     if target.kind == BINARY:
         happens, other = ("1", "0") if target.labels is None else target.labels[::-1]
-        return f"the probability of {happens!r}, not {other!r} (--positive swaps two texts)"
+        swap = "" if target.labels is None else " (--positive swaps them)"
+        return f"the probability of {happens!r}, not {other!r}{swap}"
     if target.kind == POSITIVE:
         return "a positive number, judged by its ratio to the truth"
     return "a number, judged by its distance from the truth"

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from engine.domain.errors import UnusableTable
 from engine.domain.problem import Columns, Problem
 from engine.domain.schema import Category, Column, Matrix, Target, Vector
-from engine.learning.columns import as_groups, as_times, findings, read, timeless
+from engine.learning.columns import as_groups, as_times, findings, is_blank, read, timeless
 from engine.learning.csv_file import read_csv
+from engine.learning.parquet_file import read_parquet
 
 FEWEST_ROWS = 200
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": read_csv,
-    ".parquet": pd.read_parquet,
+    ".parquet": read_parquet,
 }
 
 NEARLY_ALL = 0.9
@@ -91,17 +92,20 @@ class Rejected:
     """Rows that were set aside: one line for each broken rule; row 1 is the first of the file.
 
     `unknown` counts the kept rows by the column whose category is not declared: there it counts as
-    missing, as it does in serving.
+    missing, as it does in serving. `unlabelled` rows have no target: they cannot be learned from,
+    but they are no mistakes, and no part of the share.
     """
 
     report: pd.DataFrame
     rows: int
     of: int
     unknown: Mapping[str, int] = field(default_factory=dict)
+    unlabelled: int = 0
 
     @property
     def share(self) -> float:
-        return self.rows / self.of if self.of else 0.0
+        of = self.of - self.unlabelled
+        return (self.rows - self.unlabelled) / of if of else 0.0
 
 
 def read_file(path: Path) -> pd.DataFrame:
@@ -184,7 +188,8 @@ def check(problem: Problem, columns: Columns | pd.DataFrame, source: str) -> tup
         source=source,
     )
     report = report.sort_values(["row", "column"])
-    return table, Rejected(report, len(bad), len(frame), unknown_in(problem, good))
+    unlabelled = int(is_blank(frame[problem.target.name]).sum())
+    return table, Rejected(report, len(bad), len(frame), unknown_in(problem, good), unlabelled)
 
 
 def unknown_in(problem: Problem, good: pd.DataFrame) -> dict[str, int]:

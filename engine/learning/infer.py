@@ -12,10 +12,10 @@ import pandas as pd
 
 from engine.domain.errors import UnusableTable
 from engine.domain.schema import Category, Column, Number, Schema, Target
-from engine.learning.columns import as_names, as_numbers, read
+from engine.learning.columns import as_names, as_numbers, as_times, is_blank, read
 from engine.learning.data import FEWEST_ROWS
 from engine.learning.kinds import Unfit, column_of, target_of
-from engine.learning.suspects import strength, suspicions
+from engine.learning.suspects import is_id, strength, suspicions
 
 MOST_COLUMNS = 1_000
 MOST_SLICES = 3
@@ -23,7 +23,7 @@ FEWEST_SLICED = 20
 """Different values that a column needs to be cut into fifths."""
 GROUP, TIME = "group", "time"
 """What is no feature: who belongs together, and what happened before what."""
-NAMELESS = r"(Unnamed: \d+)?\s*"
+NAMELESS = r"(Unnamed: \d+(\.\d+)?)?\s*"
 """A column without a name; pandas gives those of a CSV file a number."""
 
 
@@ -47,14 +47,18 @@ def infer(
     positive: str | None = None,
     max_bad_share: float = 0.05,
 ) -> Inferred:
-    """Read features and target off a table.
+    """Read features and target off the rows of a table that have a target.
 
     Raises UnusableTable with everything that stands in the way, and what to do about each; of more
     columns than MOST_COLUMNS none is looked at.
     """
-    frame = frame.rename(columns=str)
-    wrong = wrong_names(frame, target, drop)
-    names = [name for name in names_of(frame) if name not in {target, GROUP, TIME, *drop}]
+    table = frame.rename(columns=str)
+    frame, notes = labelled(table, target)
+    indexes = [n for n in names_of(table) if n not in {target, *drop} and is_index(n, table[n])]
+    notes += [f"column {name!r} is a running number, and left out" for name in indexes]
+    wrong = wrong_names(table, target, (*drop, *indexes))
+    known = {target, GROUP, TIME, *drop, *indexes}
+    names = [name for name in names_of(table) if name not in known]
     if len(names) > MOST_COLUMNS:
         wrong.append(
             f"it has {len(names):,} columns, more than {MOST_COLUMNS:,}: keep those that matter"
@@ -63,18 +67,35 @@ def infer(
     found = [column_of(name, frame[name]) for name in names]
     goal: Target | Unfit | None = None
     if target in frame and target not in {GROUP, TIME}:
-        goal = target_of(target, frame[target], positive=positive, max_bad_share=max_bad_share)
+        goal = target_of(target, frame[target], positive=positive)
     unfit = [column for column in found if isinstance(column, Unfit)]
     wrong += [f"{bad.name} {bad.reason}" for bad in (goal, *unfit) if isinstance(bad, Unfit)]
-    wrong += wrong_size(frame, len(names), len(unfit))
+    wrong += wrong_times(frame, max_bad_share) + wrong_size(frame, target, names, unfit)
     if wrong:
         dropped = [name for name in drop if name in frame]
-        useless = [name for name in names if is_nameless(name)] + [bad.name for bad in unfit]
-        raise UnusableTable(
-            f"{source} cannot be learned from yet:{listed(wrong, useless, dropped)}"
-        )
+        said = listed(wrong, useless_of(names, unfit), dropped)
+        raise UnusableTable(f"{source} cannot be learned from yet:{said}")
     assert isinstance(goal, Target)  # noqa: S101 - else there is something wrong
-    return inferred(frame, tuple(c for c in found if not isinstance(c, Unfit)), goal)
+    columns = tuple(column for column in found if not isinstance(column, Unfit))
+    return inferred(frame, columns, goal, notes)
+
+
+def labelled(table: pd.DataFrame, target: str) -> tuple[pd.DataFrame, list[str]]:
+    """The rows with a target, and a note about the others: what is not known teaches nothing. All
+    rows, where those are too few to tell what the columns are."""
+    rows = table[~is_blank(table[target])] if target in table else table
+    without = len(table) - len(rows)
+    if without == 0 or len(rows) < FEWEST_ROWS:
+        return table, []
+    note = (
+        f"{target} is missing in {without:,} of {len(table):,} rows: nothing is learned from them"
+    )
+    return rows, [note]
+
+
+def is_index(name: str, values: "pd.Series[Any]") -> bool:
+    """What a program wrote that numbers its rows; it gives that column no name."""
+    return is_nameless(name) and is_id(name, values)
 
 
 def names_of(frame: pd.DataFrame) -> list[str]:
@@ -92,7 +113,9 @@ def wrong_names(frame: pd.DataFrame, target: str, drop: Collection[str]) -> list
     if target in drop:
         wrong.append(f"{target} is the target and cannot be dropped")
     for name in {GROUP, TIME} & {target, *drop}:
-        wrong.append(f"{name} has a meaning of its own (see the README): give it another name")
+        wrong.append(
+            f"{name} has a meaning of its own (see docs/your-own-data.md): give it another name"
+        )
     for place, name in enumerate(names, start=1):
         if is_nameless(name) and name not in drop:
             wrong.append(f"column {place} has no name: give it one, or --drop {quote(name)}")
@@ -103,13 +126,41 @@ def is_nameless(name: str) -> bool:
     return re.fullmatch(NAMELESS, name) is not None
 
 
-def wrong_size(frame: pd.DataFrame, columns: int, unfit: int) -> list[str]:
+def wrong_times(frame: pd.DataFrame, max_bad_share: float) -> list[str]:
+    """What keeps `time` from ordering the rows: more cells than may be set aside are no times."""
+    if TIME not in frame:
+        return []
+    is_bad = as_times(frame[TIME]).isna()
+    if is_bad.mean() <= max_bad_share:
+        return []
+    bad = frame[TIME][is_bad].astype(object)
+    told = bad[~is_blank(bad)]
+    said = "empty" if told.empty else f"no time, such as {str(told.iloc[0])[:25]!r},"
+    return [
+        f"{TIME} is {said} in {is_bad.mean():.0%} of the rows: write numbers or ISO 8601 dates, "
+        "such as 2024-01-31, or give the column another name"
+    ]
+
+
+def wrong_size(
+    frame: pd.DataFrame, target: str, names: Sequence[str], unfit: Sequence[Unfit]
+) -> list[str]:
     wrong = []
-    if columns == unfit:
+    if len(names) == len(unfit):
         wrong.append("no column is left to predict from")
-    if len(frame) < FEWEST_ROWS:
-        wrong.append(f"it has {len(frame)} rows; intervals need at least {FEWEST_ROWS}")
+    blank = int(is_blank(frame[target]).sum()) if target in frame else 0
+    if len(frame) - blank < FEWEST_ROWS:
+        which = f" with {target}" if blank else ""
+        wrong.append(
+            f"it has {len(frame) - blank} rows{which}; intervals need at least {FEWEST_ROWS}"
+        )
     return wrong
+
+
+def useless_of(names: Sequence[str], unfit: Sequence[Unfit]) -> list[str]:
+    """What a table can do without; none where nothing would be left."""
+    useless = [name for name in names if is_nameless(name)] + [bad.name for bad in unfit]
+    return useless if len(set(useless)) < len(names) else []
 
 
 def listed(wrong: Sequence[str], useless: Sequence[str], dropped: Sequence[str]) -> str:
@@ -119,14 +170,16 @@ def listed(wrong: Sequence[str], useless: Sequence[str], dropped: Sequence[str])
     return f"{lines}\n  to go on without what is of no use: --drop {words}" if useless else lines
 
 
-def inferred(frame: pd.DataFrame, columns: tuple[Column, ...], target: Target) -> Inferred:
+def inferred(
+    frame: pd.DataFrame, columns: tuple[Column, ...], target: Target, notes: Sequence[str]
+) -> Inferred:
     truth = read(frame[target.name], target)
     strengths = {c.name: strength(frame[c.name], c, truth, target) for c in columns}
     return Inferred(
         schema=Schema(with_examples(frame, columns)),
         target=target,
         slices=slices_of(frame, columns, strengths),
-        warnings=tuple(suspicions(frame, columns, strengths)),
+        warnings=(*notes, *suspicions(frame, columns, strengths)),
         kept=tuple(name for name in (GROUP, TIME) if name in frame),
     )
 

@@ -14,12 +14,14 @@ CODE = (
     "|PHP|PLN|RON|RUB|SAR|SEK|SGD|THB|TRY|TWD|UAH|USD|VND|ZAR)"
 )
 """Letters are money only where they are a currency's and stand apart: SKU123 is a name."""
-GROUPED = r"\d{1,3}(?:(?P<between>[,.'’\s])\d{3})(?:(?P=between)\d{3})*|\d{1,2}(?:,\d{2})+,\d{3}"
+GROUPED = (
+    r"\d{1,3}(?:(?P<between>[,.'\u2019\s])\d{3})(?:(?P=between)\d{3})*|\d{1,2}(?:,\d{2})+,\d{3}"
+)
 """Digits in threes, or as in India, with one sign between all of them."""
 DIGITS = rf"(?:(?:{GROUPED}|\d+)(?:[.,]\d+)?|[.,]\d+)"
 BEFORE = rf"(?:{SIGN}\s*|{CODE}\s+)?"
 AFTER = rf"(?:\s*[kKM])?(?:\s*(?:%|{SIGN})|\s+{CODE})?"
-DECORATED = re.compile(rf"(?P<open>\()?[-+−]?\s*{BEFORE}[-+−]?{DIGITS}{AFTER}(?(open)\))")
+DECORATED = re.compile(rf"(?P<open>\()?[-+\u2212]?\s*{BEFORE}[-+\u2212]?{DIGITS}{AFTER}(?(open)\))")
 DATES = re.compile(
     r"\d{4}[-/.](\d{1,2}[-/.]\d{1,2}([T\s].*)?|0[1-9]|1[0-2])"
     r"|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})(\s.*)?"

@@ -22,8 +22,9 @@ def refuse_unlearnable(
 ) -> None:
     """Raises UnusableTable when too much was set aside, too little is left, or nothing varies."""
     if rejected.share > max_bad_share:
+        bad, of = (count - rejected.unlabelled for count in (rejected.rows, rejected.of))
         raise UnusableTable(
-            f"{rejected.rows} of {rejected.of} rows break the schema, more than the "
+            f"{bad} of {of} rows break the schema, more than the "
             f"{max_bad_share:.1%} that may be set aside"
         )
     if len(table) < FEWEST_ROWS:

@@ -17,6 +17,8 @@ CAMEL_ID = re.compile(r".*[a-z](Id|ID)")
 ALMOST = 0.999
 """A column that orders the target better than this is suspected to be made from it."""
 FEWEST_PAIRS = 50
+FEWEST_KEPT = 0.5
+"""Of its different values a column should keep so many in float32, in which trees compare."""
 
 
 def suspicions(
@@ -34,6 +36,11 @@ def suspicions(
                 f"{column.name} looks like an id, which says nothing about new rows: "
                 f"--drop {quote(column.name)}, or call it `group` to keep its rows together"
             )
+        if isinstance(column, Number) and is_blurred(frame[column.name]):
+            yield (
+                f"{column.name} has values that are one and the same to a model, which keeps seven "
+                "digits and nothing below 1e-38: subtract a constant, or change the unit"
+            )
 
 
 def is_id(name: str, values: "pd.Series[Any]") -> bool:
@@ -42,6 +49,12 @@ def is_id(name: str, values: "pd.Series[Any]") -> bool:
     is_whole = bool((numbers % 1 == 0).all())
     is_named = ID_NAME.fullmatch(name) or CAMEL_ID.fullmatch(name)
     return is_whole and (bool(is_named) or numbers.nunique() == len(values))
+
+
+def is_blurred(values: "pd.Series[Any]") -> bool:
+    """Whether most of the different numbers are equal in float32."""
+    numbers = as_numbers(values).dropna()
+    return numbers.astype(np.float32).nunique() < FEWEST_KEPT * numbers.nunique()
 
 
 def strength(

@@ -64,8 +64,12 @@ def train_all(
         with progress(candidate.algorithm, steps(kind) + 3) as tell:
             artifacts.append(train(problem, table, parts, candidate, origin=origin, tell=tell))
     best, *others = sorted(artifacts, key=selection_score)
-    if explained(best) < 0:
-        raise UnusableTable(f"{table.source}: every candidate predicts worse than the mean does")
+    if (found := explained(best)) < 0:
+        raise UnusableTable(
+            f"{table.source}: every candidate predicts worse than the mean does (the best explains "
+            f"{found:.1%} of what varies): the columns may not tell {problem.target.name}, or a "
+            "few values far from all others decide; add columns or rows, or correct those values"
+        )
     return [best, *others]
 
 
