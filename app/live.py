@@ -76,7 +76,7 @@ class Live:
         return None if self._current is None else str(self._current.champion.version)
 
     async def pinned(self, text: str) -> Deployment:
-        """A registered version; raises UnknownVersion, or UntrustedArtifact when it may not serve."""
+        """A registered version; raises UnknownVersion, or UntrustedArtifact if it may not serve."""
         version = Version.parse(text)
         current = self.deployment()
         for arm in (current.champion, *current.variants):

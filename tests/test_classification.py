@@ -357,7 +357,7 @@ def test_new_rows_recalibrate_probabilities_by_the_same_trees(leaving: list[Arti
 
 def test_rows_without_events_do_not_judge(leaving: list[Artifact]) -> None:
     rare = table(1_500, 17, SELDOM - 2)
-    with pytest.raises(NothingToJudge, match="judge leaves, [01] of the rarer class, too few"):
+    with pytest.raises(NothingToJudge, match=r"judge leaves, [01] of the rarer class, too few"):
         challenge(LEAVING, rare, leaving[0], origin=ORIGIN, attempt=1, progress=progress)
 
 
