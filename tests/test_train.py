@@ -150,6 +150,7 @@ def unusable_tables() -> dict[str, tuple[pd.DataFrame | bytes, str]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", unusable_tables())
 def test_an_unusable_table_is_one_clear_line(tmp_path: Path, case: str) -> None:
     table, reason = unusable_tables()[case]
