@@ -52,8 +52,9 @@ class Outputs:
     @classmethod
     def of(cls, scale: Matrix, shape: Matrix | None = None) -> "Outputs":
         """From a graph's own outputs: `scale` (n, 1 or 2), and `shape` where there is one."""
-        nothing = np.empty((len(scale), 0))
-        return cls(scale[:, 0], scale[:, -1], nothing if shape is None else shape)
+        if shape is None:
+            shape = np.empty((len(scale), 0))
+        return cls(scale[:, 0], scale[:, -1], shape)
 
 
 @dataclass(frozen=True, eq=False)

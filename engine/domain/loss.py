@@ -4,6 +4,7 @@ The gate, the live comparisons and the replay all judge by it, so that they spea
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.domain.schema import BINARY, POSITIVE, REAL, Vector
 
@@ -30,7 +31,7 @@ def distance(kind: str, values: Vector, others: Vector) -> Vector:
     return np.asarray(np.abs(values - others))
 
 
-def is_answer(kind: str, values: Vector) -> "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]":
+def is_answer(kind: str, values: Vector) -> NDArray[np.bool_]:
     """Whether each value is one that a model of this kind may say, (n,)."""
     if kind == BINARY:
         return np.asarray((values > 0) & (values < 1))

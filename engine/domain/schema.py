@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
-Value = float | str | None
 Row = Mapping[str, Any]
 """Column name to a number, the name of a category, or None; what may be missing may be absent."""
 Matrix = NDArray[np.float64]
@@ -182,6 +181,8 @@ class Schema:
 
     def warnings(self, rows: Sequence[Row]) -> list[list[str]]:
         """For each row, the categories that are not declared."""
+        if not self._categories:
+            return [[] for _ in rows]
         return [
             [
                 f"{column.name} {row[column.name]!r} is not a known category, taken as missing: "
