@@ -100,27 +100,31 @@ def checked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> a
 
 
 def train_served(arguments: argparse.Namespace, settings: Settings) -> None:
-    """Where all that is served has a model, and features if it looks any up, this returns at once
-    and imports nothing to train."""
+    """Where all that is served has a model, and features if it looks any up, this only looks at
+    the models and imports nothing to train."""
     for name in settings.serve:
-        is_there = settings.model_of(name).exists()
-        if not is_there and open_stores(settings, name).champion.stamp() is None:
-            to_registry(name, arguments, settings)
+        if has_model(name, settings):
+            look_at(name, arguments, settings)
         else:
-            refill(name, arguments, settings)
+            to_registry(name, arguments, settings)
 
 
-def refill(name: str, arguments: argparse.Namespace, settings: Settings) -> None:
-    """The features of a model of simulated rows, where the store is new or failed when the model
-    was made. Where that cannot be done this says why, and no more: the service does without."""
-    known = PROBLEMS.get(name)
-    if known is None or known.lookup is None:
-        return
+def has_model(name: str, settings: Settings) -> bool:
+    files = settings.model_of(name), settings.bundled_model_of(name)
+    is_there = any(file is not None and file.exists() for file in files)
+    return is_there or open_stores(settings, name).champion.stamp() is not None
+
+
+def look_at(name: str, arguments: argparse.Namespace, settings: Settings) -> None:
+    """Say so where the model will be refused, and write the features of simulated rows where the
+    store is new, or failed when the model was made. Nothing stops here: the service says the same,
+    and serves what it can."""
     try:
-        if str(card_of(settings, name).data["source"]).startswith(SIMULATED):
+        card, known = card_of(settings, name), PROBLEMS.get(name)
+        if known is not None and str(card.data["source"]).startswith(SIMULATED):
             simulate_features(known, arguments, settings)
     except ServiceError as error:
-        print(f"{name}: no features were written: {error}", file=sys.stderr)  # noqa: T201
+        print(f"warning: {name}: {error}", file=sys.stderr)  # noqa: T201
 
 
 def to_file(arguments: argparse.Namespace, settings: Settings) -> None:

@@ -14,14 +14,21 @@ from app.metrics import Metrics
 from engine.assemble import Stores
 from engine.domain import history
 from engine.domain.arrange import arrange
-from engine.domain.errors import ModelNotReady, RegistryUnavailable, ServiceError, UnknownVersion
+from engine.domain.artifact import Artifact
+from engine.domain.errors import (
+    ModelNotReady,
+    RegistryUnavailable,
+    ServiceError,
+    UnknownVersion,
+    UntrustedArtifact,
+)
 from engine.domain.problem import Problem
 from engine.domain.record import CHAMPION
 from engine.domain.times import written
 from engine.domain.traffic import ALONE, Variant, Wish
 from engine.domain.version import Version
 from engine.serving.deployment import Arm, Deployment
-from engine.serving.served import ServedModel, serve
+from engine.serving.served import ServedModel, refuse_other_contract, serve
 
 WHO = "HTTP"
 PINNED_MODELS = 4
@@ -51,7 +58,7 @@ class Live:
         self.started = monotonic()
         self.refusal = (
             f"no model of {problem.name} yet: {stores.champion.place} does not exist; "
-            f"python train_model.py --problem {problem.name} makes it"
+            f"{stores.train_command} makes it"
         )
         self._metrics = metrics
         self._log = log
@@ -172,7 +179,7 @@ class Live:
 
     def _deployed(self) -> Deployment:
         """The champion with its traffic; a variant that cannot be loaded is an empty place."""
-        champion = serve(self.stores.champion.load(), self.problem, loaded_at=now())
+        champion = self._serve(self.stores.champion.load())
         arm = Arm(Version.parse(champion.card.version), CHAMPION, champion)
         try:
             past = self.stores.champion.history()
@@ -180,6 +187,15 @@ class Live:
             past = []
         traffic = history.traffic(past) if history.champion(past) == arm.version else ALONE
         return Deployment(arm, tuple(map(self._arm, traffic.variants)), traffic)
+
+    def _serve(self, champion: Artifact) -> ServedModel:
+        """Raises UntrustedArtifact, with the way out, when it may not answer."""
+        refuse_other_contract(champion.card, self.problem)
+        try:
+            return serve(champion, self.problem, loaded_at=now())
+        except UntrustedArtifact as error:
+            way_out = f"{self.stores.train_command} trains another one"
+            raise UntrustedArtifact(f"{error}; {way_out}") from error
 
     def _arm(self, variant: Variant) -> Arm:
         """Versions are immutable: one that is in memory is not loaded again."""

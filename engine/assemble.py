@@ -24,6 +24,8 @@ class Stores:
     champion: Champion
     seal: Seal
     lock_file: Path
+    train_command: str
+    """What a person types to train a model of the problem."""
 
     def training(self) -> AbstractContextManager[None]:
         """Held while versions are made.
@@ -39,13 +41,22 @@ def open_stores(settings: Settings, problem: str) -> Stores:
     seal = open_seal(settings)
     artifacts = FileArtifacts(settings.data_dir / "models", seal)
     url = settings.registry_url or f"sqlite:///{settings.data_dir / 'registry.db'}"
+    train_command = settings.script("train_model.py", "--problem", problem)
     champion = TrackedChampion(
         problem,
         registry=SqlRegistry(url),
         artifacts=artifacts,
         file=ArtifactFile(settings.model_of(problem), seal),
+        bundled=bundled_model(settings, problem, seal),
+        way_out=f"{train_command} trains another one",
     )
-    return Stores(artifacts, champion, seal, settings.data_dir / f"{problem}.lock")
+    lock_file = settings.data_dir / f"{problem}.lock"
+    return Stores(artifacts, champion, seal, lock_file, train_command)
+
+
+def bundled_model(settings: Settings, problem: str, seal: Seal) -> ArtifactFile | None:
+    path = settings.bundled_model_of(problem)
+    return None if path is None else ArtifactFile(path, seal)
 
 
 def card_of(settings: Settings, problem: str) -> ModelCard:
@@ -78,7 +89,7 @@ def open_seal(settings: Settings) -> Seal:
     return Seal(
         signing_key=settings.signing_key or settings.data_dir / "signing_key.pem",
         trusted=frozenset(settings.trusted_keys),
-        trusted_folder=settings.data_dir / "trusted_keys",
+        trusted_folders=settings.key_folders,
     )
 
 

@@ -11,8 +11,12 @@ from engine.domain.errors import InvalidSetting
 COMMITTED_MODEL_KEY = "R5Wg5dW8ulrQhPs/CKaoMrT0ZmCgkR68+6K7igHx9S4="
 """Public half of the key that signed the committed `housing_model.joblib`."""
 
+DATA_DIR = Path("data")
+KEYS_FOLDER = "trusted_keys"
+"""In DATA_DIR: public keys whose models may be served, one a `.pub` file."""
 
 PROBLEM_NAME = r"^[a-z][a-z0-9_]{0,39}$"
+MODEL_FILE = "{problem}_model.joblib"
 ProblemName = Annotated[str, Field(pattern=PROBLEM_NAME)]
 """A problem's name stands in URLs, file names and Python types."""
 
@@ -29,8 +33,8 @@ class Settings(BaseSettings):
     api_workers: int = Field(1, ge=1, le=64)
     api_reload: bool = False
     serve: Annotated[tuple[ProblemName, ...], NoDecode] = ("housing",)
-    model_path: Path = Path("{problem}_model.joblib")
-    data_dir: Path = Path("data")
+    model_path: Path | None = None
+    data_dir: Path = DATA_DIR
     registry_url: str | None = None
     records_url: str | None = None
     records: Literal["durable", "buffered", "off"] = "durable"
@@ -38,6 +42,7 @@ class Settings(BaseSettings):
     records_keep_days: int = Field(365, ge=1)
     signing_key: Path | None = None
     trusted_keys: list[str] = [COMMITTED_MODEL_KEY]
+    script_runner: str = "python"
     admin_api_key: SecretStr | None = Field(None, min_length=16)
     max_batch_size: int = Field(1_000, ge=1, le=100_000)
     max_body_bytes: int = Field(1_048_576, ge=1_024)
@@ -68,10 +73,14 @@ class Settings(BaseSettings):
         return names
 
     def model_of(self, problem: str) -> Path:
-        """Where a problem's champion is kept.
+        """Where a problem's champion is kept: at MODEL_PATH, else in DATA_DIR; that of the default
+        DATA_DIR lies in the working directory.
 
         Raises InvalidSetting where MODEL_PATH names the one file of another problem.
         """
+        if self.model_path is None:
+            folder = Path() if self._is_default_data_dir else self.data_dir
+            return folder / MODEL_FILE.format(problem=problem)
         path = str(self.model_path)
         if "{problem}" not in path and problem != self.serve[0]:
             raise InvalidSetting(
@@ -79,6 +88,29 @@ class Settings(BaseSettings):
                 "trained, too, write {problem} into it, as in models/{problem}.joblib"
             )
         return Path(path.replace("{problem}", problem))
+
+    def bundled_model_of(self, problem: str) -> Path | None:
+        """The model in the working directory (the checkout, or the image), which answers while
+        another DATA_DIR has none of its own; None where there is no such choice."""
+        if self.model_path is not None or self._is_default_data_dir:
+            return None
+        return Path(MODEL_FILE.format(problem=problem))
+
+    @property
+    def key_folders(self) -> tuple[Path, ...]:
+        """Where trusted public keys lie: in DATA_DIR, where own ones are published, and beside the
+        model in the working directory, where that may answer."""
+        own, bundled = self.data_dir / KEYS_FOLDER, DATA_DIR / KEYS_FOLDER
+        may_be_bundled = self.bundled_model_of(self.serve[0]) is not None
+        return (own, bundled) if may_be_bundled else (own,)
+
+    def script(self, *words: str) -> str:
+        """What a person types to run one of the scripts here: in containers, in the trainer's."""
+        return " ".join((self.script_runner, *words))
+
+    @property
+    def _is_default_data_dir(self) -> bool:
+        return self.data_dir.resolve() == DATA_DIR.resolve()
 
 
 def load_settings() -> Settings:

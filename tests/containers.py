@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -43,10 +44,24 @@ class Stack:
         return run("docker", "inspect", "-f", f"{{{{{path}}}}}", self.container()).strip()
 
     def ask(self, path: str, body: Any = None) -> dict[str, Any]:
-        method = "GET" if body is None else "POST"
-        reply = httpx.request(method, self.base_url + path, json=body, trust_env=False)
-        answer: dict[str, Any] = reply.raise_for_status().json()
+        answer: dict[str, Any] = self.reply(path, body).raise_for_status().json()
         return answer
+
+    def reply(self, path: str, body: Any = None) -> httpx.Response:
+        method = "GET" if body is None else "POST"
+        return httpx.request(method, self.base_url + path, json=body, trust_env=False)
+
+    def wait_until_live(self) -> None:
+        deadline = time.monotonic() + HEALTHY_SECONDS
+        while True:
+            try:
+                self.ask("/live")
+            except httpx.HTTPError:
+                if time.monotonic() > deadline:
+                    pytest.fail(f"not live after {HEALTHY_SECONDS} s\n{self.compose('logs')}")
+                time.sleep(0.2)
+            else:
+                return
 
     def wait_until_healthy(self) -> None:
         deadline = time.monotonic() + HEALTHY_SECONDS
@@ -57,18 +72,25 @@ class Stack:
 
 
 @contextmanager
-def started() -> Iterator[Stack]:
-    """Built, healthy, on a free port and with a fresh volume; nothing of it is left behind."""
+def started(checkout: Path = ROOT, *, is_healthy: bool = True, **env: str) -> Iterator[Stack]:
+    """Built, on a free port, with a fresh volume and, if it is to be, healthy; nothing of it is
+    left behind."""
     port = str(free_port())
     project = f"test-{uuid4().hex[:8]}"
     stack = Stack(
-        command=(*compose_command(), "-p", project, "--project-directory", str(ROOT)),
-        env={**os.environ, **builder(), "API_PORT": port},
+        command=(
+            *(*compose_command(), "-p", project, "--project-directory", str(checkout)),
+            *("-f", str(checkout / "docker-compose.yml")),
+        ),
+        env={**os.environ, **builder(), "API_PORT": port, **env},
         base_url=f"http://127.0.0.1:{port}",
     )
     try:
         stack.compose("up", "--build", "-d")
-        stack.wait_until_healthy()
+        if is_healthy:
+            stack.wait_until_healthy()
+        else:
+            stack.wait_until_live()
         yield stack
     finally:
         stack.compose(

@@ -1,6 +1,7 @@
 """Which version answers, and how another one takes its place while the service goes on."""
 
 import asyncio
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,42 @@ async def test_a_broken_champion_is_refused_and_the_old_one_goes_on(settings: Se
         assert "altered" in (await client.get("/model/info")).json()["refused"]
         assert (await client.get("/ready")).status_code == 200
         assert (await client.post("/predict", json=HOUSE)).json()["model_version"] == "v1.0.0"
+
+
+async def test_a_refusal_names_the_ways_out(settings: Settings) -> None:
+    """To put a registered champion back it is enough to remove the file that was altered."""
+    settings.model_path.write_bytes(settings.model_path.read_bytes()[:-1] + b"x")
+    async with running(settings) as client:
+        refused = (await client.get("/ready")).json()["detail"]
+        assert "remove it, and v1.0.0, which is registered, takes its place" in refused
+        assert "python train_model.py --problem housing trains another one" in refused
+        settings.model_path.unlink()
+        await until(client, "/ready", model_version="v1.0.0")
+
+
+async def test_a_model_in_the_working_directory_answers_until_the_data_folder_has_its_own(
+    tmp_path: Path, artifacts: list[Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a checkout's model does in its image, with the keys of whoever trained it."""
+    monkeypatch.chdir(tmp_path)
+    export(here(Path("data")), artifacts[0], Path("housing_model.joblib"))
+    elsewhere = here(tmp_path / "elsewhere")
+    async with running(elsewhere) as client:
+        assert (await client.get("/ready")).json()["model_version"] == "v1.0.0"
+        assert open_stores(elsewhere, "housing").champion.history() == []
+        export(here(Path("data")), artifacts[1], Path("housing_model.joblib"))
+        await until(client, "/ready", model_version="v1.1.0-rc.1")
+        open_stores(elsewhere, "housing").champion.adopt("tests")
+        export(here(Path("data")), artifacts[0], Path("housing_model.joblib"))
+        await until(client, "/ready", model=str(elsewhere.data_dir / "housing_model.joblib"))
+        assert (await client.get("/ready")).json()["model_version"] == "v1.1.0-rc.1"
+    shutil.rmtree("data")
+    assert open_stores(elsewhere, "housing").champion.load().card.version == "v1.1.0-rc.1"
+
+
+def here(data_dir: Path) -> Settings:
+    """Nothing is set but the data folder."""
+    return Settings(_env_file=None, data_dir=data_dir, model_poll_seconds=0.02)
 
 
 def move(settings: Settings, version: str) -> None:

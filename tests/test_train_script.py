@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -277,7 +278,7 @@ def test_a_store_that_fails_keeps_no_service_from_starting(
     nobody = f"redis://127.0.0.1:{free_port()}"
     result = train(folder, "--served", SERVE="basket", FEATURES_URL=nobody)
     assert (result.returncode, len(result.stderr.splitlines())) == (0, 1)
-    assert result.stderr.startswith("basket: no features were written: ")
+    assert result.stderr.startswith("warning: basket: the features cannot be used: ")
 
 
 def test_where_everything_served_has_a_model_nothing_to_train_is_imported(
@@ -286,6 +287,28 @@ def test_where_everything_served_has_a_model_nothing_to_train_is_imported(
     imported = imported_for(settings, HOUSING.name)
     assert "problems.own" in imported
     assert not TO_TRAIN & imported
+
+
+@pytest.mark.slow
+def test_two_data_folders_of_one_checkout_keep_their_models_apart(tmp_path: Path) -> None:
+    """And a model whose key is lost is said to be refused before it is served."""
+    seeds = {"data": 1, "other": 2}
+    for name, seed in seeds.items():
+        result = train(tmp_path, "--rows", "300", "--seed", str(seed), DATA_DIR=name)
+        assert result.returncode == 0, result.stderr
+    places = {"data": tmp_path / "housing_model.joblib"}
+    places["other"] = tmp_path / "other" / "housing_model.joblib"
+    assert all(place.exists() for place in places.values())
+    for name, place in places.items():
+        own = train(tmp_path, "--served", DATA_DIR=name)
+        assert (own.returncode, own.stdout, own.stderr) == (0, "", "")
+        settings = Settings(_env_file=None, data_dir=tmp_path / name, model_path=place)
+        assert open_stores(settings, "housing").champion.load().card.seed == seeds[name]
+    shutil.rmtree(tmp_path / "data")
+    result = train(tmp_path, "--served")
+    assert (result.returncode, len(result.stderr.splitlines())) == (0, 1)
+    assert "not among the trusted keys" in result.stderr
+    assert "python train_model.py --problem housing trains another one" in result.stderr
 
 
 def test_a_problem_of_ones_own_that_has_no_model_is_one_line_with_the_way_out(

@@ -44,8 +44,9 @@ class Registry(Protocol):
 class Champion(Protocol):
     """The artifact that answers unless a request names another version."""
 
-    place: str
-    """Where it is kept, for people."""
+    @property
+    def place(self) -> str:
+        """Where it is kept, for people."""
 
     def stamp(self) -> Hashable | None:
         """Changes whenever the champion does; None while there is no champion. Cheap."""

@@ -2,7 +2,8 @@
 
 An event in the history is the moment a change happens; the file follows, and whoever looks next
 finishes what a crash left undone. A file that the history does not know is somebody's own: it is
-served as it is, and adopted into the history before anything is trained to replace it.
+served as it is, and adopted into the history before anything is trained to replace it. While there
+is neither a history nor a file, a model that came with the program may answer.
 """
 
 from dataclasses import replace
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 
 from engine.domain import history
 from engine.domain.artifact import Artifact
-from engine.domain.errors import RegistryUnavailable
+from engine.domain.errors import RegistryUnavailable, UntrustedArtifact
 from engine.domain.history import Event
 from engine.domain.ports import Registry
 from engine.domain.times import written
@@ -25,16 +26,29 @@ class TrackedChampion:
     """A problem's champion, its history and its file."""
 
     def __init__(
-        self, problem: str, *, registry: Registry, artifacts: FileArtifacts, file: ArtifactFile
+        self,
+        problem: str,
+        *,
+        registry: Registry,
+        artifacts: FileArtifacts,
+        file: ArtifactFile,
+        bundled: ArtifactFile | None = None,
+        way_out: str = "",
     ) -> None:
+        """`way_out` is what to do about a model that is refused, for people."""
         self.problem = problem
-        self.place = str(file.path)
         self._registry = registry
         self._artifacts = artifacts
-        self._file = file
+        self._own = file
+        self._bundled = bundled
+        self._way_out = way_out
+
+    @property
+    def place(self) -> str:
+        return str(self._found.path)
 
     def stamp(self) -> Stamp | None:
-        stamp = self._file.stamp(), self._registry.length(self.problem)
+        stamp = self._found.stamp(), self._registry.length(self.problem)
         return None if stamp == (None, 0) else stamp
 
     def history(self) -> list[Event]:
@@ -42,35 +56,46 @@ class TrackedChampion:
 
     def load(self) -> Artifact:
         try:
+            return self._load()
+        except UntrustedArtifact as error:
+            raise UntrustedArtifact(f"{error}; {self._way_out}") from error
+
+    def _load(self) -> Artifact:
+        try:
             version = history.champion(self.history())
         except RegistryUnavailable:  # what is in the file was champion, and may still be
-            return self._file.load()
+            return self._own.load()
+        if version is None:
+            return self._found.load()
         try:
-            if version is None or not self._is_behind(version):
-                return self._file.load()
-            self._settle(version)
+            if self._is_behind(version):
+                self._settle(version)
         except OSError:  # a place this process may not read or write
-            if version is None:
-                raise
             return self._artifacts.load(self.problem, version)
-        return self._file.load()
+        try:
+            return self._own.load()
+        except UntrustedArtifact as error:
+            way_out = f"remove it, and {version}, which is registered, takes its place"
+            raise UntrustedArtifact(f"{error}; {way_out}") from error
 
     def adopt(self, who: str) -> None:
         """Register what is served if the history does not know it, under its own number or, where
         that is another model's, the next free one."""
         past = self.history()
-        known = None if self._file.stamp() is None else self._known_as()
-        if self._file.stamp() is None or (known is not None and past):
+        found = self._own if past else self._found
+        known = None if found.stamp() is None else self._known_as(found)
+        if found.stamp() is None or (known is not None and past):
             return
-        artifact = self._file.load()
+        artifact = found.load()
         taken = self._artifacts.versions(self.problem)
         version = Version.parse(artifact.card.version)
         if known is None and version in {*taken, *history.champions(past)}:
             version = history.next_minor(past, taken)
             self._artifacts.save(artifact.named(version))
         elif known is None:  # byte for byte, with the seal of whoever made it
-            self._artifacts.file(self.problem, version).copy(self._file)
-        why = f"found at {self.place}"
+            self._artifacts.file(self.problem, version).copy(found)
+            found.publish_key()
+        why = f"found at {found.path}"
         event = made("adopted", version, None, who=who, why=why, after=len(past))
         self._registry.append(self.problem, event)
         self._settle(version)
@@ -99,15 +124,22 @@ class TrackedChampion:
             return False
         return True
 
+    @property
+    def _found(self) -> ArtifactFile:
+        """The own file, or the bundled one where that alone is there."""
+        if self._own.stamp() is None and self._bundled is not None and self._bundled.stamp():
+            return self._bundled
+        return self._own
+
     def _settle(self, version: Version) -> None:
-        self._file.copy(self._artifacts.file(self.problem, version))
+        self._own.copy(self._artifacts.file(self.problem, version))
 
     def _is_behind(self, version: Version) -> bool:
-        """Whether the file is missing or is another version that is registered."""
-        return self._file.stamp() is None or self._known_as() not in {None, version}
+        """Whether the own file is missing or is another version that is registered."""
+        return self._own.stamp() is None or self._known_as(self._own) not in {None, version}
 
-    def _known_as(self) -> Version | None:
-        mark = self._file.mark()
+    def _known_as(self, found: ArtifactFile) -> Version | None:
+        mark = found.mark()
         for version in reversed(self._artifacts.versions(self.problem)):
             if self._artifacts.file(self.problem, version).mark() == mark:
                 return version

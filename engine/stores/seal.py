@@ -29,11 +29,11 @@ MARK = b"ARTIFACT"
 @dataclass(frozen=True)
 class Seal:
     """`signing_key`: PEM file of a private key, made on first use; `trusted`: public keys in
-    base64; `trusted_folder`: more of them, one a `.pub` file, the own one among them."""
+    base64; `trusted_folders`: more of them, one a `.pub` file, the own one in the first."""
 
     signing_key: Path
     trusted: frozenset[str]
-    trusted_folder: Path
+    trusted_folders: tuple[Path, ...]
 
     def close(self, dump: bytes, card: bytes) -> bytes:
         """The bytes of a file: dump, card, seal."""
@@ -52,8 +52,11 @@ class Seal:
         if len(body) != dump_size + card_size:
             raise UntrustedArtifact("the lengths do not add up; the file was altered")
         name = base64.b64encode(public).decode()
-        if name not in self.trusted | self._folder_keys():
-            raise UntrustedArtifact(f"signed by {name}, which is not among the trusted keys")
+        if name not in self.trusted.union(*map(_keys_in, self.trusted_folders)):
+            raise UntrustedArtifact(
+                f"signed by {name}, which is not among the trusted keys; if you know who made it, "
+                f"write that key into a .pub file in {self.trusted_folders[0]}"
+            )
         try:
             sizes = struct.pack(">QQ", dump_size, card_size)
             Ed25519PublicKey.from_public_bytes(public).verify(signature, body + sizes)
@@ -61,10 +64,9 @@ class Seal:
             raise UntrustedArtifact("the signature does not fit; the file was altered") from error
         return body[:dump_size], body[dump_size:]
 
-    def _folder_keys(self) -> set[str]:
-        return {
-            path.read_text(errors="replace").strip() for path in self.trusted_folder.glob("*.pub")
-        }
+    def publish(self, data: bytes) -> None:
+        """Go on trusting the key that signed a trusted file, wherever that key was found."""
+        self._publish(base64.b64encode(FOOT.unpack(data[-FOOT.size :])[1]).decode())
 
     def private_key(self) -> Ed25519PrivateKey:
         if not self.signing_key.exists():
@@ -75,7 +77,7 @@ class Seal:
             key = None
         if not isinstance(key, Ed25519PrivateKey):
             raise InvalidSetting(f"SIGNING_KEY: {self.signing_key} is not an Ed25519 private key")
-        self._publish(key)
+        self._publish(base64.b64encode(key.public_key().public_bytes_raw()).decode())
         return key
 
     def _make_key(self) -> None:
@@ -94,11 +96,14 @@ class Seal:
         finally:
             draft.unlink()
 
-    def _publish(self, key: Ed25519PrivateKey) -> None:
-        name = base64.b64encode(key.public_key().public_bytes_raw()).decode()
-        if name in self.trusted | self._folder_keys():
+    def _publish(self, name: str) -> None:
+        own = self.trusted_folders[0]
+        if name in self.trusted | _keys_in(own):
             return
-        self.trusted_folder.mkdir(parents=True, exist_ok=True)
-        (
-            self.trusted_folder / f"{base64.urlsafe_b64encode(name.encode())[:16].decode()}.pub"
-        ).write_text(name + "\n")
+        own.mkdir(parents=True, exist_ok=True)
+        file = f"{base64.urlsafe_b64encode(name.encode())[:16].decode()}.pub"
+        (own / file).write_text(name + "\n")
+
+
+def _keys_in(folder: Path) -> set[str]:
+    return {path.read_text(errors="replace").strip() for path in folder.glob("*.pub")}

@@ -18,7 +18,7 @@ ADAPTERS = {"files": FileArtifacts}
 
 
 def seal_in(folder: Path) -> Seal:
-    return Seal(folder / "signing_key.pem", frozenset(), folder / "trusted_keys")
+    return Seal(folder / "signing_key.pem", frozenset(), (folder / "trusted_keys",))
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_a_stranger_signature_is_refused_until_the_key_is_trusted(
     with pytest.raises(UntrustedArtifact, match="not among the trusted keys"):
         server.open(packed)
     (public,) = (tmp_path / "stranger" / "trusted_keys").iterdir()
-    informed = Seal(server.signing_key, frozenset([public.read_text().strip()]), tmp_path / "none")
+    informed = Seal(server.signing_key, frozenset([public.read_text().strip()]), (tmp_path,))
     assert informed.open(packed)[1].startswith(b'{"problem":"housing"')
 
 
