@@ -215,8 +215,14 @@ def from_table(name: str, arguments: argparse.Namespace) -> Problem:
     )
     confirm(inferred, f"{name}, as {file} has it", is_agreed=arguments.yes)
     title = f"{arguments.target} of {name}"
-    columns = inferred.schema.columns
-    return own.problem(name, own.Declaration(title, columns, inferred.target, inferred.slices))
+    declaration = own.Declaration(
+        title,
+        inferred.schema.columns,
+        inferred.target,
+        slices=inferred.slices,
+        ignored=inferred.ignored,
+    )
+    return own.problem(name, declaration)
 
 
 def in_line(new: Problem, stores: Stores, arguments: argparse.Namespace) -> tuple[Problem, bool]:

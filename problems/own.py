@@ -2,12 +2,16 @@
 
 What our files say in Python such a problem says in plain JSON values: `declared` makes them, the
 cards of its models carry them, and `problem_of` makes the problem from a card again.
+
+Its requests may look as the table does: numbers and booleans as text, gaps, columns that are no
+features. What the table teaches about a column is what to expect of it, and no rule: only what no
+table can hold is refused.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import floor, log10
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
@@ -19,10 +23,10 @@ from engine.domain.prediction import Answer, Entity, Prediction
 from engine.domain.problem import Contract, Problem
 from engine.domain.schema import (
     BINARY,
+    LARGEST,
     POSITIVE,
     Category,
     Column,
-    Number,
     Schema,
     Target,
     body_type,
@@ -44,12 +48,16 @@ SIGNIFICANT = 6
 
 @dataclass(frozen=True)
 class Declaration:
-    """All there is to such a problem but its name; slices are names of numeric columns."""
+    """All there is to such a problem but its name; slices are names of numeric columns.
+
+    `ignored` are columns of the table that are no features: a request may have them all the same.
+    """
 
     title: str
     columns: tuple[Column, ...]
     target: Target
     slices: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 PLAIN = TypeAdapter(Declaration)
@@ -81,8 +89,8 @@ def problem_of(card: ModelCard) -> Problem:
 
 def problem(name: str, declaration: Declaration) -> Problem:
     """Two routes, for one row and for many; the names of their types are the problem's alone."""
-    schema = Schema(tuple(map(with_whole_example, declaration.columns)))
-    row, one = schema.row_type(f"{name}_Row"), reply_type(name, declaration.target)
+    schema = Schema(tuple(map(as_requests_have_it, declaration.columns)))
+    row, one = row_type(name, schema, declaration), reply_type(name, declaration.target)
     return Problem(
         name=name,
         title=declaration.title,
@@ -99,11 +107,33 @@ def problem(name: str, declaration: Declaration) -> Problem:
     )
 
 
-def with_whole_example(column: Column) -> Column:
-    """JSON values know no difference between 3 and 3.0; people do."""
-    if isinstance(column, Number) and column.is_whole:
-        return replace(column, example=int(column.example))
-    return column
+def as_requests_have_it(column: Column) -> Column:
+    """Without the rules that a table does not know: another one may go further, or have gaps."""
+    column = replace(column, may_be_missing=True, warns_of_gap=not column.may_be_missing)
+    if isinstance(column, Category):
+        return column
+    # JSON values know no difference between 3 and 3.0; people do
+    example = int(column.example) if column.is_whole else column.example
+    return replace(column, low=-LARGEST, high=LARGEST, is_whole=False, example=example)
+
+
+def row_type(name: str, schema: Schema, declaration: Declaration) -> Any:
+    about = Field(description="No feature: ignored, with a warning. Unit: none.")
+    others = dict.fromkeys(ignored_of(declaration), NotRequired[Annotated[Any, about]])
+    return body_type(f"{name}_Row", {**others, **schema.tolerant_fields})
+
+
+def ignored_of(declaration: Declaration) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((declaration.target.name, *declaration.ignored)))
+
+
+def features_of(schema: Schema, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in schema.names if name in row}
+
+
+def notes_on(schema: Schema, row: Mapping[str, Any]) -> list[str]:
+    others = [name for name in row if name not in schema.names]
+    return [f"ignored, because no feature: {', '.join(others)}"] if others else []
 
 
 def contract_of_one(target: Target, schema: Schema, row: Any, one: Any) -> Contract:
@@ -113,8 +143,8 @@ def contract_of_one(target: Target, schema: Schema, row: Any, one: Any) -> Contr
         summary=f"Predict {target.name} for one row, with {bounds}",
         request=lambda limit: row,
         reply=one,
-        entities=lambda body: [Entity(row=body)],
-        answer=lambda answer, body: replies(target, answer)[0],
+        entities=lambda body: [Entity(row=features_of(schema, body))],
+        answer=lambda answer, body: replies(target, answer, [notes_on(schema, body)])[0],
         examples={"a row of the table": schema.example},
     )
 
@@ -127,9 +157,9 @@ def contract_of_many(target: Target, schema: Schema, row: Any, one: Any, *, name
         summary=f"Predict {target.name} for many rows; all are answered or none",
         request=lambda limit: rows_type(name, row, limit),
         reply=typed(f"{name}_Predictions", "One prediction for each row, in their order.", fields),
-        entities=lambda body: [Entity(row=row) for row in body["rows"]],
+        entities=lambda body: [Entity(row=features_of(schema, row)) for row in body["rows"]],
         answer=lambda answer, body: {
-            "predictions": replies(target, answer),
+            "predictions": replies(target, answer, [notes_on(schema, row) for row in body["rows"]]),
             "count": len(answer.ids),
         },
         examples={"a row of the table": {"rows": [schema.example]}},
@@ -185,18 +215,20 @@ def outcomes(target: Target) -> tuple[Any, Any]:
     return target.labels or (0, 1)
 
 
-def replies(target: Target, answer: Answer) -> list[dict[str, Any]]:
-    """One reply a row."""
+def replies(target: Target, answer: Answer, notes: Sequence[list[str]]) -> list[dict[str, Any]]:
+    """One reply a row, with what is to be said of the row besides."""
     say = events_said if target.kind == BINARY else quantities_said
     return [
         {
             "prediction_id": about["prediction_id"],
             **said,
-            "warnings": about["warnings"],
+            "warnings": [*about["warnings"], *note],
             "model_version": about["model_version"],
             "predicted_at": answer.predicted_at,
         }
-        for about, said in zip(told(answer), say(target, answer.prediction), strict=True)
+        for about, said, note in zip(
+            told(answer), say(target, answer.prediction), notes, strict=True
+        )
     ]
 
 
@@ -229,8 +261,9 @@ def continued(new: Problem, old: Problem) -> Problem | None:
     """`new` with its categories in the order of `old`, so that a running service can go on with it;
     None where a caller of one cannot go on with the other: bounds may move, nothing else."""
     before = {column.name: column.categories for column in old.schema.columns}
-    columns = tuple(ordered(column, before.get(column.name, ())) for column in new.schema.columns)
-    same = problem(new.name, Declaration(new.title, columns, new.target, new.slices))
+    declaration = PLAIN.validate_python(new.declared)
+    columns = tuple(ordered(c, before.get(c.name, ())) for c in declaration.columns)
+    same = problem(new.name, replace(declaration, columns=columns))
     return same if declared_terms(same) == declared_terms(old) else None
 
 

@@ -156,7 +156,7 @@ def test_more_rows_than_a_batch_are_loaded(load: Run, file: Path, settings: Sett
         ("x,2.5,", "visits: Input should be a multiple of 1, is '2.5'"),
         ("x,many,", "visits: Input should be a valid number, is 'many'"),
         ("x,1_0,", "visits: Input should be a valid number, is '1_0'"),
-        ("x,inf,", "visits: Input should be a finite number, is 'inf'"),
+        ("x,inf,", "visits: Input should be a valid number, is 'inf'"),
         ("x,,", "visits: must not be missing"),
         ("x,1,2", "share: Input should be less than or equal to 1, is '2.0'"),
         (",1,", "user_id: must not be missing"),

@@ -107,7 +107,7 @@ async def test_a_table_becomes_a_service_with_its_own_columns(own_folder: Path) 
     assert sold["prediction"] in {"yes", "no"}
     assert 0 < sold["probability"] < 1
     assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "floor")
-    assert shown["required"] == ["Living Area", "district"]
+    assert list(shown["properties"]) == ["price", "sold", "Living Area", "floor", "district"]
 
 
 def test_nobody_is_asked_where_nobody_can_answer(own_folder: Path) -> None:

@@ -41,7 +41,7 @@ def declared_terms(problem: Problem) -> Terms:
     return {
         "problem": problem.name,
         **_target_terms(target.name, target.unit, target.kind, target.labels),
-        **_feature_terms(problem.schema.columns),
+        **_feature_terms(problem.schema.columns, is_tolerant=problem.declared is not None),
     }
 
 
@@ -49,7 +49,7 @@ def trained_terms(card: ModelCard) -> Terms:
     return {
         "problem": card.problem,
         **_target_terms(card.target, card.target_unit, card.target_kind, card.target_labels),
-        **_feature_terms(card.features),
+        **_feature_terms(card.features, is_tolerant=card.declared is not None),
     }
 
 
@@ -62,12 +62,14 @@ def _target_terms(name: str, unit: str, kind: str, labels: tuple[str, str] | Non
     }
 
 
-def _feature_terms(features: Iterable[Column | Feature]) -> Terms:
+def _feature_terms(features: Iterable[Column | Feature], *, is_tolerant: bool) -> Terms:
+    """Of a table of one's own any cell may be missing, so that is no term."""
     terms: dict[str, object] = {"features": tuple(feature.name for feature in features)}
     for feature in features:
         terms[f"unit of {feature.name}"] = feature.unit
         terms[f"categories of {feature.name}"] = feature.categories
-        terms[f"cells of {feature.name}"] = _presence(feature)
+        if not is_tolerant:
+            terms[f"cells of {feature.name}"] = _presence(feature)
     return terms
 
 

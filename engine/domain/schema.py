@@ -1,15 +1,17 @@
 """A table's columns as the caller names them, and the one way from rows to numbers."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from typing_extensions import TypedDict
+
+from engine.domain import cells
 
 Row = Mapping[str, Any]
 """Column name to a number, the name of a category, or None; what may be missing may be absent."""
@@ -17,6 +19,8 @@ Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 
 LONGEST_CATEGORY = 200
+LARGEST = 1e30
+"""Numbers beyond are mistakes: trees compare in float32."""
 
 
 def body_type(name: str, fields: Mapping[str, Any]) -> Any:
@@ -39,7 +43,10 @@ WHOLE = AfterValidator(_whole)
 
 @dataclass(frozen=True)
 class Number:
-    """One numeric feature: its unit and the bounds outside of which a value is a mistake."""
+    """One numeric feature: its unit and the bounds outside of which a value is a mistake.
+
+    `warns_of_gap`: a gap is answered, with a warning, because there was none in the table.
+    """
 
     name: str
     unit: str
@@ -49,6 +56,7 @@ class Number:
     example: float
     is_whole: bool = False
     may_be_missing: bool = False
+    warns_of_gap: bool = False
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -70,6 +78,17 @@ class Number:
         )
         return Annotated[float, about, WHOLE] if self.is_whole else Annotated[float, about]
 
+    @property
+    def tolerant_annotation(self) -> Any:
+        """The same for a value as a table may write it."""
+        read = BeforeValidator(self.read, json_schema_input_type=float | str | bool | None)
+        about = Field(description=self.about, examples=[self.example])
+        return Annotated[Annotated[float, Field(ge=self.low, le=self.high)] | None, about, read]
+
+    def read(self, cell: Any) -> float | None:
+        """The number a cell says, None where it says nothing; raises ValueError."""
+        return cells.number(cell)
+
     def code(self, value: Any) -> float:
         return math.nan if value is None else value
 
@@ -83,6 +102,7 @@ class Category:
     categories: tuple[str, ...]
     example: str
     may_be_missing: bool = False
+    warns_of_gap: bool = False
 
     unit = "category"
     is_whole = True
@@ -103,15 +123,46 @@ class Category:
     def about(self) -> str:
         return f"{self.description} Known: {', '.join(self.categories)}. Unit: category."
 
+    @property
+    def tolerant_annotation(self) -> Any:
+        """The same for a value as a table may write it."""
+        read = BeforeValidator(self.read, json_schema_input_type=str | float | bool | None)
+        about = Field(description=self.about, examples=[self.example])
+        return Annotated[Annotated[str, Field(max_length=LONGEST_CATEGORY)] | None, about, read]
+
+    def read(self, cell: Any) -> str | None:
+        """The category a cell names, None where it says nothing; another text as it is.
+
+        Raises ValueError for what is neither a text nor a number nor a boolean.
+        """
+        if isinstance(cell, list | dict):
+            raise ValueError("must be a text, a number or a boolean")
+        name = cells.name(cell)
+        if name is None or name in self._codes:
+            return name
+        return self._booleans.get(name.lower(), name)
+
     def code(self, value: Any) -> float:
-        return self._codes.get(value, math.nan)
+        known = self._codes.get(value)
+        return self._codes.get(self.read(value), math.nan) if known is None else known
 
     def knows(self, value: Any) -> bool:
-        return value is None or value in self._codes
+        return not math.isnan(self.code(value)) or self.read(value) is None
 
     @cached_property
     def _codes(self) -> Mapping[Any, float]:
         return {name: float(number) for number, name in enumerate(self.categories)}
+
+    @cached_property
+    def _booleans(self) -> Mapping[str, str]:
+        """What else true and false may be called, where some categories are called so: pandas
+        writes `True`, R `TRUE`, JSON `true`, and many a program 1."""
+        said = {name.lower(): name for name in self.categories}
+        words: dict[str, str] = {word: said[word] for word in ("true", "false") if word in said}
+        if said.keys() - words.keys():
+            return words
+        digits = (("1", "true"), ("0", "false"))
+        return words | {digit: words[word] for digit, word in digits if word in words}
 
 
 Column = Number | Category
@@ -160,6 +211,11 @@ class Schema:
         """Column name to the type of its value in a body."""
         return {column.name: _field(column) for column in self.columns}
 
+    @property
+    def tolerant_fields(self) -> dict[str, Any]:
+        """The same for rows as a table may write them, where anything may be missing."""
+        return {c.name: NotRequired[c.tolerant_annotation] for c in self.columns}
+
     def encode(self, rows: Sequence[Row]) -> Matrix:
         """Rows to a float64 matrix (rows x columns); training and serving both come through here.
 
@@ -180,18 +236,28 @@ class Schema:
         return np.array(flat, dtype=np.float64).reshape(len(rows), len(self.columns))
 
     def warnings(self, rows: Sequence[Row]) -> list[list[str]]:
-        """For each row, the categories that are not declared."""
-        if not self._categories:
+        """For each row, the categories that are not declared, and the gaps that are unusual."""
+        if not self._categories and not self._full:
             return [[] for _ in rows]
-        return [
-            [
-                f"{column.name} {row[column.name]!r} is not a known category, taken as missing: "
-                "trust the answer less"
-                for column in self._categories
-                if not column.knows(row.get(column.name))
-            ]
-            for row in rows
-        ]
+        return [[*self._unknown(row), *self._gaps(row)] for row in rows]
+
+    def _unknown(self, row: Row) -> Iterator[str]:
+        for column in self._categories:
+            if not column.knows(row.get(column.name)):
+                yield (
+                    f"{column.name} {row[column.name]!r} is not a known category, taken as "
+                    "missing: trust the answer less"
+                )
+
+    def _gaps(self, row: Row) -> Iterator[str]:
+        for name in self._full:
+            if row.get(name) is None:
+                yield f"{name} is missing, and never was in training: trust the answer less"
+
+    @cached_property
+    def _full(self) -> tuple[str, ...]:
+        """Columns without any gap in the table they were read off."""
+        return tuple(column.name for column in self.columns if column.warns_of_gap)
 
     @cached_property
     def _categories(self) -> tuple[Category, ...]:

@@ -13,18 +13,15 @@ from engine.domain.errors import UnusableTable
 from engine.domain.problem import Columns
 
 BATCH_ROWS = 5_000
-MISSING = frozenset({*pyarrow.csv.ConvertOptions().null_values, "None", "<NA>"})
-"""What a CSV file may write where something is missing; training reads it alike."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A table that can be read again and again; `missing` are the texts that stand for nothing."""
+    """A table that can be read again and again."""
 
     name: str
     columns: tuple[str, ...]
     batches: Callable[[], Iterator[Any]]
-    missing: frozenset[str] = frozenset()
 
     def require(self, *names: str) -> None:
         """Raises UnusableTable when a column is missing."""
@@ -58,8 +55,7 @@ def of_file(path: Path) -> Source:
     if len(set(columns)) < len(columns):
         twice = next(name for name in columns if columns.count(name) > 1)
         raise UnusableTable(f"{path}: the column {twice} stands there twice")
-    is_text = path.suffix.lower() == ".csv"
-    return Source(str(path), tuple(columns), batches, MISSING if is_text else frozenset())
+    return Source(str(path), tuple(columns), batches)
 
 
 def of_columns(columns: Columns, name: str) -> Source:

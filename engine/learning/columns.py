@@ -1,4 +1,8 @@
-"""What the cells of a table say: numbers, names, events and times, and which rules they break."""
+"""What the columns of a table say: numbers, names, events and times, and which rules they break.
+
+Each cell is read by `engine.domain.cells`, as a service reads it; a column that pandas holds as
+numbers is one already.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from engine.domain import cells as one
 from engine.domain.schema import BINARY, Category, Column, Number, Target
 
 SHOWN = 80
@@ -16,35 +21,37 @@ EVENTS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
 
 def read(cells: "pd.Series[Any]", column: Column | Target) -> "pd.Series[Any]":
     """A column's cells as what it declares: numbers (an event is one), or names of categories."""
-    if isinstance(cells.dtype, pd.CategoricalDtype):
-        cells = cells.astype(object)
-    if isinstance(column, Category):
-        return as_names(cells)
     if isinstance(column, Target) and column.kind == BINARY:
         return as_events(cells, column.labels)
+    if isinstance(column, Category):
+        return pd.Series([*map(column.read, plain(cells))], index=cells.index, dtype=object)
     return as_numbers(cells)
 
 
 def as_numbers(cells: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Numbers, and NaN for what is none; `true` is none."""
-    is_flag = cells.map(lambda cell: isinstance(cell, bool | np.bool_)).astype(bool)
-    return pd.to_numeric(cells.mask(is_flag), errors="coerce").astype(float)
+    """Numbers, and NaN for what is none."""
+    if pd.api.types.is_numeric_dtype(cells.dtype):
+        return cells.astype(float)
+    numbers = np.array([*map(_number, plain(cells))], dtype=float)
+    return pd.Series(numbers, index=cells.index)
 
 
 def as_names(cells: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Text without blanks around it, and None for what is missing or blank.
-
-    A whole number is written without its point: one missing cell makes pandas read 1 as 1.0.
-    """
-    names = [
-        None if gone else _name(cell) for cell, gone in zip(cells, is_blank(cells), strict=True)
-    ]
-    return pd.Series(names, index=cells.index, dtype=object)
+    """Text without blanks around it, and None for what is missing."""
+    return pd.Series([*map(one.name, plain(cells))], index=cells.index, dtype=object)
 
 
-def _name(cell: Any) -> str:
-    is_whole = isinstance(cell, float) and cell.is_integer()
-    return str(int(cell)) if is_whole else str(cell).strip()
+def plain(cells: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Python's own values, and None for each of the ways in which pandas holds nothing."""
+    objects = cells.astype(object)
+    return objects.where(objects.notna(), None)
+
+
+def _number(cell: Any) -> float | None:
+    try:
+        return one.number(cell)
+    except ValueError:
+        return None
 
 
 def as_events(cells: "pd.Series[Any]", labels: tuple[str, str] | None) -> "pd.Series[Any]":
@@ -83,9 +90,10 @@ def as_groups(frame: pd.DataFrame, alone: "pd.Series[Any]") -> NDArray[np.int64]
 
 
 def is_blank(cells: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Whether a cell holds nothing: NaN, None, or blanks alone."""
-    blanks = cells.map(lambda cell: isinstance(cell, str) and not cell.strip())
-    return cells.isna() | blanks.astype(bool)
+    """Whether a cell holds nothing, (n,)."""
+    if pd.api.types.is_numeric_dtype(cells.dtype):
+        return cells.isna()
+    return pd.Series([*map(one.is_missing, plain(cells))], index=cells.index, dtype=bool)
 
 
 def findings(cells: "pd.Series[Any]", known: "pd.Series[Any]", column: Column | Target) -> Any:

@@ -34,7 +34,7 @@ def asked(question: str) -> str:
 
 def show(inferred: Inferred, title: str) -> None:
     grid = Grid(title=title, min_width=80)
-    for heading in ("column", "is", "takes", "may be missing", "example"):
+    for heading in ("column", "is", "from - to", "has gaps", "example"):
         grid.add_column(heading)
     for column in inferred.schema.columns:
         grid.add_row(*map(escape, described(column)))
@@ -51,12 +51,12 @@ def described(column: Column) -> tuple[str, ...]:
     missing = "yes" if column.may_be_missing else "no"
     if isinstance(column, Number):
         kind = "whole number" if column.is_whole else "number"
-        takes = f"{column.low:g} to {column.high:g}"
-        return column.name, kind, takes, missing, f"{column.example:g}"
+        seen = f"{column.low:g} - {column.high:g}"
+        return column.name, kind, seen, missing, f"{column.example:g}"
     first = ", ".join(column.categories[:SHOWN_CATEGORIES])
     more = len(column.categories) - SHOWN_CATEGORIES
-    takes = f"{first} and {more} more" if more > 0 else first
-    return column.name, "category", takes, missing, column.example
+    seen = f"{first} and {more} more" if more > 0 else first
+    return column.name, "category", seen, missing, column.example
 
 
 def aim(target: Target) -> str:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from functools import lru_cache
 from itertools import count
 from typing import Any
@@ -13,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from engine.domain.features import LONGEST_KEY, Features
 from engine.domain.problem import Problem
-from engine.domain.schema import Column, Number
+from engine.domain.schema import Column
 from engine.domain.times import written
 from engine.learning.batches import Source
 
@@ -89,8 +88,7 @@ class FeatureTable:
         return Part(len(lines), features, sorted(findings, key=lambda one: one.row))
 
     def _row(self, line: dict[str, Any]) -> dict[str, Any]:
-        missing = self.source.missing
-        values = ((c.name, value_of(c, line[c.name], missing)) for c in self.problem.schema.columns)
+        values = ((c.name, value_of(c, line[c.name])) for c in self.problem.schema.columns)
         return {name: value for name, value in values if value is not None}
 
     def _time(self, value: Any) -> str:
@@ -108,18 +106,13 @@ class BadCell(ValueError):
         self.column = column
 
 
-def value_of(column: Column, value: Any, missing: frozenset[str]) -> Any:
-    """A cell as the schema has it; None where it is missing."""
-    if value is None or value != value:
-        return None
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, str):
-        if value in missing:
-            return None
-        if isinstance(column, Number):
-            return _number(value)
-    return value
+def value_of(column: Column, cell: Any) -> Any:
+    """What a cell says, None where it is missing; one that cannot be read is left to the schema's
+    rules, which refuse it by name."""
+    try:
+        return column.read(cell)
+    except ValueError:
+        return cell
 
 
 def key_of(value: Any, column: str) -> str:
@@ -160,13 +153,6 @@ def _moment(value: Any) -> datetime:
             seconds /= 1_000 if abs(seconds) >= HIGHEST_SECONDS else 1
         return datetime.fromtimestamp(seconds, UTC)
     return _moment(datetime.fromisoformat(text))
-
-
-def _number(text: str) -> float | str:
-    try:
-        return text if "_" in text else float(text)
-    except ValueError:
-        return text
 
 
 def _broken(

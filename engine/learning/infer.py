@@ -29,13 +29,15 @@ NAMELESS = r"(Unnamed: \d+(\.\d+)?)?\s*"
 
 @dataclass(frozen=True)
 class Inferred:
-    """What a table declares; `kept` are the columns that are there but are no features."""
+    """What a table declares; `kept` are columns that are no features but have a use, `ignored` all
+    that are no features, the target aside."""
 
     schema: Schema
     target: Target
     slices: tuple[str, ...]
     warnings: tuple[str, ...]
     kept: tuple[str, ...]
+    ignored: tuple[str, ...]
 
 
 def infer(
@@ -181,7 +183,14 @@ def inferred(
         slices=slices_of(frame, columns, strengths),
         warnings=(*notes, *suspicions(frame, columns, strengths)),
         kept=tuple(name for name in (GROUP, TIME) if name in frame),
+        ignored=ignored_in(frame, {target.name, *strengths}),
     )
+
+
+def ignored_in(frame: pd.DataFrame, used: Collection[str]) -> tuple[str, ...]:
+    """The columns that are not used; one without a name is `Unnamed: 0` to pandas alone."""
+    others = [name for name in names_of(frame) if name not in used]
+    return tuple([*others, ""] if any(map(is_nameless, others)) else others)
 
 
 def slices_of(

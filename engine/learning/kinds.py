@@ -2,20 +2,26 @@
 
 from dataclasses import dataclass
 from datetime import date
-from math import floor, log10
 from numbers import Number as AnyNumber
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from engine.domain.schema import BINARY, LONGEST_CATEGORY, POSITIVE, REAL, Category, Number, Target
+from engine.domain.schema import (
+    BINARY,
+    LARGEST,
+    LONGEST_CATEGORY,
+    POSITIVE,
+    REAL,
+    Category,
+    Number,
+    Target,
+)
 from engine.learning.columns import as_names, as_numbers, is_blank
 from engine.learning.notations import MOSTLY, is_dated, number_as_text
 
 MOST_CATEGORIES = 100
-LARGEST = 1e30
-"""Numbers beyond are mistakes: trees compare in float32."""
 WORDS_OF_TEXT = 4
 UNIT = "as in the table"
 PROBABILITY = "probability"
@@ -134,7 +140,9 @@ def reason_against_many(cells: "pd.Series[Any]") -> str | None:
 
 
 def is_numeric(cells: "pd.Series[Any]") -> bool:
-    return bool(as_numbers(cells).notna().mean() >= MOSTLY)
+    """Whether a column is one of numbers; booleans are names."""
+    is_flag = cells.map(lambda cell: isinstance(cell, bool | np.bool_)).astype(bool)
+    return bool((as_numbers(cells).notna() & ~is_flag).mean() >= MOSTLY)
 
 
 def finite(cells: "pd.Series[Any]") -> "pd.Series[Any]":
@@ -148,26 +156,16 @@ def number_of(name: str, seen: "pd.Series[Any]", *, may_be_missing: bool) -> Num
     low, high = float(seen.min()), float(seen.max())
     if low == high:
         return Unfit(name, f"is {low:g} wherever it is a number")
-    lowest, highest = widened(low, high)
     return Number(
         name=name,
         unit=UNIT,
         description=f"From {low:g} to {high:g} in the table.",
-        low=lowest,
-        high=highest,
+        low=low,
+        high=high,
         example=float(seen.median()),
         is_whole=bool((seen % 1 == 0).all()) and seen.nunique() <= MOST_CATEGORIES,
         may_be_missing=may_be_missing,
     )
-
-
-def widened(low: float, high: float) -> tuple[float, float]:
-    """The bounds of ordinary new values: what was seen, widened on both sides by its own width and
-    rounded to a hundredth of that, and no negative number where none was seen."""
-    width = high - low
-    places = 2 - floor(log10(width))
-    lowest, highest = round(low - width, places), round(high + width, places)
-    return max(lowest, 0.0) if low >= 0 else lowest, min(highest, 0.0) if high <= 0 else highest
 
 
 def quantity_of(name: str, seen: "pd.Series[Any]", positive: str | None) -> Target | Unfit:

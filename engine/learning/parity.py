@@ -26,8 +26,8 @@ def prove_parity(
     problem: Problem, table: Table, ensembles: Ensembles, graph: bytes, seed: int
 ) -> None:
     """Raises UntrustedArtifact unless graph and estimators agree on the table, on random points
-    between the declared bounds, on values next to each other in float32, and on all of these with
-    holes, where a cell may be missing."""
+    within its range and around it, on values next to each other in float32, and on all of these
+    with holes, where a cell may be missing."""
     unit = float(np.abs(table.target).max()) if problem.target.kind == REAL else 1.0
     for rows in places(problem, table, seed):
         difference = disagreement(ensembles, graph, rows, unit)
@@ -37,11 +37,10 @@ def prove_parity(
 
 def places(problem: Problem, table: Table, seed: int) -> Iterator[Matrix]:
     rng = np.random.default_rng(seed)
-    low = [column.low for column in problem.schema.columns]
-    high = [column.high for column in problem.schema.columns]
-    anywhere = rng.uniform(low, high, (PARITY_ROWS, len(low)))
-    seen = np.nanmin(table.rows, axis=0), np.nanmax(table.rows, axis=0)
-    inside = rng.uniform(*seen, anywhere.shape)
+    low, high = np.nanmin(table.rows, axis=0), np.nanmax(table.rows, axis=0)
+    width = high - low
+    anywhere = rng.uniform(low - width, high + width, (PARITY_ROWS, len(low)))
+    inside = rng.uniform(low, high, anywhere.shape)
     near = np.nextafter(inside.astype(np.float32), np.float32(np.inf)).astype(np.float64)
     may_be_missing = np.array(
         [c.may_be_missing or isinstance(c, Category) for c in problem.schema.columns]
