@@ -54,7 +54,7 @@ def ours(number: int) -> Method:
         fitted = fit(parts.both.take(kept), CANDIDATES[number], seed=seed, tell=lambda step: None)
         calibration = calibrate(fitted.distribution, fitted.graph, parts.both.take(held))
         outputs = run(fitted.graph, parts.test.rows)
-        return calibration.values(outputs), calibration.interval(outputs, LEVEL)
+        return calibration.predict(outputs, LEVEL)
 
     return method
 

@@ -1,9 +1,7 @@
 """The compiled graph answers as scikit-learn does, on every kind of row."""
 
-import io
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pytest
 from sklearn.ensemble import (
@@ -17,14 +15,11 @@ from engine.domain.artifact import Artifact
 from engine.domain.schema import Matrix
 from engine.learning.compile import Ensembles, compile_graph, disagreement, run
 from engine.learning.data import Table
+from engine.learning.parity import ensembles_of
 from engine.serving.compiled import CompiledModel
 from tests.conftest import empty_settings, market
 
 EXACT = 1e-12
-
-
-def ensembles(artifact: Artifact) -> Ensembles:
-    return Ensembles(**joblib.load(io.BytesIO(artifact.estimator)))
 
 
 def thresholds(forest: ExtraTreesRegressor | RandomForestRegressor, feature: int) -> Matrix:
@@ -41,14 +36,14 @@ def test_graph_and_estimators_agree_on_thousands_of_rows(
         (100, 0, 0, 0, 0), (1e5, 50, 50, 500, 500), (5_000, 5)
     )
     for rows in (market(5_000, seed=2).rows, anywhere):
-        assert disagreement(ensembles(artifact), artifact.graph, rows) < EXACT
+        assert disagreement(ensembles_of(artifact), artifact.graph, rows) < EXACT
 
 
 def test_they_agree_on_values_that_stand_right_at_a_forest_threshold(
     artifacts: list[Artifact], table: Table
 ) -> None:
     """Forests round to float32 before they compare; a graph that did not would differ here."""
-    source = ensembles(artifacts[1])
+    source = ensembles_of(artifacts[1])
     at = thresholds(source.shape, feature=0).astype(np.float32)
     up = np.nextafter(at, np.float32(np.inf))
     middle = (at.astype(np.float64) + up.astype(np.float64)) / 2
@@ -79,4 +74,4 @@ def test_trees_that_never_split_are_compiled_too() -> None:
 
 def test_the_graph_a_file_holds_is_the_one_that_was_proven(home: Path) -> None:
     artifact = open_stores(empty_settings(home), "housing").champion.load()
-    assert disagreement(ensembles(artifact), artifact.graph, market(500, seed=8).rows) < EXACT
+    assert disagreement(ensembles_of(artifact), artifact.graph, market(500, seed=8).rows) < EXACT

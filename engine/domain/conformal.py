@@ -36,6 +36,13 @@ MARGINAL_WEIGHT = 0.02
 """Share of the distribution over all rows mixed into each row's own, so that it never stands still
 between two thresholds and every rank has one residual."""
 
+MEAN, MEDIAN, LOCATION = "mean", "median", "location"
+POINTS = (MEDIAN, MEAN, LOCATION)
+"""What a point prediction may be: the median or the mean of a row's distribution, or its location,
+which is the mean of the target's logarithm where that is the scale."""
+LARGEST_LOG = 700.0
+"""Beyond, numbers are infinite or 0."""
+
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
@@ -66,6 +73,7 @@ class Distribution:
     floor: the smallest spread that is believed.
     lowest, highest: targets that were seen, on the scale; an expected value counts nothing beyond.
     is_log: whether the scale is the target's logarithm, and not the target itself.
+    point: which of POINTS is predicted.
 
     Ranks are log-odds. Between thresholds the residual is a straight line in the rank; beyond the
     first and the last it goes on with the slope of the marginal distribution there.
@@ -77,12 +85,23 @@ class Distribution:
     lowest: float
     highest: float
     is_log: bool = True
+    point: str = MEAN
 
     def scaled(self, target: Vector) -> Vector:
         return scaled(target, self.is_log)
 
     def unscaled(self, values: Vector) -> Vector:
-        return np.asarray(np.exp(values)) if self.is_log else values
+        if not self.is_log:
+            return values
+        return np.asarray(np.exp(values.clip(-LARGEST_LOG, LARGEST_LOG)))
+
+    def values(self, outputs: Outputs) -> Vector:
+        """Point predictions in the target's unit, (n,)."""
+        if self.point == MEAN:
+            return self.mean(outputs)
+        if self.point == MEDIAN:
+            return self.unscaled(self.quantiles(outputs, EVEN_ODDS)[:, 0])
+        return self.unscaled(outputs.location)
 
     def ranks(self, outputs: Outputs, scaled_target: Vector) -> Vector:
         """The rank of each row's target, (n,)."""
@@ -184,19 +203,24 @@ class Calibration:
         """The highest level this many calibration rows can vouch for."""
         return min(HIGHEST_CONFIDENCE, 1 - 2 / (len(self.held_out) + 1))
 
-    def values(self, outputs: Outputs) -> Vector:
-        """Point predictions in the target's unit: the expected value, (n,)."""
-        return self.distribution.mean(outputs)
+    def predict(self, outputs: Outputs, confidence: float) -> tuple[Vector, Interval]:
+        """Point predictions (n,) and bounds around them, in the target's unit.
 
-    def interval(self, outputs: Outputs, confidence: float) -> Interval:
-        """Bounds in the target's unit; never crossing, nested over confidence.
-
+        Bounds never cross and are nested over confidence. A point does not depend on the level: a
+        bound that it lies beyond is moved to it, which makes the interval cover no less.
         Raises UnsupportedConfidence when the calibration rows are too few for the level.
         """
         below, above = self._tails(confidence)
         ends = self.distribution.quantiles(outputs, self.held_out[[below, above]])
-        bounds = self.distribution.unscaled(ends)
-        return Interval(bounds[:, 0], bounds[:, 1], confidence)
+        bounds, values = self.distribution.unscaled(ends), self.values(outputs)
+        lower, upper = np.minimum(bounds[:, 0], values), np.maximum(bounds[:, 1], values)
+        return values, Interval(lower, upper, confidence)
+
+    def values(self, outputs: Outputs) -> Vector:
+        return self.distribution.values(outputs)
+
+    def interval(self, outputs: Outputs, confidence: float) -> Interval:
+        return self.predict(outputs, confidence)[1]
 
     def widest(self, outputs: Outputs, confidence: float) -> Interval:
         """Bounds when the features are not known, and `outputs` are of a stand-in.
@@ -225,6 +249,10 @@ class Calibration:
                 f"{self.highest_confidence:.4g}, what {len(self.held_out)} calibration rows allow"
             )
         return tail_ranks(len(self.held_out), confidence)
+
+
+EVEN_ODDS = np.zeros(1)
+"""The rank of the median."""
 
 
 def scaled(target: Vector, is_log: bool) -> Vector:

@@ -71,6 +71,10 @@ class VennAbers:
     def highest_confidence(self) -> float:
         return HIGHEST_CONFIDENCE
 
+    def predict(self, outputs: Outputs, confidence: float) -> tuple[Vector, Interval]:
+        """Probabilities (n,) and the bounds around them; raises UnsupportedConfidence."""
+        return self.values(outputs), self.interval(outputs, confidence)
+
     def values(self, outputs: Outputs) -> Vector:
         """The probability of the event, (n,): never 0 and never 1."""
         low, high = self.pair(outputs)

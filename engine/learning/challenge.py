@@ -175,17 +175,11 @@ def latencies_us(champion: Artifact, challenger: Artifact, row: Matrix) -> list[
         for number, (call, calibration) in enumerate(zip(calls, calibrations, strict=True)):
             start = perf_counter()
             outputs = call(row)
-            calibration.values(outputs)
-            calibration.interval(outputs, DEFAULT_CONFIDENCE)
+            calibration.predict(outputs, DEFAULT_CONFIDENCE)
             times[turn, number] = perf_counter() - start
     return [float(time) for time in 1e6 * np.median(times, axis=0)]
 
 
 def answers(artifact: Artifact, outputs: Outputs, latency_us: float) -> Answers:
-    calibration = artifact.calibration
-    return Answers(
-        values=calibration.values(outputs),
-        interval=calibration.interval(outputs, DEFAULT_CONFIDENCE),
-        calibration_rows=calibration.rows,
-        latency_us=latency_us,
-    )
+    values, interval = artifact.calibration.predict(outputs, DEFAULT_CONFIDENCE)
+    return Answers(values, interval, artifact.calibration.rows, latency_us)

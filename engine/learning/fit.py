@@ -1,14 +1,16 @@
 """Fit a candidate by cross-fitting, and calibrate it on rows that no estimator has seen."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 
-from engine.domain.conformal import Calibration, Distribution, scaled
+from engine.domain.conformal import POINTS, Calibration, Distribution, Outputs, scaled
 from engine.domain.errors import UnusableTable
+from engine.domain.loss import loss
 from engine.domain.schema import BINARY, POSITIVE, REAL, Matrix, Vector
 from engine.domain.venn_abers import VennAbers
 from engine.learning import estimators
@@ -43,15 +45,16 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class CrossFitted:
-    """One member list a fold, and what the members of the other folds say of each row (n,)."""
+    """One member list a fold, and what the members of the other folds say of each row, (n,) or
+    (n, targets)."""
 
     members: Sequence[Any]
-    out_of_fold: Vector
+    out_of_fold: NDArray[np.float64]
 
 
 def steps(kind: str) -> int:
     """How many steps `fit` tells of."""
-    return FOLDS if kind == BINARY else 2 * FOLDS + 1
+    return FOLDS if kind == BINARY else 3 * FOLDS + 1
 
 
 def fit(
@@ -85,7 +88,8 @@ def cross_calibrated(scores: Vector, truth: Vector, parts: list[tuple[Rows, Rows
 
 
 def fit_quantity(table: Table, candidate: Candidate, *, kind: str, seed: int, tell: Tell) -> Fitted:
-    """Location, then spread, then shape: each learns from residuals of rows unseen by the last.
+    """Location, then spread, then shape: each learns from residuals of rows unseen by the last. The
+    point that is predicted is the one with the least loss on rows unseen by all of them.
 
     Raises UnusableTable when residuals repeat so often that they have no distribution.
     """
@@ -102,27 +106,42 @@ def fit_quantity(table: Table, candidate: Candidate, *, kind: str, seed: int, te
     marginal = at_most.mean(axis=0)
     if floor <= 0 or (np.diff(thresholds) <= 0).any() or marginal.max() >= 1:
         raise UnusableTable(f"{table.source}: too many equal targets to learn how far off one is")
+    shape = cross_fit(estimators.small_shape, table.rows, at_most, parts, tell)
+    distribution = Distribution(thresholds, marginal, floor, target.min(), target.max(), is_log)
+    said = Outputs(location.out_of_fold, spread.out_of_fold, shape.out_of_fold)
+    losses = point_losses(distribution, said, table.target, kind)
+    point = min(losses, key=losses.__getitem__)
+    middle = np.full(len(table), np.median(table.target))
+    figures = {
+        CHOSEN_BY[kind]: losses[point],
+        "skill": 1 - losses[point] / float(loss(kind, middle, table.target).mean()),
+    }
     tell("shape")
-    shape = estimators.shape(seed).fit(table.rows, at_most)
-    ensembles = Ensembles(location.members, spread.members, shape)
-    return Fitted(
-        ensembles,
-        compile_graph(ensembles, table.rows.shape[1]),
-        Distribution(thresholds, marginal, floor, target.min(), target.max(), is_log),
-        {CHOSEN_BY[kind]: float(np.abs(residual).mean())},
-    )
+    whole = estimators.shape(seed).fit(table.rows, at_most)
+    ensembles = Ensembles(location.members, spread.members, whole)
+    graph = compile_graph(ensembles, table.rows.shape[1])
+    return Fitted(ensembles, graph, replace(distribution, point=point), figures)
+
+
+def point_losses(
+    distribution: Distribution, said: Outputs, target: Vector, kind: str
+) -> dict[str, float]:
+    """The mean of the declared loss of each way to predict a point, from cross-fitted outputs of
+    n rows and their targets (n,)."""
+    ways = {point: replace(distribution, point=point) for point in POINTS}
+    return {p: float(loss(kind, way.values(said), target).mean()) for p, way in ways.items()}
 
 
 def cross_fit(
     fresh: Callable[[int], list[Any]],
     rows: Matrix,
-    target: Vector,
+    target: NDArray[np.float64],
     parts: list[tuple[Rows, Rows]],
     tell: Tell,
 ) -> CrossFitted:
     """Fit fresh estimators on each fold's rows; together they are the model, no refit follows."""
     members: list[Any] = []
-    out_of_fold = np.empty(len(target))
+    out_of_fold = np.empty_like(target)
     for number, (seen, unseen) in enumerate(parts):
         tell(f"fold {number + 1} of {len(parts)}")
         fitted = [estimator.fit(rows[seen], target[seen]) for estimator in fresh(number)]

@@ -54,8 +54,7 @@ def write_card(path: Path, problem: Problem, artifact: Artifact, judged: Table) 
 
 def portrait(problem: Problem, artifact: Artifact, judged: Table) -> str:
     outputs, truth, kind = run(artifact.graph, judged.rows), judged.target, problem.target.kind
-    values = artifact.calibration.values(outputs)
-    interval = artifact.calibration.interval(outputs, DEFAULT_CONFIDENCE)
+    values, interval = artifact.calibration.predict(outputs, DEFAULT_CONFIDENCE)
     drawing, left, right = plots.pair()
     if kind == BINARY:
         chances = {"the model": (values, artifact.calibration.rows)}

@@ -105,7 +105,7 @@ def with_calibration(
 ) -> Artifact:
     """A copy of the champion that answers with other scores."""
     outputs = run(champion.graph, champion.golden.rows)
-    interval = calibration.interval(outputs, DEFAULT_CONFIDENCE)
+    values, interval = calibration.predict(outputs, DEFAULT_CONFIDENCE)
     facts = {
         "version": str(origin.version),
         "trained_at": origin.trained_at,
@@ -125,7 +125,7 @@ def with_calibration(
         calibration=calibration,
         golden=replace(
             champion.golden,
-            values=calibration.values(outputs),
+            values=values,
             lower=interval.lower,
             upper=interval.upper,
         ),

@@ -64,29 +64,20 @@ def train_all(
         with progress(candidate.algorithm, steps(kind) + 3) as tell:
             artifacts.append(train(problem, table, parts, candidate, origin=origin, tell=tell))
     best, *others = sorted(artifacts, key=selection_score)
-    if (found := explained(best)) < 0:
+    if (skill := best.card.metrics["cross_fitted"]["skill"]) < 0:
         raise UnusableTable(
-            f"{table.source}: every candidate predicts worse than the mean does (the best explains "
-            f"{found:.1%} of what varies): the columns may not tell {problem.target.name}, or a "
-            "few values far from all others decide; add columns or rows, or correct those values"
+            f"{table.source}: every candidate predicts worse than one value for all rows does (the "
+            f"best has a {-skill:.1%} higher loss): the columns may not tell "
+            f"{problem.target.name}; add columns or rows"
         )
     return [best, *others]
 
 
 def selection_score(artifact: Artifact) -> float:
-    """What candidates are compared by, cross-fitted: the location's mean loss, or of an event the
-    Brier score, which a few surprises do not decide alone."""
+    """What candidates are compared by, cross-fitted: the mean loss, or of an event the Brier score,
+    which a few surprises do not decide alone."""
     name = CHOSEN_BY[artifact.card.target_kind]
     return artifact.card.metrics["cross_fitted"][name]
-
-
-def explained(artifact: Artifact) -> float:
-    """The share of the variance, or of the base rate's Brier score, on rows that no estimator has
-    seen; probabilities fit the rows that calibrate them, so theirs is cross-fitted."""
-    metrics = artifact.card.metrics
-    if artifact.card.target_kind == BINARY:
-        return metrics["cross_fitted"]["skill"]
-    return metrics["calibration"]["r2"]
 
 
 def train(
@@ -138,7 +129,7 @@ def measure(
     outputs = run(fitted.graph, table.rows)
 
     def predict(confidence: float) -> tuple[Vector, Interval]:
-        return calibration.values(outputs), calibration.interval(outputs, confidence)
+        return calibration.predict(outputs, confidence)
 
     sliced = slices_of(problem.schema.names, problem.slices, table.rows)
     if isinstance(calibration, VennAbers):
@@ -226,7 +217,7 @@ def package(
 ) -> Artifact:
     """Put the parts together with golden rows: questions whose answers must never change."""
     outputs = run(fitted.graph, rows)
-    interval = calibration.interval(outputs, DEFAULT_CONFIDENCE)
+    values, interval = calibration.predict(outputs, DEFAULT_CONFIDENCE)
     buffer = io.BytesIO()
     joblib.dump(vars(fitted.ensembles), buffer)
     return Artifact(
@@ -234,6 +225,6 @@ def package(
         graph=fitted.graph,
         estimator=buffer.getvalue(),
         calibration=calibration,
-        golden=Golden(rows, calibration.values(outputs), interval.lower, interval.upper),
+        golden=Golden(rows, values, interval.lower, interval.upper),
         seen=seen,
     )

@@ -135,4 +135,8 @@ def ask(
 
 
 def answer(record: Record) -> tuple[float | None, float | None, float | None]:
-    return record.value, record.lower, record.upper
+    """Value and bounds; those of older records did not always hold the value, as today's do."""
+    value, lower, upper = record.value, record.lower, record.upper
+    if value is None or lower is None or upper is None:
+        return value, lower, upper
+    return value, min(lower, value), max(upper, value)

@@ -38,12 +38,8 @@ class ServedModel:
 
         Raises UnsupportedConfidence for a level the calibration rows cannot vouch for.
         """
-        outputs = self.model.outputs(rows)
-        return Prediction(
-            self.calibration.values(outputs),
-            self.calibration.interval(outputs, confidence),
-            self._warnings(rows),
-        )
+        values, interval = self.calibration.predict(self.model.outputs(rows), confidence)
+        return Prediction(values, interval, self._warnings(rows))
 
     def predict_widely(self, rows: Matrix, confidence: float) -> Prediction:
         """The same for rows that stand in for features nobody knows: bounds that cover anyhow."""

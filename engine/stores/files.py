@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 from pydantic import ValidationError
 
 from engine.domain.artifact import Artifact, Golden, ModelCard
 from engine.domain.conformal import Calibration, Distribution
 from engine.domain.errors import UnknownVersion, UntrustedArtifact, VersionExists
+from engine.domain.schema import Matrix, Vector
 from engine.domain.venn_abers import VennAbers
 from engine.domain.version import Version
 from engine.stores.seal import FOOT, Seal
@@ -136,9 +138,14 @@ def _unpack(card: ModelCard, parts: dict[str, Any]) -> Artifact:
         graph=zlib.decompress(parts["graph"]),
         estimator=zlib.decompress(parts["estimator"]),
         calibration=_calibration(parts["calibration"]),
-        golden=Golden(**parts["golden"]),
+        golden=_golden(**parts["golden"]),
         seen=parts["seen"],
     )
+
+
+def _golden(rows: Matrix, values: Vector, lower: Vector, upper: Vector) -> Golden:
+    """Today bounds hold the value, which those of older models did not always do."""
+    return Golden(rows, values, np.minimum(lower, values), np.maximum(upper, values))
 
 
 def _calibration(parts: dict[str, Any]) -> Calibration | VennAbers:

@@ -3,7 +3,6 @@
 `flats` stands for the problems that somebody's own table declares.
 """
 
-import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -13,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,9 +27,10 @@ from engine.domain.features import Features
 from engine.domain.loss import is_answer, loss
 from engine.domain.problem import Columns, Contract, Lookup, Problem
 from engine.domain.schema import BINARY, POSITIVE, REAL, Category, Number, Target
-from engine.learning.compile import Ensembles, disagreement, run
+from engine.learning.compile import disagreement, run
 from engine.learning.data import check
 from engine.learning.evaluate import covered
+from engine.learning.parity import ensembles_of
 from engine.settings import Settings
 from problems import PROBLEMS
 from problems.own import Declaration
@@ -343,7 +342,7 @@ def test_the_graph_answers_as_its_estimators_do_whatever_is_missing(
     may_miss = [column.may_be_missing for column in problem.schema.columns]
     emptier = rows.copy()
     emptier[(np.random.default_rng(0).random(rows.shape) < 0.5) & may_miss] = np.nan
-    ensembles = Ensembles(**joblib.load(io.BytesIO(artifact.estimator)))
+    ensembles = ensembles_of(artifact)
     unit = 1.0 if problem.target.kind != REAL else float(np.ptp(artifact.golden.values))
     for matrix in (rows, emptier, rows[:1]):
         assert disagreement(ensembles, artifact.graph, matrix, unit) < EXACT
