@@ -21,6 +21,7 @@ from problems import PROBLEMS, named, own
 if TYPE_CHECKING:
     from engine.learning.release import Order
 
+PROMOTED, NOT_PROMOTED = 0, 10
 ROWS = 20_000
 MAX_BAD_SHARE = 0.05
 WHO = "train_model.py"
@@ -31,9 +32,13 @@ EXAMPLES = """examples:
   python train_model.py --data sales.csv --out /tmp/sales.joblib
   python train_model.py --data my.csv --target price       a table of your own, as it is
   python train_model.py --problem my --data newer.csv      the same problem, trained anew
+  python train_model.py --data my.csv --target price --time sold_on      the newest rows judge
   python train_model.py --served                           what SERVE names and has no model yet
+
+exit code: 0 the new model is champion, 10 it is not, because its intervals do not hold,
+1 it failed, 2 wrong settings or arguments
 """
-OF_TABLES = ("name", "drop", "positive", "yes", "yes_major")
+OF_TABLES = ("name", "drop", "positive", "time", "no_time", "yes", "yes_major")
 """Options that go with --target alone."""
 ALONE = ("problem", "data", "layout", "out", "target")
 """Options that --served does not go with."""
@@ -46,12 +51,12 @@ def main() -> int:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.served:
-        train_served(arguments, settings)
+        is_promoted = train_served(arguments, settings)
     elif arguments.out:
-        to_file(arguments, settings)
+        is_promoted = to_file(arguments, settings)
     else:
-        to_registry(name_of(arguments, settings), arguments, settings)
-    return 0
+        is_promoted = to_registry(name_of(arguments, settings), arguments, settings)
+    return PROMOTED if is_promoted else NOT_PROMOTED
 
 
 def parse() -> argparse.Namespace:
@@ -71,6 +76,9 @@ def parse() -> argparse.Namespace:
         "--out", type=Path, help="write the best here, registering nothing; default: MODEL_PATH"
     )
     parser.add_argument(
+        "--accept", action="store_true", help="promote it even if its intervals do not hold"
+    )
+    parser.add_argument(
         "--served", action="store_true", help="train what is served and has no model, if any"
     )
     own = parser.add_argument_group("a table of your own, see docs/your-own-data.md")
@@ -78,6 +86,8 @@ def parse() -> argparse.Namespace:
     own.add_argument("--name", help="what the problem is called; default: as the file")
     own.add_argument("--drop", nargs="+", metavar="COLUMN", help="columns to leave out")
     own.add_argument("--positive", metavar="VALUE", help="which of two texts is what happens")
+    own.add_argument("--time", nargs="+", metavar="COLUMN", help="what says when a row happened")
+    own.add_argument("--no-time", action="store_true", help="rows are in no order of time")
     own.add_argument("--yes", action="store_true", help="what was inferred is right; do not ask")
     own.add_argument("--yes-major", action="store_true", help="other columns under an old name")
     return checked(parser, parser.parse_args())
@@ -99,14 +109,16 @@ def checked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> a
     return arguments
 
 
-def train_served(arguments: argparse.Namespace, settings: Settings) -> None:
+def train_served(arguments: argparse.Namespace, settings: Settings) -> bool:
     """Where all that is served has a model, and features if it looks any up, this only looks at
-    the models and imports nothing to train."""
+    the models and imports nothing to train. Whether every model that was trained is champion."""
+    is_promoted = True
     for name in settings.serve:
         if has_model(name, settings):
             look_at(name, arguments, settings)
         else:
-            to_registry(name, arguments, settings)
+            is_promoted &= to_registry(name, arguments, settings)
+    return is_promoted
 
 
 def has_model(name: str, settings: Settings) -> bool:
@@ -127,19 +139,26 @@ def look_at(name: str, arguments: argparse.Namespace, settings: Settings) -> Non
         print(f"warning: {name}: {error}", file=sys.stderr)  # noqa: T201
 
 
-def to_file(arguments: argparse.Namespace, settings: Settings) -> None:
-    from engine.learning.release import candidates, check_writable
+def to_file(arguments: argparse.Namespace, settings: Settings) -> bool:
+    """Whether a file was written: not where intervals do not hold, unless that is accepted."""
+    from engine.learning.release import candidates, check_writable, conclude, is_accepted
     from engine.learning.report import console
 
     check_writable(arguments.out)
     wanted = problem_of(name_of(arguments, settings), arguments, settings)
-    found, _ = candidates(wanted, order(arguments, settings), FIRST)
-    export(settings, found[0], arguments.out)
-    console.print(f"saved {arguments.out} ({FIRST})")
+    wish = order(arguments, settings)
+    best, _ = candidates(wanted, wish, FIRST)
+    may_be = is_accepted(best, wish)
+    if may_be:
+        export(settings, best.artifact, arguments.out)
+        console.print(f"saved {arguments.out} ({FIRST})")
+    conclude(best, is_promoted=may_be, left="nothing is written")
+    return may_be
 
 
-def to_registry(name: str, arguments: argparse.Namespace, settings: Settings) -> None:
-    """Register every candidate; the best is champion from now on, whatever was before."""
+def to_registry(name: str, arguments: argparse.Namespace, settings: Settings) -> bool:
+    """Register every candidate; the best is champion from now on, whatever was before, if its
+    intervals hold or that is accepted. Whether it is."""
     from engine.learning.release import check_writable, release
     from engine.learning.report import console
 
@@ -149,11 +168,12 @@ def to_registry(name: str, arguments: argparse.Namespace, settings: Settings) ->
     with stores.training():
         wanted, is_major = in_line(wanted, stores, arguments)
         wish = order(arguments, settings, is_major=is_major)
-        release(wanted, stores.champion, stores.artifacts, wish)
+        is_promoted = release(wanted, stores.champion, stores.artifacts, wish)
     if not arguments.data:
         simulate_features(wanted, arguments, settings)
-    if arguments.target is not None:
+    if arguments.target is not None and is_promoted:
         console.print(f"serve it: SERVE={name} make serve")
+    return is_promoted
 
 
 def order(arguments: argparse.Namespace, settings: Settings, *, is_major: bool = False) -> "Order":
@@ -169,6 +189,7 @@ def order(arguments: argparse.Namespace, settings: Settings, *, is_major: bool =
         who=WHO,
         at=written(datetime.now(UTC)),
         is_major=is_major,
+        accepts=arguments.accept,
     )
 
 
@@ -212,6 +233,7 @@ def from_table(name: str, arguments: argparse.Namespace) -> Problem:
         drop=arguments.drop or (),
         positive=arguments.positive,
         max_bad_share=arguments.max_bad_share,
+        order=() if arguments.no_time else arguments.time,
     )
     confirm(inferred, f"{name}, as {file} has it", is_agreed=arguments.yes)
     title = f"{arguments.target} of {name}"
@@ -221,6 +243,7 @@ def from_table(name: str, arguments: argparse.Namespace) -> Problem:
         inferred.target,
         slices=inferred.slices,
         ignored=inferred.ignored,
+        order=inferred.order,
     )
     return own.problem(name, declaration)
 

@@ -58,13 +58,14 @@ def recording_state(recorder: Recorder) -> dict[str, Any]:
 
 @router.get("/health", operation_id="health")
 async def health(request: Request) -> dict[str, Any]:
-    """One look at everything; `degraded` while a problem has no model, a newer one was refused,
-    records cannot be written, or features cannot be looked up. Model and version are those of the
-    problem at the root."""
+    """One look at everything; `degraded` while a problem has no model, a newer one was refused, the
+    champion's intervals do not hold, records cannot be written, or features cannot be looked up.
+    Model and version are those of the problem at the root."""
     first, *_ = lives = served(request)
     recorder: Recorder = request.state.recorder
     unserved = "; ".join(live.refusal for live in lives if live.refusal)
-    refusal = unserved or recorder.refusal or request.state.resolver.refusal
+    doubts = "; ".join(live.doubt for live in lives if live.doubt)
+    refusal = unserved or recorder.refusal or request.state.resolver.refusal or doubts
     return {
         "status": "degraded" if refusal else "healthy",
         "model_loaded": first.loaded_version() is not None,

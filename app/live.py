@@ -79,6 +79,13 @@ class Live:
         assert model is not None  # noqa: S101 - a deployment is made of a champion that is served
         return model
 
+    @property
+    def doubt(self) -> str:
+        """What a person accepted of the champion although it did not hold; empty for most."""
+        if self._current is None or self.champion().card.shortfall is None:
+            return ""
+        return f"{self.loaded_version()} was accepted although {self.champion().card.shortfall}"
+
     def loaded_version(self) -> str | None:
         return None if self._current is None else str(self._current.champion.version)
 

@@ -51,6 +51,7 @@ class Declaration:
     """All there is to such a problem but its name; slices are names of numeric columns.
 
     `ignored` are columns of the table that are no features: a request may have them all the same.
+    `order` are those that say when a row happened.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Declaration:
     target: Target
     slices: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
 
 
 PLAIN = TypeAdapter(Declaration)
@@ -103,6 +105,7 @@ def problem(name: str, declaration: Declaration) -> Problem:
         simulate=None,
         slices=declaration.slices,
         layouts={},
+        order=declaration.order,
         declared=declared(declaration),
     )
 

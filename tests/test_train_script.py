@@ -127,12 +127,12 @@ def test_whoever_does_not_agree_gets_no_model(own_folder: Path, word: str) -> No
 def test_what_stands_in_the_way_is_said_at_once_and_nothing_is_left_behind(
     own_folder: Path,
 ) -> None:
-    flats(when="2024-01-05", note="x").to_csv(own_folder / "flats.csv", index=False)
+    flats(note="x").to_csv(own_folder / "flats.csv", index=False)
     result = train(own_folder, "--data", "flats.csv", "--target", "prize", "--yes")
     assert result.returncode == 1
     assert result.stderr.splitlines()[0] == "error: flats.csv cannot be learned from yet:"
     assert "did you mean price?" in result.stderr
-    assert "--drop when note" in result.stderr
+    assert "--drop note" in result.stderr
     assert not (own_folder / "data").exists()
 
 

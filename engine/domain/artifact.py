@@ -48,6 +48,8 @@ class ModelCard(Fact):
     profile: dict[str, dict[str, list[float]]]
     data: dict[str, Any]
     libraries: dict[str, str]
+    shortfall: str | None = None
+    """What did not hold on the rows that judged it when it was trained; None where all did."""
     declared: dict[str, Any] | None = None
     """The problem itself, where no file declares it but somebody's own table."""
 

@@ -73,6 +73,8 @@ class Problem:
     """Features whose quintiles are watched for coverage, besides the predicted value."""
     layouts: Mapping[str, Layout]
     lookup: Lookup | None = None
+    order: tuple[str, ...] = ()
+    """Columns of a table that say when its rows happened, where that is not the column `time`."""
     declared: Mapping[str, Any] | None = None
     """The whole problem as plain JSON values, where no file declares it but somebody's own table:
     it goes into the card, and `problems.own` makes the problem from it again."""

@@ -66,22 +66,6 @@ def as_events(cells: "pd.Series[Any]", labels: tuple[str, str] | None) -> "pd.Se
     return events
 
 
-def as_times(cells: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Numbers as they are, or ISO 8601 dates as seconds, whichever are more, and NaN for the others
-    and for what is neither."""
-    cells = cells.astype(object)
-    if are_numbers(cells):
-        return as_numbers(cells).replace([np.inf, -np.inf], np.nan)
-    dates = pd.to_datetime(cells.astype(str), format="ISO8601", errors="coerce", utc=True)
-    return (dates - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
-
-
-def are_numbers(times: "pd.Series[Any]") -> bool:
-    """Whether times are mostly numbers: the others are dates, of which some may be a year alone."""
-    cells = times.astype(object)  # else pandas makes numbers of dates, even of missing ones
-    return bool(2 * as_numbers(cells).notna().sum() > (~is_blank(cells)).sum())
-
-
 def as_groups(frame: pd.DataFrame, alone: "pd.Series[Any]") -> NDArray[np.int64]:
     """Who belongs together (n,); a row without a group is named by `alone`."""
     named = frame["group"] if "group" in frame else pd.Series(None, index=frame.index, dtype=object)
@@ -109,7 +93,7 @@ def findings(cells: "pd.Series[Any]", known: "pd.Series[Any]", column: Column | 
 
 def timeless(cells: "pd.Series[Any]", times: "pd.Series[Any]") -> pd.DataFrame:
     rules = pd.Series("", index=cells.index)
-    rules[times.isna()] = "must be a number or an ISO 8601 date"
+    rules[times.isna()] = "must be a number or a date"
     return table_of(cells, rules, "time")
 
 

@@ -7,7 +7,7 @@ from rich.table import Table as Grid
 
 from engine.domain.errors import InvalidSetting
 from engine.domain.schema import BINARY, POSITIVE, Column, Number, Target
-from engine.learning.infer import TIME, Inferred
+from engine.learning.infer import GROUP, Inferred
 from engine.learning.report import console
 
 SHOWN_CATEGORIES = 4
@@ -40,9 +40,16 @@ def show(inferred: Inferred, title: str) -> None:
         grid.add_row(*map(escape, described(column)))
     console.print(grid)
     console.print(f"predicts {inferred.target.name}: {aim(inferred.target)}", markup=False)
-    for name in inferred.kept:
-        what = "orders the rows, the newest judge" if name == TIME else "keeps rows together"
-        console.print(f"{name}: no feature, it {what}")
+    if GROUP in inferred.ignored:
+        console.print(f"{GROUP}: no feature, it keeps rows together")
+    if inferred.order:
+        is_feature = set(inferred.order) & set(inferred.schema.names)
+        what = "" if is_feature else "no feature, "
+        console.print(
+            f"{', '.join(inferred.order)}: {what}orders the rows, and the newest judge "
+            "(--no-time: they have no order)",
+            markup=False,
+        )
     for warning in inferred.warnings:
         console.print(f"warning: {warning}", style="yellow", markup=False)
 

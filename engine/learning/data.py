@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from engine.domain.errors import UnusableTable
 from engine.domain.problem import Columns, Problem
 from engine.domain.schema import Category, Column, Matrix, Target, Vector
-from engine.learning.columns import as_groups, as_times, findings, is_blank, read, timeless
+from engine.learning.columns import as_groups, findings, is_blank, read, timeless
 from engine.learning.csv_file import read_csv
+from engine.learning.moments import as_times, timed
 from engine.learning.parquet_file import read_parquet
 
 FEWEST_ROWS = 200
@@ -142,8 +143,11 @@ def translate(problem: Problem, frame: pd.DataFrame, layout: str | None) -> Colu
 
 def gather(problem: Problem, files: Sequence[Path], layout: str | None) -> pd.DataFrame:
     """Some files, or all tables of some folders, one below the other, in the problem's columns."""
-    tables = [translate(problem, read_file(file), layout) for file in tables_in(files)]
-    return pd.concat([pd.DataFrame(table) for table in tables], ignore_index=True)
+    tables = []
+    for file in tables_in(files):
+        table = pd.DataFrame(translate(problem, read_file(file), layout))
+        tables.append(timed(table, problem.order, file.name))
+    return pd.concat(tables, ignore_index=True)
 
 
 def tables_in(places: Sequence[Path]) -> list[Path]:

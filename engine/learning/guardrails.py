@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from engine.domain.conformal import tail_ranks
@@ -57,16 +58,25 @@ def as_measured(name: str, words: str, old: float, new: float) -> Check:
 
 
 def coverage(evidence: Evidence) -> Check:
-    """Hits are beta-binomial: m calibration rows leave coverage beta distributed (Vovk, ACML 2012,
-    "Conditional validity of inductive conformal predictors")."""
-    interval, m = evidence.challenger.interval, evidence.challenger.calibration_rows
+    interval = evidence.challenger.interval
     hits = covered(interval, evidence.truth)
-    below, above = tail_ranks(m, interval.confidence)
-    inside = above - below
-    p_value = stats.betabinom.cdf(hits.sum(), len(hits), inside, m + 1 - inside)
+    p_value = p_of_coverage(hits, evidence.challenger.calibration_rows, interval.confidence)
     wanted = percent(interval.confidence)
     figure = f"{percent(float(hits.mean()))} of the truths lie in its {wanted} intervals"
     return unless_shown("coverage", p_value, figure, f"not below {wanted} beyond chance")
+
+
+def p_of_coverage(hits: NDArray[np.bool_], calibration_rows: int, confidence: float) -> float:
+    """One-sided p-value of "intervals at this confidence cover enough", from whether each of n rows
+    is covered, (n,).
+
+    Hits are beta-binomial: m calibration rows leave coverage beta distributed (Vovk, ACML 2012,
+    "Conditional validity of inductive conformal predictors").
+    """
+    below, above = tail_ranks(calibration_rows, confidence)
+    inside = above - below
+    p_value = stats.betabinom.cdf(hits.sum(), len(hits), inside, calibration_rows + 1 - inside)
+    return float(p_value)
 
 
 def interval_score(evidence: Evidence) -> Check:
@@ -76,16 +86,23 @@ def interval_score(evidence: Evidence) -> Check:
 
 
 def calibration(evidence: Evidence) -> Check:
-    """Two tests, so p-values are doubled (Bonferroni): whether as much happens as is said (Cox,
-    Biometrika 45 (1958)), and Spiegelhalter's z (Statistics in Medicine 5 (1986), section 4), the
-    Brier score less what it would be on average, which sees too much and too little certainty."""
     said, happened = evidence.challenger.values, evidence.truth
-    m = evidence.challenger.calibration_rows
-    weights = (np.ones_like(said), 1 - 2 * said)
-    p_value = min(1.0, 2 * min(p_weighted(said, happened, weight, m) for weight in weights))
+    p_value = p_of_probabilities(said, happened, evidence.challenger.calibration_rows)
     figure = f"{percent(float(said.mean()))} said on average, {percent(float(happened.mean()))} so"
     rule = "probabilities hold, as far as chance allows"
     return unless_shown("calibration", p_value, figure, rule)
+
+
+def p_of_probabilities(said: Vector, happened: Vector, calibration_rows: int) -> float:
+    """P-value of "these probabilities hold", from what was said and what happened, (n,) each.
+
+    Two tests, so p-values are doubled (Bonferroni): whether as much happens as is said (Cox,
+    Biometrika 45 (1958)), and Spiegelhalter's z (Statistics in Medicine 5 (1986), section 4), the
+    Brier score less what it would be on average, which sees too much and too little certainty.
+    """
+    weights = (np.ones_like(said), 1 - 2 * said)
+    found = (p_weighted(said, happened, weight, calibration_rows) for weight in weights)
+    return min(1.0, 2 * min(found))
 
 
 def p_weighted(said: Vector, happened: Vector, weight: Vector, calibration_rows: int) -> float:

@@ -12,31 +12,40 @@ import pandas as pd
 
 from engine.domain.errors import UnusableTable
 from engine.domain.schema import Category, Column, Number, Schema, Target
-from engine.learning.columns import as_names, as_numbers, as_times, is_blank, read
+from engine.learning.columns import as_names, as_numbers, is_blank, read
 from engine.learning.data import FEWEST_ROWS
-from engine.learning.kinds import Unfit, column_of, target_of
+from engine.learning.kinds import Dates, Unfit, column_of, target_of
+from engine.learning.moments import (
+    ALIKE,
+    TIME,
+    as_times,
+    likeness,
+    moments_of,
+    order_in,
+    part_of,
+)
 from engine.learning.suspects import is_id, strength, suspicions
 
 MOST_COLUMNS = 1_000
 MOST_SLICES = 3
 FEWEST_SLICED = 20
 """Different values that a column needs to be cut into fifths."""
-GROUP, TIME = "group", "time"
-"""What is no feature: who belongs together, and what happened before what."""
+GROUP = "group"
+"""No feature: who belongs together. Nor is the column `time`: what happened before what."""
 NAMELESS = r"(Unnamed: \d+(\.\d+)?)?\s*"
 """A column without a name; pandas gives those of a CSV file a number."""
 
 
 @dataclass(frozen=True)
 class Inferred:
-    """What a table declares; `kept` are columns that are no features but have a use, `ignored` all
+    """What a table declares; `order` are the columns that say when a row happened, `ignored` all
     that are no features, the target aside."""
 
     schema: Schema
     target: Target
     slices: tuple[str, ...]
     warnings: tuple[str, ...]
-    kept: tuple[str, ...]
+    order: tuple[str, ...]
     ignored: tuple[str, ...]
 
 
@@ -48,38 +57,38 @@ def infer(
     drop: Collection[str] = (),
     positive: str | None = None,
     max_bad_share: float = 0.05,
+    order: Sequence[str] | None = None,
 ) -> Inferred:
     """Read features and target off the rows of a table that have a target.
 
-    Raises UnusableTable with everything that stands in the way, and what to do about each; of more
-    columns than MOST_COLUMNS none is looked at.
+    `order` names the columns that say when a row happened; none of them where it is empty, and
+    where it is None they are found. Raises UnusableTable with everything that stands in the way,
+    and what to do about each; of more columns than MOST_COLUMNS none is looked at.
     """
     table = frame.rename(columns=str)
     frame, notes = labelled(table, target)
     indexes = [n for n in names_of(table) if n not in {target, *drop} and is_index(n, table[n])]
     notes += [f"column {name!r} is a running number, and left out" for name in indexes]
-    wrong = wrong_names(table, target, (*drop, *indexes))
-    known = {target, GROUP, TIME, *drop, *indexes}
+    wrong = wrong_names(table, target, (*drop, *indexes)) + wrong_order(table, order or ())
+    if order is None or TIME in table:
+        order = order_in(frame, {target, *drop, *indexes}, max_bad_share)
+    alone = order if len(order) == 1 else ()
+    known = {target, GROUP, TIME, *drop, *indexes, *alone}
     names = [name for name in names_of(table) if name not in known]
     if len(names) > MOST_COLUMNS:
-        wrong.append(
-            f"it has {len(names):,} columns, more than {MOST_COLUMNS:,}: keep those that matter"
-        )
-        raise UnusableTable(f"{source} cannot be learned from yet:{listed(wrong, (), ())}")
+        many = f"it has {len(names):,} columns, more than {MOST_COLUMNS:,}: keep those that matter"
+        raise cannot_be(source, [*wrong, many])
     found = [column_of(name, frame[name]) for name in names]
-    goal: Target | Unfit | None = None
-    if target in frame and target not in {GROUP, TIME}:
-        goal = target_of(target, frame[target], positive=positive)
+    goal = goal_of(frame, target, positive)
     unfit = [column for column in found if isinstance(column, Unfit)]
+    columns = tuple(column for column in found if isinstance(column, Column))
+    notes += [left_out(column) for column in found if isinstance(column, Dates)]
     wrong += [f"{bad.name} {bad.reason}" for bad in (goal, *unfit) if isinstance(bad, Unfit)]
-    wrong += wrong_times(frame, max_bad_share) + wrong_size(frame, target, names, unfit)
+    wrong += wrong_times(frame, order, max_bad_share) + wrong_size(frame, target, columns)
     if wrong:
-        dropped = [name for name in drop if name in frame]
-        said = listed(wrong, useless_of(names, unfit), dropped)
-        raise UnusableTable(f"{source} cannot be learned from yet:{said}")
+        raise cannot_be(source, wrong, useless_of(names, unfit), [n for n in drop if n in frame])
     assert isinstance(goal, Target)  # noqa: S101 - else there is something wrong
-    columns = tuple(column for column in found if not isinstance(column, Unfit))
-    return inferred(frame, columns, goal, notes)
+    return inferred(frame, columns, goal, notes=notes, order=order)
 
 
 def labelled(table: pd.DataFrame, target: str) -> tuple[pd.DataFrame, list[str]]:
@@ -93,6 +102,20 @@ def labelled(table: pd.DataFrame, target: str) -> tuple[pd.DataFrame, list[str]]
         f"{target} is missing in {without:,} of {len(table):,} rows: nothing is learned from them"
     )
     return rows, [note]
+
+
+def goal_of(frame: pd.DataFrame, target: str, positive: str | None) -> Target | Unfit | None:
+    """What is to be predicted; None where the table has no such column, or one with a use."""
+    if target not in frame or target in {GROUP, TIME}:
+        return None
+    return target_of(target, frame[target], positive=positive)
+
+
+def left_out(dates: Dates) -> str:
+    return (
+        f"{dates.name} holds dates, which are no features: left out; derive numbers from them, "
+        "such as the month or an age in days"
+    )
 
 
 def is_index(name: str, values: "pd.Series[Any]") -> bool:
@@ -128,27 +151,38 @@ def is_nameless(name: str) -> bool:
     return re.fullmatch(NAMELESS, name) is not None
 
 
-def wrong_times(frame: pd.DataFrame, max_bad_share: float) -> list[str]:
-    """What keeps `time` from ordering the rows: more cells than may be set aside are no times."""
-    if TIME not in frame:
+def wrong_order(frame: pd.DataFrame, order: Sequence[str]) -> list[str]:
+    """What keeps columns that somebody names from ordering the rows."""
+    lacking = [name for name in order if name not in frame]
+    wrong = [f"--time: there is no column {name}" for name in lacking]
+    parts = {part_of(name) for name in order}
+    if len(order) > 1 and (None in parts or not {"year", "month"} <= parts):
+        wrong.append(
+            "--time: several columns are year and month, and day, hour, minute, second where known"
+        )
+    return wrong
+
+
+def wrong_times(frame: pd.DataFrame, order: Sequence[str], max_bad_share: float) -> list[str]:
+    """What keeps rows from being ordered: more of them than may be set aside have no time."""
+    if not order or any(name not in frame for name in order):
         return []
-    is_bad = as_times(frame[TIME]).isna()
+    moments = moments_of(frame, order)
+    is_bad = as_times(moments).isna()
     if is_bad.mean() <= max_bad_share:
         return []
-    bad = frame[TIME][is_bad].astype(object)
+    bad = moments[is_bad].astype(object)
     told = bad[~is_blank(bad)]
     said = "empty" if told.empty else f"no time, such as {str(told.iloc[0])[:25]!r},"
     return [
-        f"{TIME} is {said} in {is_bad.mean():.0%} of the rows: write numbers or ISO 8601 dates, "
+        f"{', '.join(order)} is {said} in {is_bad.mean():.0%} of the rows: write numbers or dates, "
         "such as 2024-01-31, or give the column another name"
     ]
 
 
-def wrong_size(
-    frame: pd.DataFrame, target: str, names: Sequence[str], unfit: Sequence[Unfit]
-) -> list[str]:
+def wrong_size(frame: pd.DataFrame, target: str, columns: Sequence[Column]) -> list[str]:
     wrong = []
-    if len(names) == len(unfit):
+    if not columns:
         wrong.append("no column is left to predict from")
     blank = int(is_blank(frame[target]).sum()) if target in frame else 0
     if len(frame) - blank < FEWEST_ROWS:
@@ -165,15 +199,23 @@ def useless_of(names: Sequence[str], unfit: Sequence[Unfit]) -> list[str]:
     return useless if len(set(useless)) < len(names) else []
 
 
-def listed(wrong: Sequence[str], useless: Sequence[str], dropped: Sequence[str]) -> str:
+def cannot_be(
+    source: str, wrong: Sequence[str], useless: Sequence[str] = (), dropped: Sequence[str] = ()
+) -> UnusableTable:
     """One finding a line, and the way to go on without the columns that are of no use."""
     lines = "".join(f"\n  - {one}" for one in wrong)
     words = join(dict.fromkeys((*dropped, *useless)))
-    return f"{lines}\n  to go on without what is of no use: --drop {words}" if useless else lines
+    way_out = f"\n  to go on without what is of no use: --drop {words}" if useless else ""
+    return UnusableTable(f"{source} cannot be learned from yet:{lines}{way_out}")
 
 
 def inferred(
-    frame: pd.DataFrame, columns: tuple[Column, ...], target: Target, notes: Sequence[str]
+    frame: pd.DataFrame,
+    columns: tuple[Column, ...],
+    target: Target,
+    *,
+    notes: Sequence[str],
+    order: Sequence[str],
 ) -> Inferred:
     truth = read(frame[target.name], target)
     strengths = {c.name: strength(frame[c.name], c, truth, target) for c in columns}
@@ -181,10 +223,22 @@ def inferred(
         schema=Schema(with_examples(frame, columns)),
         target=target,
         slices=slices_of(frame, columns, strengths),
-        warnings=(*notes, *suspicions(frame, columns, strengths)),
-        kept=tuple(name for name in (GROUP, TIME) if name in frame),
+        warnings=(*notes, *suspicions(frame, columns, strengths), *unordered(truth, order)),
+        order=tuple(order),
         ignored=ignored_in(frame, {target.name, *strengths}),
     )
+
+
+def unordered(truth: "pd.Series[Any]", order: Sequence[str]) -> list[str]:
+    """A warning where rows seem to stand in an order that no column tells; sorted ones do, too."""
+    found = likeness(truth.dropna().to_numpy(dtype=float))
+    if order or found < ALIKE:
+        return []
+    return [
+        f"neighbouring rows are alike (rank correlation {found:.2f}): if they follow each other in "
+        "time, name the column that says when with --time, or add one; else intervals may cover "
+        "less of tomorrow's rows than is measured here. Sorted tables look so, too"
+    ]
 
 
 def ignored_in(frame: pd.DataFrame, used: Collection[str]) -> tuple[str, ...]:

@@ -38,11 +38,20 @@ class Unfit:
     reason: str
 
 
-def column_of(name: str, values: "pd.Series[Any]") -> Number | Category | Unfit:
+@dataclass(frozen=True)
+class Dates:
+    """A column of dates, which is no feature."""
+
+    name: str
+
+
+def column_of(name: str, values: "pd.Series[Any]") -> Number | Category | Dates | Unfit:
     """The column that a request will have to fill; its example is left to the whole table."""
     cells = filled(values)
     may_be_missing = len(cells) < len(values)
     reason = reason_against(cells, may_be_missing=may_be_missing)
+    if reason is None and is_dated(cells):
+        return Dates(name)
     is_declared = isinstance(values.dtype, pd.CategoricalDtype)
     if reason is None and is_numeric(cells) and not is_declared:
         return number_of(name, finite(cells), may_be_missing=may_be_missing)
@@ -66,6 +75,8 @@ def target_of(name: str, values: "pd.Series[Any]", *, positive: str | None) -> T
     """What is to be predicted: two distinct values are an event, more numbers a quantity."""
     cells = filled(values)
     reason = reason_against(cells, may_be_missing=False)
+    if reason is None and is_dated(cells):
+        reason = f"holds dates, such as {str(cells.iloc[0])[:25]!r}: predict a number, or an event"
     if reason is not None:
         return Unfit(name, reason)
     if not is_numeric(cells):
@@ -97,12 +108,6 @@ def reason_against(cells: "pd.Series[Any]", *, may_be_missing: bool) -> str | No
             ", or is empty: write what an empty cell means" if may_be_missing else " in every row"
         )
         return f"says {as_names(cells).iloc[0][:40]!r}{empty}"
-    if is_dated(cells):
-        return (
-            f"holds dates, such as {str(cells.iloc[0])[:25]!r}: derive numbers from them (the "
-            "year, the month, an age in days); a column named `time`, of numbers or ISO 8601 dates "
-            "such as 2024-01-31, orders the rows instead"
-        )
     return None
 
 

@@ -35,6 +35,9 @@ def write_card(path: Path, problem: Problem, artifact: Artifact, judged: Table) 
     rows, which it has not seen, whether it keeps what it says."""
     card = artifact.card
     what = "probabilities" if problem.target.kind == BINARY else "intervals"
+    holds = f"and how its {what} hold"
+    if card.shortfall is not None:
+        holds = f"whose {what} do not hold: {card.shortfall}"
     tested = {
         label: wanted for label, wanted in figures_of(artifact).items() if wanted[0] == "test"
     }
@@ -42,7 +45,7 @@ def write_card(path: Path, problem: Problem, artifact: Artifact, judged: Table) 
     write(
         path,
         title=f"{problem.name} {card.version}",
-        heading=f"{problem.title}: {card.algorithm} {card.version}, and how its {what} hold",
+        heading=f"{problem.title}: {card.algorithm} {card.version}, {holds}",
         sentences=(
             f"Trained {card.trained_at} on {card.data['source']}: {card.data['fitted']:,} rows "
             f"learned from, {card.calibration['rows']:,} calibrate ({card.calibration['method']}), "

@@ -13,8 +13,8 @@ from engine.domain.problem import Problem
 from engine.domain.record import DEGRADED, Joined, Question
 from engine.domain.traffic import SHADOW
 from engine.domain.version import Version
-from engine.learning.columns import are_numbers, as_times
 from engine.learning.data import gather
+from engine.learning.moments import are_numbers, as_times
 
 REPORT = "report outcomes to POST /feedback"
 

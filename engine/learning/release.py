@@ -1,7 +1,9 @@
 """The training story: read, train every candidate, show how they compare, release the best."""
 
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from engine.domain.artifact import Artifact
@@ -11,6 +13,7 @@ from engine.domain.ports import Artifacts, Champion
 from engine.domain.problem import SIMULATED, Lookup, Problem
 from engine.domain.times import utc
 from engine.domain.version import Version
+from engine.learning.acceptance import Acceptance, advice, examine
 from engine.learning.data import Table
 from engine.learning.load import checked, load
 from engine.learning.picture import write_card
@@ -32,36 +35,80 @@ class Order:
     who: str
     at: str
     is_major: bool = False
+    accepts: bool = False
+    """Whether a model may be champion whose intervals do not hold."""
 
 
-def release(problem: Problem, champion: Champion, artifacts: Artifacts, order: Order) -> None:
-    """Register every candidate; the best is champion from now on, whatever was before."""
+def release(problem: Problem, champion: Champion, artifacts: Artifacts, order: Order) -> bool:
+    """Register every candidate; the best is champion from now on, whatever was before, if its
+    intervals hold or that is accepted. Whether it is."""
     champion.adopt(order.who)
     past = champion.history()
     taken = artifacts.versions(problem.name)
     version = (next_major if order.is_major else next_minor)(past, taken)
-    (best, *others), judged = candidates(problem, order, version)
-    artifacts.save(best)
-    for number, other in enumerate(others, start=1):
-        artifacts.save(other.named(version.next_minor().candidate(number)))
-    why = f"trained on {best.card.data['source']}"
-    champion.move("trained", version, who=order.who, why=why, after=len(past))
+    best, others = candidates(problem, order, version)
+    may_be = is_accepted(best, order)
+    names = free_candidates(version.next_minor() if may_be else version, taken)
+    first = best.artifact if may_be else best.artifact.named(next(names))
+    for artifact in (first, *(other.named(next(names)) for other in others)):
+        artifacts.save(artifact)
+    if may_be:
+        why = "; ".join(filter(None, (f"trained on {first.card.data['source']}", doubt(best))))
+        champion.move("trained", version, who=order.who, why=why, after=len(past))
     console.print(f"registered {', '.join(map(str, artifacts.versions(problem.name)))}")
-    console.print(f"saved {champion.place} ({version})")
-    page = order.reports / f"{problem.name}-{version}.html"
-    write_card(page, problem, best, judged)
+    page = order.reports / f"{problem.name}-{first.card.version}.html"
+    write_card(page, problem, first, best.judged)
     console.print(f"report: {page}")
+    if may_be:
+        console.print(f"saved {champion.place} ({version})")
+    conclude(best, is_promoted=may_be, left=f"{first.card.version} is registered")
+    return may_be
 
 
-def candidates(problem: Problem, order: Order, version: Version) -> tuple[list[Artifact], Table]:
-    """One artifact a candidate, best first, all under one version for now; and the rows that none
-    has seen."""
+def free_candidates(release: Version, taken: Sequence[Version]) -> Iterator[Version]:
+    return (name for name in map(release.candidate, count(1)) if name not in taken)
+
+
+def is_accepted(found: Acceptance, order: Order) -> bool:
+    return found.artifact.card.shortfall is None or order.accepts
+
+
+def doubt(found: Acceptance) -> str:
+    """What a person accepted, if anything."""
+    shortfall = found.artifact.card.shortfall
+    return f"accepted although {shortfall}" if shortfall else ""
+
+
+def conclude(found: Acceptance, *, is_promoted: bool, left: str) -> None:
+    """The last line where intervals did not hold: why, what was `left` behind, and the way out."""
+    shortfall = found.artifact.card.shortfall
+    if shortfall is None:
+        return
+    even = ", even after calibration on newer rows" if found.is_recalibrated else ""
+    said = f"not promoted, {left}: {shortfall}{even}; {advice(found.judged)}, or --accept it"
+    if is_promoted:
+        said = f"accepted: {shortfall}{even}; /health goes on saying it"
+    console.print(said, style="bold yellow", soft_wrap=True, highlight=False)
+
+
+def candidates(
+    problem: Problem, order: Order, version: Version
+) -> tuple[Acceptance, list[Artifact]]:
+    """The best candidate, as far as rows that it has not seen confirm what it says, and the others;
+    all under one version for now."""
     table = read(problem, order)
     parts = split(table, order.seed)
     origin = Origin(version, order.at, order.seed)
     artifacts = train_all(problem, table, parts, origin=origin, progress=progress)
     show_candidates(problem, artifacts)
-    return artifacts, table.take(parts.test)
+    found = examine(problem, table, parts, artifacts[0], origin)
+    if found.is_recalibrated and found.artifact.card.shortfall is None:
+        rows = found.artifact.card.calibration["rows"]
+        console.print(
+            f"intervals did not hold on the newest rows: {rows:,} of these calibrate now, and on "
+            f"the {len(found.judged):,} after them they hold"
+        )
+    return found, artifacts[1:]
 
 
 def read(problem: Problem, order: Order) -> Table:

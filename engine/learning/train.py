@@ -101,7 +101,7 @@ def train(
     calibration = calibrate(fitted.distribution, fitted.graph, table.take(parts.calibration))
     tell("evaluation")
     metrics = {
-        name: measure(problem, table.take(rows), fitted, calibration)
+        name: measure(problem, table.take(rows), fitted.graph, calibration)
         for name, rows in (
             ("train", parts.fit),
             ("calibration", parts.calibration),
@@ -123,10 +123,10 @@ def train(
 
 
 def measure(
-    problem: Problem, table: Table, fitted: Fitted, calibration: Calibration | VennAbers
+    problem: Problem, table: Table, graph: bytes, calibration: Calibration | VennAbers
 ) -> dict[str, float]:
     """The figures of a part of the table, all through the compiled graph."""
-    outputs = run(fitted.graph, table.rows)
+    outputs = run(graph, table.rows)
 
     def predict(confidence: float) -> tuple[Vector, Interval]:
         return calibration.predict(outputs, confidence)

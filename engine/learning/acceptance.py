@@ -1,0 +1,114 @@
+"""May a model that was just trained be champion? Where its intervals hold on rows it has not seen.
+
+Coverage of the judging rows is tested with the noise of these and of the calibration rows; of an
+event its probabilities are. What fails is calibrated anew on the older half of the judging rows and
+tested on the newer half: where things change slowly that is enough. What fails again is a model of
+the past, and somebody must decide whether to use it.
+"""
+
+from dataclasses import dataclass, replace
+
+from engine.domain.artifact import Artifact
+from engine.domain.conformal import DEFAULT_CONFIDENCE
+from engine.domain.errors import NothingToJudge, UnusableTable
+from engine.domain.problem import Problem
+from engine.domain.schema import BINARY
+from engine.learning.compile import run
+from engine.learning.data import Table
+from engine.learning.evaluate import covered
+from engine.learning.evidence import percent
+from engine.learning.guardrails import p_of_coverage, p_of_probabilities
+from engine.learning.recalibrate import recalibrated, with_calibration
+from engine.learning.split import Split, hold_out
+from engine.learning.train import Origin, measure
+
+CHANCE = 0.001
+"""How often a model whose intervals hold is turned away."""
+FEWEST_HALF = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Acceptance:
+    """The model, perhaps with another calibration, the rows that judged it last, and whether it was
+    calibrated anew. Its card has a `shortfall` where it did not hold."""
+
+    artifact: Artifact
+    judged: Table
+    is_recalibrated: bool = False
+
+
+def examine(
+    problem: Problem, table: Table, parts: Split, artifact: Artifact, origin: Origin
+) -> Acceptance:
+    """Test what a model says of the rows that judge it, and mend its calibration if need be."""
+    judged = table.take(parts.test)
+    shortfall = shortfall_of(problem, artifact, judged)
+    if shortfall is None:
+        return Acceptance(artifact, judged)
+    try:
+        mended, newest = recalibrate_on_newest(problem, table, parts, artifact, origin)
+    except (NothingToJudge, UnusableTable):  # too few rows for two halves
+        return Acceptance(with_shortfall(artifact, shortfall), judged)
+    shortfall = shortfall_of(problem, mended, newest)
+    return Acceptance(with_shortfall(mended, shortfall), newest, is_recalibrated=True)
+
+
+def shortfall_of(problem: Problem, artifact: Artifact, judged: Table) -> str | None:
+    """What is wrong in words, where chance makes it so wrong less often than CHANCE."""
+    values, interval = artifact.calibration.predict(
+        run(artifact.graph, judged.rows), DEFAULT_CONFIDENCE
+    )
+    truth, rows = judged.target, artifact.calibration.rows
+    which = "test" if judged.times is None else "newest"
+    if problem.target.kind == BINARY:
+        p_value = p_of_probabilities(values, truth, rows)
+        said, so = percent(float(values.mean())), percent(float(truth.mean()))
+        reason = (
+            f"probabilities do not hold on the {which} {len(truth):,} rows: {said} said on "
+            f"average, {so} happened"
+        )
+    else:
+        hits = covered(interval, truth)
+        p_value = p_of_coverage(hits, rows, DEFAULT_CONFIDENCE)
+        reason = (
+            f"{DEFAULT_CONFIDENCE:.0%} intervals cover {percent(float(hits.mean()))} of the "
+            f"{which} {len(truth):,} rows"
+        )
+    return None if p_value >= CHANCE else reason
+
+
+def recalibrate_on_newest(
+    problem: Problem, table: Table, parts: Split, artifact: Artifact, origin: Origin
+) -> tuple[Artifact, Table]:
+    """The same trees calibrated by the older half of the judging rows, with the figures of the
+    newer half, and that half. Raises NothingToJudge or UnusableTable where rows are too few."""
+    if len(parts.test) < 2 * FEWEST_HALF:
+        raise NothingToJudge(f"{len(parts.test)} rows are too few for two halves")
+    older, newer = hold_out(table.take(parts.test), 0.5, origin.seed)
+    halves = {"calibration": table.take(parts.test[older]), "test": table.take(parts.test[newer])}
+    calibration = recalibrated(problem, artifact, halves["calibration"])
+    mended = with_calibration(artifact, calibration, halves["calibration"], origin)
+    figures = {
+        part: measure(problem, rows, artifact.graph, calibration) for part, rows in halves.items()
+    }
+    metrics = {**artifact.card.metrics, **figures}
+    card = mended.card.model_copy(update={"metrics": metrics})
+    return replace(mended, card=card), halves["test"]
+
+
+def with_shortfall(artifact: Artifact, shortfall: str | None) -> Artifact:
+    card = artifact.card.model_copy(update={"shortfall": shortfall})
+    return replace(artifact, card=card)
+
+
+def advice(judged: Table) -> str:
+    """What somebody can do about a shortfall."""
+    if judged.times is None:
+        return (
+            "name the column that says when with --time, give rows that belong together one "
+            "`group`, or add rows"
+        )
+    return (
+        "the newest rows differ from those that were learned from: train on newer ones only, or "
+        "add a column that follows the change"
+    )
