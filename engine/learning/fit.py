@@ -19,6 +19,7 @@ from engine.learning.data import Table
 from engine.learning.estimators import Candidate
 from engine.learning.probability import skill
 from engine.learning.split import FOLDS, Rows, folds
+from engine.learning.threads import one_thread
 from engine.learning.trees import answer
 
 SMALLEST_SPREAD = 0.25
@@ -57,6 +58,7 @@ def steps(kind: str) -> int:
     return FOLDS if kind == BINARY else 3 * FOLDS + 1
 
 
+@one_thread()
 def fit(
     table: Table, candidate: Candidate, *, kind: str = POSITIVE, seed: int, tell: Tell
 ) -> Fitted:

@@ -13,6 +13,7 @@ from engine.domain.problem import Problem
 from engine.domain.schema import REAL, Category, Matrix
 from engine.learning.compile import Ensembles, disagreement
 from engine.learning.data import Table
+from engine.learning.threads import one_thread
 
 PARITY = 1e-9
 """Largest difference allowed between the compiled graph and the estimators, on the target's scale:
@@ -22,6 +23,7 @@ HOLES = 0.3
 """Share of cells taken out where one may be missing."""
 
 
+@one_thread()
 def prove_parity(
     problem: Problem, table: Table, ensembles: Ensembles, graph: bytes, seed: int
 ) -> None:
