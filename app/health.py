@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 
 from app.live import Live, now
 from app.openapi import refusals
+from engine.domain.errors import ModelNotReady
 from engine.serving.recorder import Recorder
 
 NAME = "Predictive service"
@@ -61,6 +62,26 @@ async def health(request: Request) -> dict[str, Any]:
     """One look at everything; `degraded` while a problem has no model, a newer one was refused, the
     champion's intervals do not hold, records cannot be written, or features cannot be looked up.
     Model and version are those of the problem at the root."""
+    try:
+        return looked_at(request)
+    except ModelNotReady as error:
+        return {**NOTHING_KNOWN, "reason": str(error), "timestamp": now()}
+
+
+NOTHING_KNOWN = {
+    "status": "degraded",
+    "model_loaded": False,
+    "model_version": None,
+    "model": None,
+    "problems": {},
+    "records": None,
+    "uptime_seconds": 0.0,
+}
+"""Of an application that has not been started."""
+
+
+def looked_at(request: Request) -> dict[str, Any]:
+    """Raises ModelNotReady where the application has not been started."""
     first, *_ = lives = served(request)
     recorder: Recorder = request.state.recorder
     unserved = "; ".join(live.refusal for live in lives if live.refusal)

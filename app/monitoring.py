@@ -2,6 +2,7 @@
 
 import re
 from time import perf_counter
+from typing import Any
 from uuid import uuid4
 
 from fastapi import Response
@@ -11,10 +12,22 @@ from structlog.typing import FilteringBoundLogger
 
 from app.errors import problem
 from app.metrics import Metrics
+from engine.domain.errors import ModelNotReady
 
 HUNG_UP = 499
 """Never sent, only counted: the caller left before the answer."""
 REQUEST_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
+NOT_STARTED = (
+    "the application has not been started: its lifespan has not run, so no model is loaded; a test "
+    "starts it by `with TestClient(app) as client`"
+)
+
+
+class NotStarted(dict[str, Any]):
+    """The state that routes share, before the lifespan has run: empty, and it says why."""
+
+    def __missing__(self, name: str) -> Any:
+        raise ModelNotReady(NOT_STARTED)
 
 
 class Observe:
@@ -29,6 +42,9 @@ class Observe:
             return
         start = perf_counter()
         scope["request_id"] = request_id(scope)
+        is_started = "metrics" in scope.get("state", {})
+        if not is_started:
+            scope["state"] = NotStarted(scope.get("state", {}))
         status = 0
 
         async def stamped(message: Message) -> None:
@@ -43,12 +59,13 @@ class Observe:
         except ClientDisconnect:
             status = HUNG_UP
         except Exception:
-            if status:
+            if status or not is_started:
                 raise
             _log(scope).exception("request_crashed", request_id=scope["request_id"])
             await crash(scope)(scope, receive, stamped)
         finally:
-            _count(scope, status, perf_counter() - start)
+            if is_started:
+                _count(scope, status, perf_counter() - start)
 
 
 def request_id(scope: Scope) -> str:
