@@ -1,9 +1,7 @@
 """`python -m app`: serve with the settings of the environment and `.env`."""
 
 import argparse
-import os
 import sys
-import tempfile
 from functools import partial
 
 import uvicorn
@@ -34,22 +32,12 @@ def main() -> int:
 
 
 def start(settings: Settings) -> None:
-    """A wrong setting is one line here, and not a worker's traceback. Several workers count into
-    one folder, made anew at each start."""
+    """A wrong setting is one line here, and not a worker's traceback."""
     open_records(settings).close()
     open_features(settings).close()
     for name in settings.serve:
         open_stores(settings, name)
         named(name, partial(card_of, settings))
-    if settings.api_workers == 1:
-        serve(settings)
-        return
-    with tempfile.TemporaryDirectory(prefix="metrics-") as shared:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
-        serve(settings)
-
-
-def serve(settings: Settings) -> None:
     uvicorn.run(
         "app.main:app",
         host=settings.api_host,

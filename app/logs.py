@@ -60,7 +60,10 @@ def check_writable(path: Path) -> None:
 
 def open_log(settings: Settings) -> FilteringBoundLogger:
     """Configure logging and return the service's logger."""
+    kept = list(logging.getLogger("gunicorn.access").handlers)
     logging.config.dictConfig(logging_config(settings))
+    if kept:
+        give_back(kept)
     log: FilteringBoundLogger = structlog.wrap_logger(
         logging.getLogger("predictive"),
         processors=[
@@ -71,3 +74,11 @@ def open_log(settings: Settings) -> FilteringBoundLogger:
         wrapper_class=structlog.stdlib.BoundLogger,
     )
     return log
+
+
+def give_back(handlers: list[logging.Handler]) -> None:
+    """gunicorn's --access-logfile: uvicorn's worker writes there a line for each request, and
+    dictConfig takes its handlers away."""
+    access = logging.getLogger("uvicorn.access")
+    access.handlers, access.propagate = handlers, False
+    access.setLevel(logging.INFO)

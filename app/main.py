@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from structlog.typing import FilteringBoundLogger
 
 from app import deployment, feedback, health, metrics, model, monitoring, predict, redoc
+from app.counting import counting_together
 from app.errors import add_handlers
 from app.live import Live
 from app.logs import open_log
@@ -93,10 +94,11 @@ def lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         log = open_log(settings)
-        counts = metrics.Metrics()
         records = open_records(settings)
-        lives = {p.name: open_live(p, settings, counts, log) for p in problems}
         async with AsyncExitStack() as running:
+            running.enter_context(counting_together())
+            counts = metrics.Metrics()
+            lives = {p.name: open_live(p, settings, counts, log) for p in problems}
             recorder = running.enter_context(recording(settings, records, counts, log))
             resolver = running.enter_context(resolving(settings, counts, log))
             shadows = {name: running.enter_context(shadowing(recorder, counts)) for name in lives}

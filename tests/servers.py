@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -17,22 +17,26 @@ ROOT = Path(__file__).parents[1]
 START_SECONDS = 30
 STOP_SECONDS = 15
 NO_PROXY = build_opener(ProxyHandler({}))
+OURS = ("app",)
 
 
 @contextmanager
-def serving(env: Mapping[str, str]) -> Iterator[str]:
-    """The base URL of `python -m app` with these settings; on failure the error has its output."""
-    with serving_process(env) as (base_url, _):
+def serving(env: Mapping[str, str], command: Sequence[str] = OURS) -> Iterator[str]:
+    """The base URL of `python -m` this command with these settings, `{port}` filled in; on failure
+    the error has its output."""
+    with serving_process(env, command) as (base_url, _):
         yield base_url
 
 
 @contextmanager
-def serving_process(env: Mapping[str, str]) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def serving_process(
+    env: Mapping[str, str], command: Sequence[str] = OURS
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The base URL, and the process behind it."""
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile("w+") as output:
-        process = start(env, port, output)
+        process = start(env, command, port=port, output=output)
         try:
             wait_until_live(base_url, process)
             yield base_url, process
@@ -50,10 +54,12 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def start(env: Mapping[str, str], port: int, output: IO[str]) -> subprocess.Popen[str]:
+def start(
+    env: Mapping[str, str], command: Sequence[str], *, port: int, output: IO[str]
+) -> subprocess.Popen[str]:
     address = {"API_HOST": "127.0.0.1", "API_PORT": str(port)}
     return subprocess.Popen(
-        [sys.executable, "-m", "app"],
+        [sys.executable, "-m", *(word.format(port=port) for word in command)],
         cwd=ROOT,
         env={**os.environ, **address, **env},
         stdout=output,
