@@ -20,6 +20,8 @@ from engine.domain.errors import (
 
 BODY_SECONDS = 20
 INLINE_BYTES = 16_384
+BY_SETTING = "MAX_BODY_BYTES sets that; send fewer rows at a time"
+BY_ROUTE = "nothing that this route takes is longer"
 
 
 def check_names(request: Request, known: Collection[str] = ()) -> None:
@@ -38,8 +40,8 @@ def refuse(place: str, name: str, rule: str) -> None:
     raise InvalidInput([Violation(f"/{place}/{name}", name, None, "unexpected", rule)], 1)
 
 
-async def read(request: Request, limit: int) -> bytes:
-    """The body, never more than `limit` bytes of it in memory.
+async def read(request: Request, limit: int, why: str = BY_ROUTE) -> bytes:
+    """The body, never more than `limit` bytes of it in memory, which is so because of `why`.
 
     Raises UnsupportedMediaType when it is not declared as JSON, BodyTooLarge or BodyTooSlow.
     """
@@ -52,7 +54,7 @@ async def read(request: Request, limit: int) -> bytes:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:
-                    raise BodyTooLarge(f"MAX_BODY_BYTES is {limit}; send fewer rows at a time")
+                    raise BodyTooLarge(f"the body may have {limit} bytes here: {why}")
     except TimeoutError as error:
         raise BodyTooSlow(f"the body did not arrive within {BODY_SECONDS} s") from error
     return body

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
 from typing_extensions import TypedDict
 
 from engine.domain import errors
@@ -38,6 +39,7 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.UnusableTable: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.InvalidSetting: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 RETRY_SECONDS = 2
 SHOWN_VIOLATIONS = 20
 LONGEST_NAME = 100
@@ -114,7 +116,23 @@ async def http_error(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: an unknown path, a wrong method."""
     assert isinstance(error, HTTPException)  # noqa: S101
     detail = ADVICE.get(error.status_code, error.detail)
-    return problem(request.scope, error.status_code, detail, headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405 and (methods := methods_at(request)):
+        headers["Allow"] = ", ".join(methods)
+    return problem(request.scope, error.status_code, detail, headers=headers)
+
+
+def methods_at(request: Request) -> list[str]:
+    """All methods of the path, of whichever route: Starlette tells those of the first one. None of
+    a folder of files, which knows its own."""
+    root = request.scope.get("root_path", "")
+    asked = {"type": "http", "path": request.scope["path"], "root_path": root}
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    return [
+        method
+        for method in METHODS
+        if any(route.matches({**asked, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 ADVICE = {

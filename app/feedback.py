@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from pydantic import AfterValidator, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from app.body import check_names, parsed, read
+from app.body import BY_SETTING, check_names, parsed, read
 from app.live import now
 from app.openapi import refusals, request_body
 from engine.domain.errors import RecordsUnavailable
@@ -58,7 +58,7 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
     async def feedback(request: Request) -> Any:
         """All outcomes of a request are kept or none. Saying the same again changes nothing."""
         check_names(request)
-        content = await read(request, settings.max_body_bytes)
+        content = await read(request, settings.max_body_bytes, BY_SETTING)
         body = await parsed(many if MANY.search(content) else one, content)
         outcomes = [outcome_of(outcome) for outcome in body.get("outcomes", [body])]
         new = await to_thread.run_sync(label, request, problem.name, outcomes, limiter=writers)

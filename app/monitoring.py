@@ -16,6 +16,7 @@ from engine.domain.errors import ModelNotReady
 
 HUNG_UP = 499
 """Never sent, only counted: the caller left before the answer."""
+UNMATCHED = "unmatched"
 REQUEST_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
 NOT_STARTED = (
     "the application has not been started: its lifespan has not run, so no model is loaded; a test "
@@ -80,13 +81,25 @@ def crash(scope: Scope) -> Response:
     return problem(scope, 500, "The service failed; the request id finds the cause in its logs.")
 
 
+def template_of(scope: Scope) -> str:
+    """The route as it is declared, never the path that was asked. FastAPI names its own routes;
+    those of Starlette (/openapi.json, the files of /docs) are found by what answered."""
+    if "route" in scope:
+        return str(scope["route"].path)
+    answered_by = scope.get("endpoint", UNMATCHED)
+    for route in scope["app"].routes:
+        if answered_by in (getattr(route, "endpoint", None), getattr(route, "app", None)):
+            return str(route.path)
+    return UNMATCHED
+
+
 def _log(scope: Scope) -> FilteringBoundLogger:
     log: FilteringBoundLogger = scope["state"]["log"]
     return log
 
 
 def _count(scope: Scope, status: int, seconds: float) -> None:
-    route = getattr(scope.get("route"), "path", "unmatched")
+    route = template_of(scope)
     metrics: Metrics = scope["state"]["metrics"]
     metrics.answered(scope["method"], route, status=status, seconds=seconds)
     level = "debug" if status < 400 else "info" if status < 500 else "error"

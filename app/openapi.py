@@ -17,7 +17,7 @@ MEANING = {
     404: "No registered model has this version, or no prediction this id.",
     408: "The body did not arrive in time.",
     409: "Something else was said or done first; nothing was changed by this request.",
-    413: "The body is larger than `MAX_BODY_BYTES`.",
+    413: "The body is larger than this route reads; `detail` names the limit.",
     415: "The body is not declared as JSON.",
     422: "A field is missing, unknown, of the wrong type or out of bounds; `errors` lists each.",
     500: "A fault of the service; the request id finds it in the logs.",

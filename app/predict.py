@@ -13,7 +13,7 @@ import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import TypeAdapter
 
-from app.body import check_names, parsed, read
+from app.body import BY_SETTING, check_names, parsed, read
 from app.live import Live, now
 from app.openapi import refusals, request_body
 from engine.domain.conformal import DEFAULT_CONFIDENCE, HIGHEST_CONFIDENCE, LOWEST_CONFIDENCE
@@ -41,6 +41,7 @@ Confidence = Annotated[
 PinnedVersion = Annotated[
     str | None,
     Query(
+        min_length=1,
         max_length=50,
         description="A registered version to ask instead of the champion. Unit: none.",
         examples=["v1.0.0"],
@@ -94,7 +95,7 @@ def endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoi
         live: Live = state.lives[problem.name]
         deployment = await live.pinned(model_version) if model_version else live.deployment()
         check_names(request, PARAMETERS)
-        body = await parsed(body_type, await read(request, settings.max_body_bytes))
+        body = await parsed(body_type, await read(request, settings.max_body_bytes, BY_SETTING))
         at = now()
         instances = await state.resolver.resolve(problem, contract.entities(body), at)
         units = instances.keys if unit is None else [unit] * len(instances.rows)

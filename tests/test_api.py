@@ -5,12 +5,14 @@ from itertools import pairwise
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from engine.settings import Settings
 from tests.conftest import HOUSE, running
 
 pytestmark = pytest.mark.anyio
 JSON = {"Content-Type": "application/json"}
+KEY = "right" * 5
 HOUSES = {"houses": [HOUSE, {**HOUSE, "square_feet": 1500}]}
 
 
@@ -75,6 +77,12 @@ async def test_any_registered_version_can_be_asked(client: httpx.AsyncClient) ->
 async def test_an_unknown_version_is_not_found(client: httpx.AsyncClient, version: str) -> None:
     reply = await client.post("/predict", params={"model_version": version}, json=HOUSE)
     assert reply.status_code == 404
+
+
+async def test_a_version_without_a_name_is_refused(client: httpx.AsyncClient) -> None:
+    reply = await client.post("/predict?model_version=", json=HOUSE)
+    assert reply.status_code == 422
+    assert reply.json()["detail"].startswith("model_version: ")
 
 
 async def test_the_same_routes_stand_below_the_name_of_the_problem(
@@ -201,6 +209,28 @@ async def test_a_body_over_the_limit_is_too_large(client: httpx.AsyncClient, chu
     assert "MAX_BODY_BYTES" in reply.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "limit", "is_set"),
+    [
+        ("POST", "/predict", 1_048_576, True),
+        ("POST", "/feedback", 1_048_576, True),
+        ("POST", "/model/load", 2_048, False),
+        ("PUT", "/deployment", 4_096, False),
+    ],
+)
+async def test_a_body_that_is_too_large_is_told_the_limit_of_its_route(
+    settings: Settings, method: str, path: str, limit: int, is_set: bool
+) -> None:
+    opened = settings.model_copy(update={"admin_api_key": SecretStr(KEY)})
+    headers = {**JSON, "X-API-Key": KEY}
+    async with running(opened) as client:
+        reply = await client.request(method, path, content=b" " * (limit + 1), headers=headers)
+        fits = await client.request(method, path, content=b" " * limit, headers=headers)
+    assert (reply.status_code, fits.status_code) == (413, 400)
+    assert f" {limit} bytes " in reply.json()["detail"]
+    assert ("MAX_BODY_BYTES" in reply.json()["detail"]) is is_set
+
+
 @pytest.mark.parametrize("confidence", ["0.49", "1", "nan", "high", "-inf", ""])
 async def test_a_confidence_that_cannot_be_meant_is_refused(
     client: httpx.AsyncClient, confidence: str
@@ -224,6 +254,43 @@ async def test_unknown_paths_and_methods_are_problem_documents(client: httpx.Asy
     assert (lost.status_code, wrong.status_code) == (404, 405)
     assert wrong.headers["allow"] == "POST"
     assert lost.json()["instance"] == "/predictions"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/deployment", "GET, PUT"),
+        ("PATCH", "/v1/housing/deployment", "GET, PUT"),
+        ("GET", "/model/load", "POST"),
+        ("DELETE", "/openapi.json", "GET, HEAD"),
+        ("POST", "/static-offline-docs/favicon.png", "GET, HEAD"),
+    ],
+)
+async def test_the_allow_header_has_every_method_of_the_path(
+    client: httpx.AsyncClient, method: str, path: str, allowed: str
+) -> None:
+    reply = await client.request(method, path)
+    assert (reply.status_code, reply.headers["allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/openapi.json", "/openapi.json"),
+        ("/docs", "/docs"),
+        ("/docs/oauth2-redirect", "/docs/oauth2-redirect"),
+        ("/redoc", "/redoc"),
+        ("/redoc.js", "/redoc.js"),
+        ("/static-offline-docs/swagger-ui.css", "/static-offline-docs"),
+        ("/static-offline-docs/none", "/static-offline-docs"),
+    ],
+)
+async def test_the_documentation_is_counted_under_its_routes(
+    client: httpx.AsyncClient, path: str, route: str
+) -> None:
+    await client.get(path)
+    counted = (await client.get("/metrics/summary")).json()["requests"]["by_route"]
+    assert counted == {route: 1}
 
 
 async def test_the_metrics_count_what_was_asked(client: httpx.AsyncClient) -> None:
