@@ -8,7 +8,8 @@ from time import monotonic
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic.config import JsonDict
 
 from app.body import check_names, parsed, read
 from app.live import Live
@@ -18,7 +19,7 @@ from engine.domain import history
 from engine.domain.arrange import MOST_VARIANTS
 from engine.domain.ports import Records
 from engine.domain.problem import Problem
-from engine.domain.traffic import Wish
+from engine.domain.traffic import CANARY, SHADOW, SLOTS, TEST, Wish
 from engine.domain.version import Version
 from engine.watching.compare import report
 from engine.watching.seen import seen
@@ -27,12 +28,24 @@ LARGEST_BODY = 4_096
 REPORT_SECONDS = 2
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+STRICT = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+SHARED: JsonDict = {
+    "properties": {"mode": {"enum": [TEST, CANARY]}, "share": {"minimum": 1 / SLOTS}},
+    "required": ["share"],
+}
+UNSHARED: JsonDict = {"properties": {"mode": {"const": SHADOW}, "share": {"const": 0}}}
+ONE_CANARY: JsonDict = {
+    "contains": {"properties": {"mode": {"const": CANARY}}},
+    "minContains": 0,
+    "maxContains": 1,
+}
+"""What documents say of rules that `engine.domain.arrange` keeps."""
 
 
-class WishedVariant(Strict):
+class WishedVariant(BaseModel):
     """A version to be asked besides the champion."""
+
+    model_config = ConfigDict(**STRICT, json_schema_extra={"oneOf": [SHARED, UNSHARED]})
 
     model_version: str = Field(
         max_length=50, description="A registered version. Unit: none.", examples=["v1.1.0-rc.1"]
@@ -45,19 +58,29 @@ class WishedVariant(Strict):
         ge=0,
         lt=1,
         allow_inf_nan=False,
-        description="Of all units; 0 for a shadow. Unit: share.",
+        description="Of all units, at least 0.0001; 0 for a shadow. Unit: share.",
         examples=[0.1],
     )
 
 
-class WishedDeployment(Strict):
+def whole(value: Any) -> Any:
+    """JSON knows no difference between 3 and 3.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class WishedDeployment(BaseModel):
     """The variants from now on; none of them means the champion alone."""
 
+    model_config = STRICT
+
     variants: list[WishedVariant] = Field(
-        max_length=MOST_VARIANTS, description="In place of those there are. Unit: none."
+        max_length=MOST_VARIANTS,
+        description="In place of those there are: each version once, not the champion, and shares "
+        "that leave it some. Unit: none.",
+        json_schema_extra=ONE_CANARY,
     )
     why: str = Field("", max_length=500, description="The reason, for the history. Unit: none.")
-    revision: int | None = Field(
+    revision: Annotated[int, Field(ge=0, le=2**31), BeforeValidator(whole)] | None = Field(
         None, description="Change nothing unless the deployment is at this revision. Unit: count."
     )
 

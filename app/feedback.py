@@ -18,7 +18,7 @@ from engine.domain.errors import RecordsUnavailable
 from engine.domain.problem import Problem
 from engine.domain.record import Outcome
 from engine.domain.schema import BINARY, REAL, WHOLE, Target, body_type
-from engine.domain.times import utc, written
+from engine.domain.times import MOMENT, utc, written
 from engine.settings import Settings
 
 MOST_OUTCOMES = 1_000
@@ -90,7 +90,7 @@ def feedback_types(problem: Problem) -> tuple[Any, Any]:
             Field(
                 min_length=1,
                 max_length=80,
-                pattern=r"^[\w.:-]+$",
+                pattern=r"^[A-Za-z0-9_.:-]+$",
                 description="As the prediction's reply has it. Unit: none.",
             ),
         ],
@@ -101,9 +101,10 @@ def feedback_types(problem: Problem) -> tuple[Any, Any]:
                 AfterValidator(known_time),
                 Field(
                     max_length=50,
-                    description="When it became known; default: now. Unit: ISO 8601, UTC where no "
-                    "zone is named.",
+                    description="When it became known, at most a day from now; default: now. "
+                    "Unit: ISO 8601, UTC where no zone is named.",
                     examples=["2026-11-20T12:00:00Z"],
+                    json_schema_extra={"pattern": f"^{MOMENT}$"},
                 ),
             ]
         ],

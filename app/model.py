@@ -7,7 +7,16 @@ import secrets
 from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Header, Request
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SecretStr,
+    TypeAdapter,
+    model_validator,
+)
+from pydantic.config import JsonDict
 
 from app.body import check_names, parsed, read
 from app.live import Live
@@ -21,10 +30,26 @@ SHOWN_EVENTS = 20
 LARGEST_BODY = 2_048
 
 
+def only(name: str, other: str) -> JsonDict:
+    """In a document: a text under one name, and nothing under the other."""
+    return {"required": [name], "properties": {name: {"type": "string"}, other: {"type": "null"}}}
+
+
+NAMES_ONE: list[JsonValue] = [
+    only("model_version", "model_path"),
+    only("model_path", "model_version"),
+]
+
+
 class LoadRequest(BaseModel):
     """Which version is to be champion: its number, or the path that model info tells."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        protected_namespaces=(),
+        json_schema_extra={"oneOf": NAMES_ONE},
+    )
 
     model_version: str | None = Field(
         None, max_length=50, description="A registered version. Unit: none.", examples=["v1.0.0"]

@@ -53,7 +53,7 @@ UnitId = Annotated[
         alias="X-Unit-ID",
         min_length=1,
         max_length=200,
-        pattern=r"^[ -~]+$",
+        pattern=r"^[!-~]([ -~]*[!-~])?$",
         description="Who or what is asked for: one unit keeps one variant. Default: the key of "
         "each row, where it has one, else its features. Unit: none.",
     ),

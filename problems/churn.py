@@ -15,7 +15,7 @@ The simulated users
   are, others rarely, and most of them in the one row in seven whose caller knows little.
 """
 
-from datetime import date
+import re
 from typing import Annotated, Any, NotRequired
 
 import numpy as np
@@ -26,6 +26,7 @@ from typing_extensions import TypedDict
 from engine.domain.prediction import Answer, Entity
 from engine.domain.problem import Columns, Contract, Problem
 from engine.domain.schema import BINARY, Schema, Target, body_type
+from engine.domain.times import DAY
 from problems.gaps import category, count, number, with_gaps
 from problems.replies import Echo, Key, ProbabilityInterval, Time, Told, chances, told
 
@@ -67,11 +68,18 @@ UserId = Annotated[Key, Field(description="Names the user. Unit: none.", example
 
 def day(text: str) -> str:
     """Raises ValueError for what is no day of the calendar."""
-    return date.fromisoformat(text).isoformat()
+    if not re.fullmatch(DAY, text):
+        raise ValueError("is no day such as 2025-01-15")
+    return text
 
 
 Day = Annotated[
-    Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(day)] | None,
+    Annotated[
+        str,
+        AfterValidator(day),
+        Field(json_schema_extra={"format": "date", "pattern": f"^{DAY}$"}),
+    ]
+    | None,
     Field(
         description="The day the features are of. Unit: date, ISO 8601.", examples=["2025-01-15"]
     ),

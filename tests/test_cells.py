@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pydantic import TypeAdapter
 
 from engine.domain import cells
 from engine.domain.problem import Problem
-from engine.domain.schema import Category, Matrix
+from engine.domain.schema import LARGEST, Category, Matrix
 from engine.learning.data import check, read_file
 from engine.learning.infer import infer
 from problems import own
@@ -166,3 +167,16 @@ def test_a_category_goes_by_every_name_it_has(
     categories: tuple[str, ...], cell: Any, found: str | None
 ) -> None:
     assert Category("x", "d", categories, categories[0]).read(cell) == found
+
+
+@given(text=st.from_regex(re.compile(cells.NUMBER_AS_TEXT, re.ASCII), fullmatch=True))
+def test_a_text_that_the_document_calls_a_number_is_one(text: str) -> None:
+    value = cells.number(text)
+    assert value is None or abs(value) < LARGEST
+
+
+@pytest.mark.parametrize("text", ["9" * 31, "1e40", "1_000", "inf", "five", "1,5"])
+def test_a_text_that_no_column_of_numbers_takes_is_not_in_the_document(text: str) -> None:
+    assert not re.search(cells.NUMBER_AS_TEXT, text)
+    with pytest.raises((ValueError, AssertionError)):
+        assert abs(cells.number(text) or 0) < LARGEST

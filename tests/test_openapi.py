@@ -1,6 +1,7 @@
 """The OpenAPI document is what the service does; nothing a client sends makes it fail."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,35 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from app.main import create_app
+from engine.settings import Settings
 from problems import PROBLEMS
-from tests.conftest import HOUSE
-from tests.trained import settings_of
+from problems.churn import CHURN
+from tests.conftest import HOUSE, running
+from tests.trained import folder_of_run, home_with, settings_of
 
 pytestmark = pytest.mark.anyio
 JSON = {"Content-Type": "application/json"}
+KEY = "right" * 5
 REFUSALS = {"400", "404", "408", "413", "415", "422", "500", "503"}
+
+
+TAKES = {
+    "housing_Outcome": ("/feedback", "POST"),
+    "ChurnUser": ("/v1/churn/predict", "POST"),
+    "LoadRequest": ("/model/load", "POST"),
+    "WishedDeployment": ("/deployment", "PUT"),
+}
+
+
+@pytest.fixture
+def settings_of_admin(
+    home: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
+    """House prices and churn, with two versions of the former and a key to change them."""
+    shutil.copytree(home / "data", tmp_path / "data")
+    shutil.copy(home / "champion.joblib", tmp_path / "housing_model.joblib")
+    home_with([CHURN], folder_of_run(tmp_path_factory), tmp_path)
+    return settings_of(tmp_path, "housing", "churn", admin_api_key=KEY)
 
 
 @pytest.fixture
@@ -92,6 +115,81 @@ async def test_what_the_schema_calls_invalid_is_refused_and_the_rest_is_answered
         house = {**HOUSE, field: value}
         expected = 200 if check.is_valid(house) else 422
         assert (await client.post("/predict", json=house)).status_code == expected, (field, value)
+
+
+OUTCOME = {"prediction_id": "0-0", "actual": 100_000}
+TEST = {"model_version": "v1.1.0-rc.1", "mode": "test", "share": 0.1}
+USER = {"user_id": "12345", "features": {}}
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "is_allowed"),
+    [
+        *(
+            ("housing_Outcome", {**OUTCOME, "known_at": text}, is_allowed)
+            for text, is_allowed in {
+                "2026-11-20": True,
+                "2024-02-29T23:59": True,
+                "2026-11-20T12:00:00Z": True,
+                "2026-11-20 12:00:00.5+01:00": True,
+                "": False,
+                "yesterday": False,
+                "2023-02-29": False,
+                "2026-11-20T24:01:00Z": False,
+            }.items()
+        ),
+        *(
+            ("ChurnUser", {**USER, "snapshot_date": text}, is_allowed)
+            for text, is_allowed in {
+                "2025-01-15": True,
+                "2000-02-29": True,
+                "1900-02-29": False,
+                "2025-13-01": False,
+                "2025-04-31": False,
+                "20250115": False,
+                "2025-W03-3": False,
+                "": False,
+            }.items()
+        ),
+        ("LoadRequest", {"model_version": "v9.9.9"}, True),
+        ("LoadRequest", {"model_version": None, "model_path": "x"}, True),
+        ("LoadRequest", {}, False),
+        ("LoadRequest", {"model_version": None}, False),
+        ("LoadRequest", {"model_version": "v1.0.0", "model_path": "x"}, False),
+        ("WishedDeployment", {"variants": [], "revision": 3.0}, True),
+        ("WishedDeployment", {"variants": [], "revision": 3.5}, False),
+        ("WishedDeployment", {"variants": [], "revision": -1}, False),
+        ("WishedDeployment", {"variants": [TEST]}, True),
+        ("WishedDeployment", {"variants": [{**TEST, "share": 0}]}, False),
+        ("WishedDeployment", {"variants": [{**TEST, "mode": "shadow"}]}, False),
+        ("WishedDeployment", {"variants": [{**TEST, "mode": "shadow", "share": 0}]}, True),
+        ("WishedDeployment", {"variants": [{**TEST, "mode": "canary"}] * 2}, False),
+    ],
+)
+async def test_the_document_allows_what_the_service_takes_and_nothing_else(
+    settings_of_admin: Settings, name: str, body: dict[str, Any], is_allowed: bool
+) -> None:
+    """The truth about the version, the prediction or the revision is another matter: 404, 409."""
+    path, method = TAKES[name]
+    async with running(settings_of_admin) as client:
+        document = (await client.get("/openapi.json")).json()
+        reply = await client.request(method, path, json=body, headers={"X-API-Key": KEY})
+    assert validator(document, name).is_valid(body) is is_allowed
+    assert (reply.status_code != 422) is is_allowed, reply.text
+
+
+async def test_a_unit_that_the_document_allows_reaches_the_service(
+    client: httpx.AsyncClient, document: dict[str, Any]
+) -> None:
+    """Blanks around the value of a header are lost on the way."""
+    parameters = document["paths"]["/predict"]["post"]["parameters"]
+    (unit,) = (one["schema"] for one in parameters if one["name"] == "X-Unit-ID")
+    for text in (" ", " a", "a "):
+        assert not Draft202012Validator(unit).is_valid(text)
+    for text in ("a", "~", "a b"):
+        assert Draft202012Validator(unit).is_valid(text)
+        reply = await client.post("/predict", json=HOUSE, headers={"X-Unit-ID": text})
+        assert reply.status_code == 200
 
 
 ANY_JSON = st.recursive(

@@ -25,6 +25,10 @@ MISSING = frozenset(
     }
 )
 """What people and programs write where there is nothing: what pandas reads as missing."""
+_NOTHING = "|".join(sorted(word.replace(".", r"\.") for word in MISSING - {""}))
+_NUMBER = r"[+-]?([0-9]{1,20}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9])?"
+NUMBER_AS_TEXT = rf"^[ \t]*({_NUMBER}|{_NOTHING})?[ \t]*$"
+"""A regular expression for documents: texts that `number` reads, all of them below 1e30."""
 
 
 def is_missing(cell: Any) -> bool:

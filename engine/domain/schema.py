@@ -81,9 +81,11 @@ class Number:
     @property
     def tolerant_annotation(self) -> Any:
         """The same for a value as a table may write it."""
-        read = BeforeValidator(self.read, json_schema_input_type=float | str | bool | None)
+        number = Annotated[float, Field(ge=self.low, le=self.high)]
+        text = Annotated[str, Field(pattern=cells.NUMBER_AS_TEXT)]
+        read = BeforeValidator(self.read, json_schema_input_type=number | text | bool | None)
         about = Field(description=self.about, examples=[self.example])
-        return Annotated[Annotated[float, Field(ge=self.low, le=self.high)] | None, about, read]
+        return Annotated[number | None, about, read]
 
     def read(self, cell: Any) -> float | None:
         """The number a cell says, None where it says nothing; raises ValueError."""
@@ -126,9 +128,11 @@ class Category:
     @property
     def tolerant_annotation(self) -> Any:
         """The same for a value as a table may write it."""
-        read = BeforeValidator(self.read, json_schema_input_type=str | float | bool | None)
+        text = Annotated[str, Field(max_length=LONGEST_CATEGORY)]
+        number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+        read = BeforeValidator(self.read, json_schema_input_type=text | number | bool | None)
         about = Field(description=self.about, examples=[self.example])
-        return Annotated[Annotated[str, Field(max_length=LONGEST_CATEGORY)] | None, about, read]
+        return Annotated[text | None, about, read]
 
     def read(self, cell: Any) -> str | None:
         """The category a cell names, None where it says nothing; another text as it is.

@@ -2,6 +2,16 @@
 
 from datetime import UTC, datetime
 
+DAY = (
+    "([1-9][0-9]{3}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)"
+    "|02-(0[1-9]|1[0-9]|2[0-8]))"
+    "|([1-9][0-9](0[48]|[2468][048]|[13579][26])|(1[26]|[2468][048]|[3579][26])00)-02-29)"
+)
+"""A regular expression for the days of the calendar, from the year 1000 on: what documents say."""
+CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+MOMENT = rf"{DAY}([T ]{CLOCK}(:[0-5][0-9](\.[0-9]{{1,6}})?)?(Z|[+-]{CLOCK})?)?"
+"""One for days and times. `utc` reads all of these, and some more of ISO 8601."""
+
 
 def utc(text: str) -> str:
     """A date (its first moment) or an ISO 8601 time, in UTC where it names no zone.
