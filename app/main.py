@@ -22,6 +22,7 @@ from app.resolving import resolving
 from engine.assemble import card_of, open_records, open_stores
 from engine.domain.problem import Problem
 from engine.settings import Settings, load_settings
+from engine.unread import unread_names
 from problems import named
 
 DESCRIPTION = """Predictions from a versioned model, each with an interval that covers.
@@ -94,6 +95,8 @@ def lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         log = open_log(settings)
+        for unread in unread_names():
+            log.warning("setting_ignored", reason=unread)
         records = open_records(settings)
         async with AsyncExitStack() as running:
             running.enter_context(counting_together())

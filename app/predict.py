@@ -116,14 +116,16 @@ def endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoi
         recorded = await state.recorder.keep(answered)
         if not instances.is_degraded:
             state.shadows[problem.name].ask(Question(deployment.shadows, answered, matrix))
-        said = answer_of(live, answered, instances, perf_counter() - start)
+        said = answer_of(live, answered, instances, start=start, settings=settings)
         content = orjson.dumps(contract.answer(said, body))
         return Response(content, headers={"X-Recorded": recorded}, media_type="application/json")
 
     return predict
 
 
-def answer_of(live: Live, answered: Answered, instances: Instances, seconds: float) -> Answer:
+def answer_of(
+    live: Live, answered: Answered, instances: Instances, *, start: float, settings: Settings
+) -> Answer:
     versions = answered.versions
     places = {version: live.place(version) for version in set(versions)}
     return Answer(
@@ -132,8 +134,9 @@ def answer_of(live: Live, answered: Answered, instances: Instances, seconds: flo
         prediction=answered.prediction,
         predicted_at=answered.at,
         model_paths=[places[version] for version in versions],
-        latency_ms=round(1_000 * seconds, 3),
+        latency_ms=round(1_000 * (perf_counter() - start), 3),
         is_degraded=instances.is_degraded,
+        threshold=settings.default_threshold,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.domain.errors import InvalidSetting, ServiceError
 from engine.domain.times import utc
+from engine.unread import unread_names
 
 FAILED, MISUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
@@ -50,8 +51,11 @@ def unwind_when_terminated() -> None:
 
 
 def exit_code(act: Callable[[], int]) -> int:
-    """What `act` returns; where it fails one line says why, and a wrong setting is misuse."""
+    """What `act` returns; where it fails one line says why, and a wrong setting is misuse. Names
+    that nobody reads are told before."""
     try:
+        for unread in unread_names():
+            print(f"warning: {unread}", file=sys.stderr)  # noqa: T201
         return act()
     except (ServiceError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from engine.domain.errors import InvalidSetting
+from engine.domain.prediction import DEFAULT_THRESHOLD
 
 COMMITTED_MODEL_KEY = "R5Wg5dW8ulrQhPs/CKaoMrT0ZmCgkR68+6K7igHx9S4="
 """Public half of the key that signed the committed `housing_model.joblib`."""
@@ -34,6 +35,7 @@ class Settings(BaseSettings):
     api_reload: bool = False
     serve: Annotated[tuple[ProblemName, ...], NoDecode] = ("housing",)
     model_path: Path | None = None
+    model_dir: Path | None = None
     data_dir: Path = DATA_DIR
     registry_url: str | None = None
     records_url: str | None = None
@@ -45,6 +47,7 @@ class Settings(BaseSettings):
     script_runner: str = "python"
     admin_api_key: SecretStr | None = Field(None, min_length=16)
     max_batch_size: int = Field(1_000, ge=1, le=100_000)
+    default_threshold: float = Field(DEFAULT_THRESHOLD, ge=0, le=1)
     max_body_bytes: int = Field(1_048_576, ge=1_024)
     cors_origins: list[str] = []
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -72,12 +75,21 @@ class Settings(BaseSettings):
             raise ValueError("a problem stands there twice; name each once")
         return names
 
+    @field_validator("model_dir")
+    @classmethod
+    def _one_place(cls, folder: Path | None, before: ValidationInfo) -> Path | None:
+        if folder is not None and before.data.get("model_path") is not None:
+            raise ValueError("MODEL_PATH says where the model is, too; set one of the two")
+        return folder
+
     def model_of(self, problem: str) -> Path:
-        """Where a problem's champion is kept: at MODEL_PATH, else in DATA_DIR; that of the default
-        DATA_DIR lies in the working directory.
+        """Where a problem's champion is kept: at MODEL_PATH or in MODEL_DIR, else in DATA_DIR; that
+        of the default DATA_DIR lies in the working directory.
 
         Raises InvalidSetting where MODEL_PATH names the one file of another problem.
         """
+        if self.model_dir is not None:
+            return self.model_dir / MODEL_FILE.format(problem=problem)
         if self.model_path is None:
             folder = Path() if self._is_default_data_dir else self.data_dir
             return folder / MODEL_FILE.format(problem=problem)
@@ -92,7 +104,8 @@ class Settings(BaseSettings):
     def bundled_model_of(self, problem: str) -> Path | None:
         """The model in the working directory (the checkout, or the image), which answers while
         another DATA_DIR has none of its own; None where there is no such choice."""
-        if self.model_path is not None or self._is_default_data_dir:
+        is_chosen = self.model_path is not None or self.model_dir is not None
+        if is_chosen or self._is_default_data_dir:
             return None
         return Path(MODEL_FILE.format(problem=problem))
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from engine.domain.prediction import Answer, Entity
+from engine.domain.prediction import DEFAULT_THRESHOLD, Answer, Entity
 from engine.domain.problem import Columns, Contract, Problem
 from engine.domain.schema import BINARY, Row, Schema, Target, body_type
 from problems.gaps import category, count, number, with_gaps
@@ -33,7 +33,6 @@ CATEGORIES = ("Electronics", "Clothing", "Home", "Beauty", "Sports", "Toys", "Bo
 MEDIAN_PRICES = (160.0, 45.0, 60.0, 25.0, 55.0, 30.0, 18.0, 12.0)
 MOST = 1e6
 MOST_ROWS = 1_000
-THRESHOLD = 0.5
 CLEARLY = 2.0
 """Odds this many times those at the threshold, or this many times smaller, are clear."""
 
@@ -66,7 +65,12 @@ UserId = Annotated[Key, Field(description="Names the user. Unit: none.", example
 ItemId = Annotated[Key, Field(description="Names the item. Unit: none.", examples=["item_00456"])]
 PurchasePair = body_type("PurchasePair", {"user_id": UserId, "item_id": ItemId, **SCHEMA.fields})
 Threshold = Annotated[
-    float, Field(ge=0, le=1, description="Predict 1 from here on. Unit: probability.")
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description="Predict 1 from here on; default: DEFAULT_THRESHOLD. Unit: probability.",
+    ),
 ]
 Confidence = Literal["high", "medium", "low"]
 Wish = Annotated[bool, Field(description="Whether probabilities are told. Unit: none.")]
@@ -127,7 +131,8 @@ def features_of(pair: Mapping[str, Any]) -> Row:
 
 
 def purchases_of(answer: Answer, body: Mapping[str, Any]) -> PurchasePredictions:
-    threshold, is_told = body.get("threshold", THRESHOLD), body.get("return_probabilities", True)
+    threshold = body.get("threshold", answer.threshold)
+    is_told = body.get("return_probabilities", True)
     rows = zip(body["features"], *chances(answer.prediction), told(answer), strict=True)
     return {
         "predictions": [
@@ -220,7 +225,7 @@ def user_facts(rng: np.random.Generator, intent: NDArray[Any]) -> dict[str, NDAr
 PRICED = ("item_price", "item_base_price", "item_discount_pct", "item_category")
 PAIR = {"user_id": "user_000123", "item_id": "item_00456"}
 PRICED_PAIR = {**PAIR, **{name: SCHEMA.example[name] for name in PRICED}}
-OPTIONS = {"return_probabilities": True, "threshold": THRESHOLD}
+OPTIONS = {"return_probabilities": True, "threshold": DEFAULT_THRESHOLD}
 
 PURCHASE = Problem(
     name="purchase",

@@ -21,22 +21,24 @@ OURS = ("app",)
 
 
 @contextmanager
-def serving(env: Mapping[str, str], command: Sequence[str] = OURS) -> Iterator[str]:
+def serving(
+    env: Mapping[str, str], command: Sequence[str] = OURS, folder: Path = ROOT
+) -> Iterator[str]:
     """The base URL of `python -m` this command with these settings, `{port}` filled in; on failure
     the error has its output."""
-    with serving_process(env, command) as (base_url, _):
+    with serving_process(env, command, folder) as (base_url, _):
         yield base_url
 
 
 @contextmanager
 def serving_process(
-    env: Mapping[str, str], command: Sequence[str] = OURS
+    env: Mapping[str, str], command: Sequence[str] = OURS, folder: Path = ROOT
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The base URL, and the process behind it."""
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile("w+") as output:
-        process = start(env, command, port=port, output=output)
+        process = start(env, command, port=port, folder=folder, output=output)
         try:
             wait_until_live(base_url, process)
             yield base_url, process
@@ -55,12 +57,12 @@ def free_port() -> int:
 
 
 def start(
-    env: Mapping[str, str], command: Sequence[str], *, port: int, output: IO[str]
+    env: Mapping[str, str], command: Sequence[str], *, port: int, folder: Path, output: IO[str]
 ) -> subprocess.Popen[str]:
     address = {"API_HOST": "127.0.0.1", "API_PORT": str(port)}
     return subprocess.Popen(
         [sys.executable, "-m", *(word.format(port=port) for word in command)],
-        cwd=ROOT,
+        cwd=folder,
         env={**os.environ, **address, **env},
         stdout=output,
         stderr=subprocess.STDOUT,

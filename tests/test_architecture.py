@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1]
 DOMAIN = {"engine.domain"}
 ONLINE = {"engine.serving", "engine.watching"}
 COMPOSED = DOMAIN | {"engine.arguments", "engine.assemble", "engine.settings", "problems"}
+UNREAD = {"engine.unread"}
 MAY_IMPORT = {
     "engine.domain": set(),
     "engine.learning": DOMAIN,
@@ -20,11 +21,12 @@ MAY_IMPORT = {
     "engine.stores": DOMAIN,
     "engine.watching": DOMAIN,
     "engine.settings": DOMAIN,
-    "engine.arguments": DOMAIN,
+    "engine.unread": {"engine.settings"},
+    "engine.arguments": DOMAIN | UNREAD,
     "engine.drafts": set(),
     "engine.assemble": DOMAIN | {"engine.stores", "engine.settings"},
     "problems": DOMAIN,
-    "app": COMPOSED | ONLINE,
+    "app": COMPOSED | ONLINE | UNREAD,
     "deployment": COMPOSED | {"engine.watching"},
     "demo": COMPOSED,
     "features": COMPOSED | {"engine.drafts", "engine.learning"},

@@ -130,6 +130,18 @@ async def test_probabilities_are_told_only_where_they_are_wished_for(
 
 
 @pytest.mark.anyio
+async def test_the_threshold_is_a_setting_and_a_request_may_name_another(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = home_with([PURCHASE], folder_of_run(tmp_path_factory), tmp_path)
+    async with running(settings_of(home, "purchase", default_threshold=0.0)) as client:
+        silent = await predict(client, PAIR)
+        named = await predict(client, PAIR, threshold=1)
+    assert (silent["threshold"], silent["predictions"][0]["prediction"]) == (0, 1)
+    assert (named["threshold"], named["predictions"][0]["prediction"]) == (1, 0)
+
+
+@pytest.mark.anyio
 async def test_a_thousand_pairs_are_answered_in_order_and_one_more_is_refused(
     client: httpx.AsyncClient,
 ) -> None:

@@ -1,6 +1,9 @@
 """Settings are honoured, and a wrong one is a single line that names it."""
 
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,12 +32,14 @@ ROOT = Path(__file__).parents[1]
         ("CORS_ORIGINS", "https://a.example"),
         ("MODEL_POLL_SECONDS", "0"),
         ("LOG_FILE", "/dev/null/service.log"),
+        ("DEFAULT_THRESHOLD", "1.1"),
+        ("MODEL_DIR", "models"),  # beside MODEL_PATH
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(tmp_path: Path, name: str, value: str) -> None:
     result = subprocess.run(
         [sys.executable, "-m", "app"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), name: value},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MODEL_PATH": "a.joblib", name: value},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -77,6 +82,81 @@ def test_a_wrong_line_of_dotenv_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidSetting, match=r"^API_WORKERS: Input should be a valid integer"):
         load_settings()
+
+
+DOCUMENTED = """
+API_HOST=0.0.0.0
+API_WORKERS=4
+MODEL_DIR=models
+DEFAULT_MODEL=xgboost_20240101_120000.pkl
+DEFAULT_THRESHOLD=0.5
+ENABLE_CACHING=true
+LOG_FILE=logs/api.log
+"""
+MISTAKEN = """
+max_bach_size=100
+FRUIT=apples
+COMPOSE_PROJECT_NAME=predictive
+BUILD_NETWORK=host
+INCOMING=./incoming
+"""
+
+
+def script(folder: Path, **environment: str) -> list[str]:
+    """What a script that has nothing to do complains of, by lines."""
+    plain = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "deployment.py"), "show"],
+        env={**plain, **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stderr.splitlines()
+
+
+def test_names_of_dotenv_that_nobody_reads_are_told_with_what_helps(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(DOCUMENTED + MISTAKEN)
+    model, cache, slip, unknown = script(tmp_path)
+    assert model.startswith("warning: .env: DEFAULT_MODEL has no effect: the champion answers")
+    assert cache.startswith("warning: .env: ENABLE_CACHING has no effect: there is no cache")
+    assert slip == "warning: .env: MAX_BACH_SIZE is no setting; did you mean MAX_BATCH_SIZE?"
+    assert unknown == "warning: .env: FRUIT is no setting"
+
+
+def test_names_of_the_environment_are_told_where_they_are_nearly_ours(tmp_path: Path) -> None:
+    others = {"LOG_PATH": "x", "SERVER": "x", "DATA_DIRECTORY": "x", "UV_LOG_LEVEL": "x"}
+    slip, config = script(tmp_path, ADMIN_APIKEY="x", CHURN_MLOPS_CONFIG="x", **others)
+    assert slip == "warning: environment: ADMIN_APIKEY is no setting; did you mean ADMIN_API_KEY?"
+    assert config.startswith("warning: environment: CHURN_MLOPS_CONFIG has no effect: ")
+
+
+def test_what_docker_compose_reads_is_no_mistake(tmp_path: Path) -> None:
+    names = re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text())
+    (tmp_path / ".env").write_text("".join(f"{name}=8000\n" for name in names))
+    assert {"API_PORT", "INCOMING", "BUILD_NETWORK"} <= set(names)
+    assert script(tmp_path) == []
+
+
+def test_the_service_starts_and_logs_them(home: Path, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("ENABLE_CACHING=true\nMODEL_DIR=models\n")
+    (tmp_path / "models").mkdir()
+    shutil.copy(home / "champion.joblib", tmp_path / "models" / "housing_model.joblib")
+    environment = {
+        "PYTHONPATH": str(ROOT),
+        "DATA_DIR": str(home / "data"),
+        "LOG_FILE": str(tmp_path / "service.log"),
+    }
+    with serving(environment, folder=tmp_path) as url:
+        reply = httpx.post(f"{url}/predict", json=HOUSE)
+        model = httpx.get(f"{url}/model/info").json()["model_path"]
+    events = [json.loads(line) for line in (tmp_path / "service.log").read_text().splitlines()]
+    (ignored,) = (one for one in events if one["event"] == "setting_ignored")
+    assert (reply.status_code, model) == (200, "models/housing_model.joblib")
+    assert ignored["level"] == "warning"
+    assert ignored["reason"].startswith(".env: ENABLE_CACHING has no effect")
 
 
 def test_a_real_server_honours_its_settings(home: Path, tmp_path: Path) -> None:

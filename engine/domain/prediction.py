@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from engine.domain.schema import Row, Vector
 
+DEFAULT_THRESHOLD = 0.5
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -47,7 +49,8 @@ class Instances:
 @dataclass(frozen=True)
 class Answer:
     """A prediction with what the reply must carry besides: one id a row, which version said it and
-    where that is kept, a time, and how long the answer took."""
+    where that is kept, a time, and how long the answer took. From `threshold` on an event is
+    predicted, where the request names no other."""
 
     ids: list[str]
     versions: list[str]
@@ -56,3 +59,4 @@ class Answer:
     predicted_at: str
     latency_ms: float
     is_degraded: bool
+    threshold: float = DEFAULT_THRESHOLD
