@@ -129,7 +129,7 @@ def report(arguments: argparse.Namespace, at: Place) -> None:
     page = arguments.out or at.settings.data_dir / "reports" / f"{name}-deployment.html"
     facts = " ".join(one.sentence for one in found.comparisons)
     title = f"{name}: variants beside {found.champion} since {found.since}"
-    write_page(page, title, facts, table=table, figure=draw_comparisons(found.comparisons))
+    write_page(page, title, facts, table=table, drawn=draw_comparisons(found.comparisons))
     print(f"report: {page}")
 
 

@@ -91,8 +91,8 @@ def replay(arguments: argparse.Namespace, settings: Settings) -> int:
     path = arguments.out or settings.data_dir / "reports" / name
     span = f"since {wanted.since or 'the first'}, until {wanted.until or 'now'}"
     notes = "; ".join([f"{problem.title}, {span}", f"{left_out.total:,} left out", *finding.notes])
-    picture = draw_replay(sample.rows[:, :3], sample.rows[:, 3:], problem.target)
-    write_page(path, finding.sentence, notes, table=finding.table, figure=picture)
+    pictures = draw_replay(sample.rows[:, :3], sample.rows[:, 3:], problem.target)
+    write_page(path, finding.sentence, notes, table=finding.table, drawn=pictures)
     say(f"page: {path}")
     is_whole = version or not left_out.unanswered
     return EQUAL if is_whole and not finding.differing else DIFFERENT

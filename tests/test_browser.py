@@ -11,7 +11,10 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
-from tests.conftest import HOUSE, empty_settings
+from engine.domain.artifact import Artifact
+from engine.learning.picture import write_card
+from problems.housing import HOUSING
+from tests.conftest import HOUSE, empty_settings, market
 from tests.servers import ROOT, serving
 
 pytestmark = pytest.mark.browser
@@ -110,4 +113,18 @@ def test_the_reference_page_shows_the_operation(visit: Visit, base_url: str) -> 
     title = "Predict the price of one house, with an interval that covers"
     visit.page.get_by_role("heading", name=title).first.wait_for(timeout=20_000)
     assert visit.complaints == []
+    assert visit.outside == []
+
+
+@pytest.mark.parametrize(("width", "rows"), [(420, 2), (1200, 1)])
+def test_the_pictures_of_a_report_stand_below_each_other_on_a_telephone_only(
+    visit: Visit, artifacts: list[Artifact], tmp_path: Path, width: int, rows: int
+) -> None:
+    write_card(tmp_path / "page.html", HOUSING, artifacts[0], market(2_000, seed=12))
+    visit.page.set_viewport_size({"width": width, "height": 900})
+    visit.page.goto(f"file://{tmp_path}/page.html")
+    boxes = [image.bounding_box() for image in visit.page.locator("img").all()]
+    assert len({box["y"] for box in boxes if box}) == rows
+    assert all(350 < box["width"] <= 480 for box in boxes if box)
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == width
     assert visit.outside == []

@@ -224,7 +224,9 @@ def test_a_report_of_an_event_is_by_log_loss_without_coverage(
     (gaps,) = (line for line in printed.splitlines() if line.startswith("coverage less claimed"))
     assert gaps.split()[3:] == ["-", "-"]
     assert any(line.startswith("mean log loss ") for line in printed.splitlines())
-    assert (tmp_path / "page.html").exists()
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<img ") == 2
+    assert "Coverage" not in page
 
 
 def a_fifth(record: Record) -> Record:

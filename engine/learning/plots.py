@@ -1,39 +1,25 @@
 """What the pages show: whether intervals cover, whether probabilities hold, and by how much."""
 
-import base64
-import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from engine.domain.loss import LOSS
 from engine.domain.prediction import Interval
 from engine.domain.schema import POSITIVE, Vector
-from engine.learning.evaluate import covered, slice_coverage
+from engine.learning.evaluate import covered, slices
 from engine.learning.probability import CHANCE, bins, by_chance
 
-Sides = Mapping[str, tuple[Vector, Interval]]
-"""A model's name to its values and interval for the same n rows."""
 Chances = Mapping[str, tuple[Vector, int]]
 """A model's name to its probabilities for the same n rows, and how many rows calibrated them."""
 
 COLOURS = {"champion": "#7a8793", "challenger": "#1b6ca8", "the model": "#1b6ca8"}
 SHOWN_ROWS = 2_000
-
-
-def as_image(figure: Figure, words: str) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{words}" src="data:image/png;base64,{data}">'
-
-
-def pair() -> tuple[Figure, Any, Any]:
-    figure = Figure(figsize=(11, 6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    return figure, left, right
+LONGEST_LABEL = 20
+ALL = "all rows"
 
 
 def draw_gain(axes: Any, gain: Vector, kind: str) -> None:
@@ -42,24 +28,69 @@ def draw_gain(axes: Any, gain: Vector, kind: str) -> None:
     axes.hist(gain.clip(-widest, widest), bins=60, color=COLOURS["challenger"], alpha=0.8)
     axes.axvline(gain.mean(), color="#c0392b", label=f"mean {gain.mean():+.4g}")
     axes.axvline(0, color="black", linestyle="--", linewidth=1, label="0, neither is closer")
-    axes.set_title(f"{LOSS[kind]}: champion - challenger, {len(gain):,} rows")
+    axes.set_title(f"{LOSS[kind]}: champion less challenger, {len(gain):,} rows")
     axes.set_xlabel("right of 0: the challenger is closer")
-    axes.legend()
 
 
-def draw_coverage(axes: Any, sides: Sides, truth: Vector, sliced: Mapping[str, Vector]) -> None:
-    """Coverage in each slice, with the spread that chance alone gives a slice of its size."""
-    level = 0.0
-    for offset, (name, (_, interval)) in enumerate(sides.items()):
-        level = interval.confidence
-        shares = slice_coverage(covered(interval, truth), sliced)
-        places = np.arange(len(shares)) + 0.25 * offset
-        axes.plot(list(shares.values()), places, "o", color=COLOURS[name], label=name)
-        axes.set_yticks(np.arange(len(shares)), list(shares))
-    chance = 2 * (level * (1 - level) / max(len(truth) / 5, 1)) ** 0.5
-    axes.axvspan(level - chance, level + chance, color="#cccccc", alpha=0.5)
-    axes.set_title(f"coverage of {level:.0%} intervals by slice (grey: chance)")
-    axes.legend()
+@dataclass(frozen=True)
+class Coverage:
+    """Of all rows and of each slice: how many rows, and what share of truths each model covers."""
+
+    level: float
+    rows: Mapping[str, int]
+    shares: Mapping[str, list[float]]
+    """A model's name to one share a part, in the order of `rows`."""
+
+
+def coverage(
+    sides: Mapping[str, Interval], truth: Vector, sliced: Mapping[str, Vector]
+) -> Coverage:
+    """Of one interval a model for the same n rows; `sliced` maps a name to (n,) values."""
+    parts = {ALL: np.full(len(truth), True), **slices(sliced)}
+    hits = {name: covered(interval, truth) for name, interval in sides.items()}
+    return Coverage(
+        level=next(iter(sides.values())).confidence,
+        rows={part: int(rows.sum()) for part, rows in parts.items()},
+        shares={
+            name: [float(hit[rows].mean()) for rows in parts.values()] for name, hit in hits.items()
+        },
+    )
+
+
+def height_of(found: Coverage) -> float:
+    """In inches: a line of text each."""
+    return 1.1 + 0.28 * len(found.rows)
+
+
+def draw_coverage(axes: Any, found: Coverage) -> None:
+    """Coverage in each part, on a bar in which chance alone leaves 95 % of parts of its size."""
+    places = np.arange(len(found.rows))
+    spread = 2 * np.sqrt(found.level * (1 - found.level) / np.array([*found.rows.values()]))
+    low, high = found.level - spread, np.minimum(found.level + spread, 1)
+    axes.hlines(places, low, high, color="#cccccc", linewidth=9)
+    axes.axvline(found.level, color="black", linewidth=1)
+    for offset, (name, shares) in enumerate(found.shares.items()):
+        axes.plot(shares, places + 0.2 * offset, "o", color=COLOURS[name], label=name)
+    axes.set_yticks(places, [shortened(name) for name in found.rows])
+    axes.set_ylim(len(places) - 0.5, -0.5)
+    axes.xaxis.set_major_formatter(PercentFormatter(1))
+    slices_too = (
+        ", and of each fifth of them by a column, from its lowest values (1) to its highest"
+    )
+    none_of = f"; a fifth of {found.rows[ALL]:,} is too few to judge by"
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_title(
+        f"Coverage of {found.level:.0%} intervals: of all rows"
+        f"{slices_too if len(places) > 1 else none_of}. Grey: where chance alone puts nearly all"
+    )
+
+
+def shortened(name: str) -> str:
+    """`square_feet, quintile 1` as a label that leaves room for the picture."""
+    column, comma, part = name.rpartition(", ")
+    if len(column) > LONGEST_LABEL:
+        column = f"{column[: LONGEST_LABEL - 1]}…"
+    return f"{column} {part.replace('quintile ', '')}" if comma else name
 
 
 def draw_reliability(axes: Any, sides: Chances, truth: Vector) -> None:
@@ -76,8 +107,7 @@ def draw_reliability(axes: Any, sides: Chances, truth: Vector) -> None:
     axes.plot([0, top], [0, top], color="black", linewidth=1)
     axes.set_xlabel("probability that was said, mean of a bin")
     axes.set_ylabel("share of rows where it happened")
-    axes.set_title(f"reliability, {len(truth):,} rows (bars: {CHANCE:.0%} by chance)")
-    axes.legend()
+    axes.set_title(f"Reliability, {len(truth):,} rows. Bars: {CHANCE:.0%} by chance")
 
 
 def draw_probabilities(axes: Any, values: Vector, truth: Vector) -> None:
@@ -86,8 +116,7 @@ def draw_probabilities(axes: Any, values: Vector, truth: Vector) -> None:
     axes.axvline(truth.mean(), color="#c0392b", label=f"it happened: {truth.mean():.1%}")
     axes.set_xlabel("probability that was said")
     axes.set_ylabel("rows")
-    axes.set_title("how the probabilities are spread")
-    axes.legend()
+    axes.set_title("How the probabilities are spread")
 
 
 def draw_predictions(axes: Any, values: Vector, truth: Vector, kind: str) -> None:
@@ -101,4 +130,4 @@ def draw_predictions(axes: Any, values: Vector, truth: Vector, kind: str) -> Non
         axes.set_yscale("log")
     axes.set_xlabel("predicted")
     axes.set_ylabel("truth")
-    axes.set_title(f"predictions and truths, {len(some):,} rows")
+    axes.set_title(f"Predictions and truths, {len(some):,} rows")

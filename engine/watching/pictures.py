@@ -1,55 +1,30 @@
-"""Pages with a picture: one HTML file that needs nothing else. The server never comes here."""
+"""What the pages of a comparison and of a replay show. The server never comes here."""
 
-import base64
-import io
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
+from engine import pages
 from engine.domain.schema import POSITIVE, Matrix, Target
+from engine.pages import grid, picture, pictures
 from engine.watching.comparison import Comparison
 from engine.watching.sequence import Difference
 
 MOST_POINTS = 5_000
 COLOURS = {"recorded": "#7a8793", "computed": "#1b6ca8"}
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}
-td,th{{text-align:left;padding:.3rem .8rem;border-bottom:1px solid #ddd}}
-img{{max-width:100%}}</style>
-<h1>{title}</h1>
-<p>{facts}</p>
-<table>{rows}</table>
-{image}
-</html>
-"""
+WORDS = "what the table says, drawn"
 Rows = Sequence[Sequence[str]]
 
 
-def write_page(path: Path, title: str, facts: str, *, table: Rows, figure: Figure) -> None:
-    """One sentence, what it is about, a table whose first row is its head, and a picture."""
+def write_page(path: Path, title: str, facts: str, *, table: Rows, drawn: str) -> None:
+    """One sentence, what it is about, a table whose first row is its head, and pictures."""
     head, *body = table
-    rows = [row_of("th", head), *(row_of("td", row) for row in body)]
-    page = PAGE.format(
-        title=escape(title), facts=escape(facts), rows="".join(rows), image=as_image(figure)
+    pages.write_page(
+        path, title=title, heading=title, sentences=(facts,), body=grid(head, body) + drawn
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page)
-
-
-def row_of(tag: str, cells: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
-
-
-def as_image(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="what the table says, drawn" src="data:image/png;base64,{data}">'
 
 
 class Thinned:
@@ -69,23 +44,22 @@ class Thinned:
             self._every *= 2
 
 
-def draw_replay(recorded: Matrix, computed: Matrix, target: Target) -> Figure:
+def draw_replay(recorded: Matrix, computed: Matrix, target: Target) -> str:
     """Values against each other, and how wide the intervals are; (n, 3) value, lower, upper."""
-    figure = Figure(figsize=(11, 5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    draw_values(left, recorded[:, 0], computed[:, 0], target)
-    draw_widths(right, recorded, computed, target)
-    return figure
+    draws = (draw_values, draw_widths)
+    facts: dict[str, Any] = {"recorded": recorded, "computed": computed, "target": target}
+    return pictures(WORDS, *(picture(partial(draw, **facts)) for draw in draws))
 
 
-def draw_values(axes: Any, recorded: Any, computed: Any, target: Target) -> None:
+def draw_values(axes: Any, recorded: Matrix, computed: Matrix, target: Target) -> None:
+    recorded, computed = recorded[:, 0], computed[:, 0]
     lowest, highest = min(recorded.min(), computed.min()), max(recorded.max(), computed.max())
     axes.plot([lowest, highest], [lowest, highest], color=COLOURS["recorded"], linewidth=1)
     axes.plot(recorded, computed, ".", color=COLOURS["computed"], markersize=3, alpha=0.5)
     if target.kind == POSITIVE:
         axes.set_xscale("log")
         axes.set_yscale("log")
-    axes.set_title(f"values, {target.unit}; {len(recorded):,} points")
+    axes.set_title(f"Values, {target.unit}; {len(recorded):,} points")
     axes.set_xlabel("recorded")
     axes.set_ylabel("computed now")
 
@@ -101,29 +75,49 @@ def draw_widths(axes: Any, recorded: Matrix, computed: Matrix, target: Target) -
     bins = np.linspace(0, widest or 1.0, 60)
     axes.hist(widths["recorded"], bins, color=COLOURS["recorded"], alpha=0.5, label="recorded")
     axes.hist(widths["computed"], bins, color=COLOURS["computed"], histtype="step", label="now")
-    axes.set_title("width of the interval" + (" / value" if is_share else f", {target.unit}"))
+    axes.set_title("Width of the interval" + (" / value" if is_share else f", {target.unit}"))
     axes.set_ylabel("points")
-    axes.legend()
 
 
-def draw_comparisons(comparisons: Sequence[Comparison]) -> Figure:
-    """Every variant's accuracy and coverage beside the champion's, with bounds, and who asked."""
-    figure = Figure(figsize=(11, 2.2 + 0.6 * len(comparisons)), layout="constrained")
-    gains, gaps, counts = figure.subplots(1, 3)
-    names = [f"{found.version} ({found.mode})" for found in comparisons]
+def draw_comparisons(comparisons: Sequence[Comparison]) -> str:
+    """Every variant's accuracy and coverage beside the champion's, with bounds, as far as they are
+    known, and who was asked."""
+    draws: list[Callable[..., None]] = [draw_units]
+    if any(found.variant.coverage_gap for found in comparisons):
+        draws.insert(0, draw_gaps)
+    if any(found.improvement for found in comparisons):
+        draws.insert(0, draw_gains)
+    height = 1.2 + 0.6 * len(comparisons)
+    drawn = (picture(partial(draw, comparisons=comparisons), height) for draw in draws)
+    return pictures(WORDS, *drawn)
+
+
+def draw_units(axes: Any, comparisons: Sequence[Comparison]) -> None:
+    places = name_places(axes, comparisons)
+    axes.barh(places, [found.variant.units for found in comparisons], color="#c9d6df")
+    axes.barh(places, [found.variant.outcomes for found in comparisons], color="#1b6ca8")
+    axes.set_title("Units that were asked about. Blue: their outcomes are known")
+
+
+def draw_gains(axes: Any, comparisons: Sequence[Comparison]) -> None:
+    places = name_places(axes, comparisons)
+    draw_bounds(axes, places, [found.improvement for found in comparisons], "computed")
+    axes.set_title(f"{comparisons[0].judged_by} lower by, %. Right of 0: better")
+
+
+def draw_gaps(axes: Any, comparisons: Sequence[Comparison]) -> None:
+    places = name_places(axes, comparisons)
+    draw_bounds(axes, places - 0.1, [one.champion.coverage_gap for one in comparisons], "recorded")
+    draw_bounds(axes, places + 0.1, [one.variant.coverage_gap for one in comparisons], "computed")
+    axes.set_title("Coverage less what is claimed, points. Grey: the champion")
+
+
+def name_places(axes: Any, comparisons: Sequence[Comparison]) -> Any:
+    """Where each variant stands on the vertical axis, with its name."""
     places = np.arange(len(comparisons))
-    draw_bounds(gains, places, [found.improvement for found in comparisons], "computed")
-    gains.set_title(f"{comparisons[0].judged_by} lower by, %\n(right of 0: better)")
-    draw_bounds(gaps, places - 0.1, [f.champion.coverage_gap for f in comparisons], "recorded")
-    draw_bounds(gaps, places + 0.1, [f.variant.coverage_gap for f in comparisons], "computed")
-    gaps.set_title("coverage less what is claimed, points\n(grey: champion)")
-    counts.barh(places, [found.variant.units for found in comparisons], color="#c9d6df")
-    counts.barh(places, [found.variant.outcomes for found in comparisons], color="#1b6ca8")
-    counts.set_title("units asked about\n(blue: outcomes known)")
-    for axes in (gains, gaps, counts):
-        axes.set_yticks(places, names if axes is gains else [""] * len(names))
-        axes.set_ylim(len(names) - 0.5, -0.5)
-    return figure
+    axes.set_yticks(places, [f"{found.version}\n{found.mode}" for found in comparisons])
+    axes.set_ylim(len(places) - 0.5, -0.5)
+    return places
 
 
 def draw_bounds(axes: Any, places: Any, found: Sequence[Difference | None], colour: str) -> None:
