@@ -57,18 +57,19 @@ class Place:
 
 def parse() -> argparse.Namespace:
     parser = parser_of(__doc__, EXAMPLES)
-    add_problem(parser)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("show", help="who answers, since when and why")
+    showing = commands.add_parser("show", help="who answers, since when and why")
     setting = commands.add_parser("set", help="these variants and no others")
     setting.add_argument(
         "variants", nargs="+", type=wish, metavar="VERSION:MODE[:SHARE]", help=", ".join(MODES)
     )
-    for command in (setting, commands.add_parser("clear", help="the champion alone")):
+    clearing = commands.add_parser("clear", help="the champion alone")
+    for command in (setting, clearing):
         command.add_argument("--why", default="by hand", help="the reason, for the history")
         command.add_argument("--revision", type=int, help="refuse unless this is the revision")
     reporting = commands.add_parser("report", help="how the variants do beside the champion")
     reporting.add_argument("--out", type=Path, help="the page; default: in DATA_DIR/reports")
+    add_problem(parser, showing, setting, clearing, reporting)
     return parser.parse_args()
 
 

@@ -94,8 +94,7 @@ def parse() -> argparse.Namespace:
         default=0.0,
         help="leave bad rows out; load nothing when they are a larger share (0)",
     )
-    for one in (loaded, shown, at_time):
-        add_problem(one)
+    add_problem(parser, loaded, shown, at_time)
     shown.add_argument("--key-value", help="the key whose history is shown")
     at_time.add_argument("--data", type=Path, required=True, help="events: CSV or Parquet")
     at_time.add_argument("--out", type=Path, required=True, help="the .csv or .parquet to write")

@@ -66,14 +66,17 @@ def parse() -> argparse.Namespace:
     shown, exported, forgotten = (
         command_of(commands, act.__name__, act, EXAMPLES) for act in (show, export, forget)
     )
+    add_problem(parser, shown, exported)
     for one in (shown, exported):
-        add_problem(one)
         one.add_argument("--since", type=moment, help="from this date or time (UTC) on")
         one.add_argument("--until", type=moment, help="up to, and without, this date or time")
     exported.add_argument("--out", type=Path, required=True, help="the file to write")
     forgotten.add_argument("--before", type=moment, required=True, help="a date or time (UTC)")
     forgotten.add_argument("--yes", action="store_true", help="remove them, for good")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.act is forget and arguments.problem is not None:
+        parser.error("forget removes records of every problem: leave --problem out")
+    return arguments
 
 
 @dataclass

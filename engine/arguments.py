@@ -5,7 +5,7 @@ A ValueError of such a word becomes argparse's own message.
 
 import signal
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from typing import Any
 
@@ -41,8 +41,12 @@ def command_of(commands: Any, name: str, act: Callable[..., object], examples: s
     return parser
 
 
-def add_problem(parser: ArgumentParser) -> None:
-    parser.add_argument("--problem", help="what is predicted; default: the first of SERVE")
+def add_problem(parser: ArgumentParser, *commands: ArgumentParser) -> None:
+    """`--problem`, before the name of a command as well as after it."""
+    about = "what is predicted; default: the first of SERVE"
+    parser.add_argument("--problem", help=about)
+    for command in commands:
+        command.add_argument("--problem", default=SUPPRESS, help=about)
 
 
 def unwind_when_terminated() -> None:
