@@ -32,6 +32,7 @@ from tests.replies import keep, replies, script
 from tests.trained import folder_of_run, home_with, settings_of
 
 DONE, DIFFERENT, MISUSED = 0, 10, 2
+KEPT = 10
 CANDIDATE = "v1.1.0-rc.1"
 SINCE = ("--since", "2026-11-01")
 Run = Callable[..., tuple[int, str, str]]
@@ -227,6 +228,26 @@ def test_a_report_of_an_event_is_by_log_loss_without_coverage(
     page = (tmp_path / "page.html").read_text()
     assert page.count("<img ") == 2
     assert "Coverage" not in page
+
+
+@pytest.mark.parametrize(
+    ("known", "left", "reason"),
+    [(150, 75, "has 150 usable rows"), (260, 0, "one class only"), (260, 20, "class imbalance")],
+)
+def test_too_few_events_to_learn_from_keep_the_champion(
+    churn: Settings, run: Callable[[ModuleType], Run], known: int, left: int, reason: str
+) -> None:
+    rows, _ = users(known)
+    truths = {f"reply-{n}": float(n < left) for n in range(known)}
+    keep(churn, replies(churn, rows, problem=CHURN), truths, CHURN)
+    code, printed, complaint = run(retrain)()
+    said = " ".join(printed.split())
+    assert (code, complaint) == (KEPT, "")
+    assert reason in said
+    assert "Keep the champion: " in said
+    assert said.endswith(
+        "report outcomes to POST /feedback, or add a table: --data FILE --with-records."
+    )
 
 
 def a_fifth(record: Record) -> Record:

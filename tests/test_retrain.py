@@ -222,7 +222,6 @@ def test_a_table_without_news_is_not_judged(settings: Settings, artifacts: list[
     ("arguments", "code", "reason"),
     [
         (("--data", "nowhere.csv"), 1, "does not exist"),
-        ((), 1, "--data FILE"),
         (("--data", "x.csv", "--layout", "mars"), 2, "has no layout mars"),
         (("--data", "x.csv", "--every", "soon"), 2, "--every"),
         (("--data", "x.csv", "--every=-2s"), 2, "--every"),

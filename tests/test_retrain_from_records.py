@@ -76,10 +76,11 @@ def test_a_file_goes_without_the_records_unless_they_are_asked_for(settings: Set
     alone = retrain(settings, "--data", file)
     both = retrain(settings, "--data", file, "--with-records")
     few = "usable rows; intervals need at least 200"
+    assert (alone.returncode, both.returncode) == (FAILED, KEPT)
     assert alone.stderr == f"error: sales-1.csv has 100 {few}\n"
-    assert both.stderr == (
-        f"error: sales-1.csv, records of 2026-11-01 to 2026-11-01 has 150 {few}; "
-        "report outcomes to POST /feedback\n"
+    assert " ".join(both.stdout.split()).endswith(
+        f"Keep the champion: sales-1.csv, records of 2026-11-01 to 2026-11-01 has 150 {few}; "
+        "report outcomes to POST /feedback."
     )
     assert both.stdout.startswith("records: 50 with outcomes of 50, predicted 2026-11-01 to ")
 
@@ -87,8 +88,9 @@ def test_a_file_goes_without_the_records_unless_they_are_asked_for(settings: Set
 @pytest.mark.parametrize(
     ("answered", "known", "code", "reason"),
     [
-        (30, 0, FAILED, "records: 0 with outcomes of 30; report outcomes to POST /feedback"),
-        (199, 199, FAILED, "has 199 usable rows; intervals need at least 200; report outcomes to"),
+        (0, 0, KEPT, "records: 0 with outcomes of 0; report outcomes to POST /feedback"),
+        (30, 0, KEPT, "records: 0 with outcomes of 30; report outcomes to POST /feedback"),
+        (199, 199, KEPT, "has 199 usable rows; intervals need at least 200; report outcomes to"),
         (399, 399, KEPT, "80 are new to the champion and may judge (it takes 200)"),
     ],
 )
@@ -97,8 +99,9 @@ def test_too_few_outcomes_say_how_to_come_by_more(
 ) -> None:
     served(settings, answered, known=known)
     result = retrain(settings)
-    printed = (result.stdout + result.stderr).replace("\n", " ")
-    assert result.returncode == code
+    printed = result.stdout.replace("\n", " ")
+    assert (result.returncode, result.stderr) == (code, "")
+    assert "Keep the champion: " in printed
     assert reason in printed
     assert "report outcomes to POST /feedback, or " in printed
     assert "--data FILE" in printed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from engine.domain.errors import UnusableTable
+from engine.domain.errors import NothingToJudge
 from engine.domain.ports import Records
 from engine.domain.problem import Problem
 from engine.domain.record import DEGRADED, Joined, Question
@@ -51,7 +51,7 @@ def gathered(problem: Problem, sources: Sources, major: int) -> Gathered:
     """All rows of all sources, those of files first.
 
     Of the records, those with an outcome that versions of this `major` answered: another one has
-    another contract. Raises UnusableTable when there is nothing.
+    another contract. Raises NothingToJudge when there is nothing.
     """
     names = ", ".join(file.name for file in sources.files)
     if sources.records is None:
@@ -59,7 +59,7 @@ def gathered(problem: Problem, sources: Sources, major: int) -> Gathered:
     found = recorded(problem, sources.records, major, sources.since)
     if not sources.files:
         if found.frame.empty:
-            raise UnusableTable(f"{found.summary}; {REPORT}, or name a table: --data FILE")
+            raise NothingToJudge(found.summary)
         return found
     tables = gather(problem, sources.files, sources.layout)
     if found.frame.empty:

@@ -12,6 +12,7 @@ from engine.domain.errors import ContractChanged, NothingToJudge, UnusableTable
 from engine.domain.history import KEPT, History
 from engine.domain.ports import Artifacts, Champion
 from engine.domain.problem import Problem
+from engine.domain.schema import BINARY
 from engine.domain.version import Version
 from engine.learning.challenge import Trial, challenge, succeed
 from engine.learning.data import FEWEST_ROWS, Table
@@ -19,8 +20,10 @@ from engine.learning.figures import side_by_side
 from engine.learning.load import checked
 from engine.learning.picture import write_report
 from engine.learning.recalibrate import recalibrate
-from engine.learning.recorded import Sources, gathered
+from engine.learning.recorded import Gathered, Sources, gathered
+from engine.learning.refuse import FEWEST_EVENTS
 from engine.learning.report import console, progress, show_comparison, show_verdict
+from engine.learning.split import rarer
 from engine.learning.train import Origin
 
 RollOut = Callable[[Version, str, int], None]
@@ -58,9 +61,9 @@ def retrain(problem: Problem, champion: Champion, artifacts: Artifacts, order: O
     reigning = champion.load()
     taken = artifacts.versions(problem.name)
     release = next_release(problem, reigning, past, taken, order)
-    table = read(problem, order, major=release.line[0])
     name = next_candidate(release, taken)
     try:
+        table = read(problem, order, major=release.line[0])
         trial = judged(problem, table, reigning, past, Origin(name, order.at, order.seed), order)
     except NothingToJudge as error:
         console.print(f"Keep the champion: {error}{order.sources.way_out}.", style="bold")
@@ -72,7 +75,10 @@ def retrain(problem: Problem, champion: Champion, artifacts: Artifacts, order: O
 
 
 def read(problem: Problem, order: Order, major: int) -> Table:
-    """The rows of all sources that keep the schema; raises UnusableTable when they are too few."""
+    """The rows of all sources that keep the schema.
+
+    Raises NothingToJudge when too little became known in the records yet, else UnusableTable.
+    """
     rows = gathered(problem, order.sources, major)
     if rows.summary:
         console.print(rows.summary)
@@ -85,9 +91,17 @@ def read(problem: Problem, order: Order, major: int) -> Table:
             max_bad_share=order.max_bad_share,
         )
     except UnusableTable as error:
-        if len(rows.frame) >= FEWEST_ROWS:
+        if order.sources.records is None or not is_too_little(problem, rows, order.sources):
             raise
-        raise UnusableTable(f"{error}{order.sources.way_out}") from error
+        raise NothingToJudge(str(error)) from error
+
+
+def is_too_little(problem: Problem, rows: Gathered, sources: Sources) -> bool:
+    """Whether more outcomes are all it takes: rows, or of records alone events."""
+    if len(rows.frame) < FEWEST_ROWS:
+        return True
+    is_event = problem.target.kind == BINARY and not sources.files
+    return is_event and rarer(rows.frame[problem.target.name].to_numpy()) < FEWEST_EVENTS
 
 
 def next_release(
