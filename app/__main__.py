@@ -2,7 +2,10 @@
 
 import argparse
 import sys
+from contextlib import suppress
 from functools import partial
+from socket import socket
+from typing import Any
 
 import uvicorn
 
@@ -13,6 +16,9 @@ from engine.settings import Settings, load_settings
 from problems import named
 
 GRACE_SECONDS = 6
+STARTUP_FAILURE = 3
+"""As uvicorn ends when it could not start."""
+THIS_MACHINE = {"127.0.0.1", "0.0.0.0", "localhost", "::", "::1"}  # noqa: S104 - names, not a choice
 
 
 def main() -> int:
@@ -38,16 +44,52 @@ def start(settings: Settings) -> None:
     for name in settings.serve:
         open_stores(settings, name)
         named(name, partial(card_of, settings))
-    uvicorn.run(
-        "app.main:app",
-        host=settings.api_host,
-        port=settings.api_port,
-        workers=settings.api_workers,
-        reload=settings.api_reload,
-        log_config=logging_config(settings),
-        access_log=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
+    serve(settings)
+
+
+def serve(settings: Settings) -> None:
+    options: dict[str, Any] = {
+        "host": settings.api_host,
+        "port": settings.api_port,
+        "log_config": logging_config(settings),
+        "access_log": False,
+        "timeout_graceful_shutdown": GRACE_SECONDS,
+    }
+    if settings.api_workers > 1 or settings.api_reload:
+        workers, reload = settings.api_workers, settings.api_reload
+        say(f"Starting {f'{workers} workers for ' if workers > 1 else ''}{way_to(settings)}")
+        uvicorn.run("app.main:app", workers=workers, reload=reload, **options)
+        return
+    server = TalkingServer(uvicorn.Config("app.main:app", **options), way_to(settings))
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+class TalkingServer(uvicorn.Server):
+    """Says where to go as soon as requests are answered, which no hook of uvicorn's tells."""
+
+    def __init__(self, config: uvicorn.Config, way: str) -> None:
+        super().__init__(config)
+        self.way = way
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            say(f"Serving {self.way}")
+
+
+def way_to(settings: Settings) -> str:
+    """What is served, and where a person on this machine finds it."""
+    host = "localhost" if settings.api_host in THIS_MACHINE else settings.api_host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.api_port}"
+    return f"{', '.join(settings.serve)} on {url} - try {url}/docs"
+
+
+def say(line: str) -> None:
+    """A plain line among the JSON of the log, on standard error: it is for people."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

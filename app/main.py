@@ -88,7 +88,7 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_headers=["Content-Type", "X-Request-ID", "X-Unit-ID"],
             expose_headers=["X-Request-ID", "X-Recorded"],
         )
-    app.add_middleware(monitoring.Observe)
+    app.add_middleware(monitoring.Observe, logs_requests=settings.log_requests)
 
 
 def lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:

@@ -34,8 +34,10 @@ class NotStarted(dict[str, Any]):
 class Observe:
     """Pure ASGI: gives every request an id, counts it, turns a crash into a problem document."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, logs_requests: bool) -> None:
         self.app = app
+        self.level = "info" if logs_requests else "debug"
+        """Of the line about a request that was answered as it should be."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,7 +68,7 @@ class Observe:
             await crash(scope)(scope, receive, stamped)
         finally:
             if is_started:
-                _count(scope, status, perf_counter() - start)
+                _count(scope, status, perf_counter() - start, level=self.level)
 
 
 def request_id(scope: Scope) -> str:
@@ -98,11 +100,11 @@ def _log(scope: Scope) -> FilteringBoundLogger:
     return log
 
 
-def _count(scope: Scope, status: int, seconds: float) -> None:
+def _count(scope: Scope, status: int, seconds: float, *, level: str) -> None:
     route = template_of(scope)
     metrics: Metrics = scope["state"]["metrics"]
     metrics.answered(scope["method"], route, status=status, seconds=seconds)
-    level = "debug" if status < 400 else "info" if status < 500 else "error"
+    level = level if status < 400 else "info" if status < 500 else "error"
     getattr(_log(scope), level)(
         "request",
         method=scope["method"],

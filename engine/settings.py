@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(1_048_576, ge=1_024)
     cors_origins: list[str] = []
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_requests: bool = False
     log_file: Path | None = None
     model_poll_seconds: float = Field(0.5, gt=0, le=60)
     features_url: str | None = None

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,9 @@ import httpx
 import pytest
 
 from engine.domain.errors import InvalidSetting
-from engine.settings import load_settings
-from tests.conftest import HOUSE
-from tests.servers import serving
+from engine.settings import Settings, load_settings
+from tests.conftest import HOUSE, running
+from tests.servers import free_port, serving, stop, wait_until_live
 
 ROOT = Path(__file__).parents[1]
 
@@ -174,6 +175,73 @@ def test_a_real_server_honours_its_settings(home: Path, tmp_path: Path) -> None:
     log = (tmp_path / "log" / "service.log").read_text()
     assert '"route": "/predict/batch"' in log
     assert '"event": "stopped"' in log
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "Serving housing on http://localhost:{port} - try http://localhost:{port}/docs\n"),
+        (
+            {"API_WORKERS": "2"},
+            "Starting 2 workers for housing on http://localhost:{port} - "
+            "try http://localhost:{port}/docs\n",
+        ),
+    ],
+)
+def test_the_start_tells_people_where_to_go_beside_the_log(
+    home: Path, tmp_path: Path, changes: dict[str, str], said: str
+) -> None:
+    port = free_port()
+    model = {"MODEL_PATH": str(home / "champion.joblib"), "DATA_DIR": str(home / "data")}
+    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app"],
+            cwd=ROOT,
+            env={**os.environ, **model, "API_PORT": str(port), **changes},
+            stdout=out,
+            stderr=err,
+            text=True,
+        )
+        try:
+            wait_until_live(f"http://127.0.0.1:{port}", process)
+        finally:
+            stop(process)
+    events = [json.loads(line)["event"] for line in (tmp_path / "out").read_text().splitlines()]
+    assert any(event.startswith("Uvicorn running on") for event in events)
+    assert (tmp_path / "err").read_text() == said.format(port=port)
+
+
+def test_a_port_that_is_taken_is_not_said_to_be_served(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        result = subprocess.run(
+            [sys.executable, "-m", "app"],
+            cwd=ROOT,
+            env={**os.environ, "DATA_DIR": str(tmp_path), "API_PORT": str(taken.getsockname()[1])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert result.returncode == 3
+    assert "address already in use" in result.stdout
+    assert result.stderr == ""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("logs_requests", "statuses"), [(False, [422]), (True, [200, 422])])
+async def test_requests_that_are_answered_are_logged_where_that_is_wished_for(
+    settings: Settings, logs_requests: bool, statuses: list[int]
+) -> None:
+    wished = settings.model_copy(update={"log_requests": logs_requests})
+    async with running(wished) as client:
+        await client.post("/predict", json=HOUSE)
+        await client.post("/predict", json={})
+    assert settings.log_file is not None
+    lines = map(json.loads, settings.log_file.read_text().splitlines())
+    logged = [line for line in lines if line["event"] == "request"]
+    assert [line["status"] for line in logged] == statuses
+    assert {line["level"] for line in logged} == {"info"}
 
 
 def test_several_workers_answer_and_count_together(home: Path) -> None:
