@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import URL, Connection, MetaData, Table, create_engine, event, inspect, make_url
+from sqlalchemy import URL, Connection, MetaData, create_engine, event, inspect, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -23,6 +23,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.pool import NullPool, QueuePool
 
 from engine.domain.errors import InvalidSetting, ServiceError
+from engine.stores.upgrade import make_indexes, make_tables
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 WAITS = "connect_timeout", "keepalives_idle", "keepalives_interval"
@@ -83,7 +84,7 @@ class Database:
     @contextmanager
     def changing(self) -> Iterator[Connection | None]:
         """A transaction that writes; None where the tables do not exist yet."""
-        with self._existing(self._begin_writing) as connection:
+        with self._existing(self._begin_writing, is_writing=True) as connection:
             yield connection
 
     @contextmanager
@@ -93,7 +94,7 @@ class Database:
         `one_statement` is a transaction by itself: BEGIN and COMMIT would only cost time.
         """
         with self._connected() as connection:
-            self._make_tables(connection)
+            self._upgrade(connection)
             with _transaction(connection, "" if one_statement else self._begin_writing):
                 yield connection
 
@@ -101,12 +102,14 @@ class Database:
         self._engine.dispose()
 
     @contextmanager
-    def _existing(self, begin: str) -> Iterator[Connection | None]:
+    def _existing(self, begin: str, *, is_writing: bool = False) -> Iterator[Connection | None]:
         if self._file is not None and not self._file.exists():
             yield None
             return
         with self._connected() as connection:
             if self._has_tables(connection):
+                if is_writing:
+                    self._upgrade(connection)
                 with _transaction(connection, begin):
                     yield connection
             else:
@@ -129,8 +132,8 @@ class Database:
             connection.info["has_tables"] = all(found)
         return bool(connection.info["has_tables"])
 
-    def _make_tables(self, connection: Connection) -> None:
-        """Once a connection, what is missing: tables, and columns newer than their table."""
+    def _upgrade(self, connection: Connection) -> None:
+        """Once a connection: whoever writes makes what is missing."""
         if connection.info.get("is_complete"):
             return
         if self._keep and self.kind == SQLITE:
@@ -138,9 +141,8 @@ class Database:
         with _transaction(connection, self._begin_writing):
             if self.kind == POSTGRESQL:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MAKING_TABLES})")
-            self._tables.create_all(connection)
-            for table in self._tables.sorted_tables:
-                _add_columns(connection, table)
+            make_tables(connection, self._tables)
+        make_indexes(connection, self._tables)
         connection.info["is_complete"] = True
 
     def _make_folder(self, *_: Any) -> None:
@@ -240,11 +242,3 @@ def _transaction(connection: Connection, begin: str) -> Iterator[None]:
     yield
     if begin:
         connection.exec_driver_sql("COMMIT")
-
-
-def _add_columns(connection: Connection, table: Table) -> None:
-    present = {column["name"] for column in inspect(connection).get_columns(table.name)}
-    for column in table.columns:
-        if column.name not in present:
-            kind = column.type.compile(connection.dialect)
-            connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")

@@ -44,7 +44,9 @@ OUTCOMES = Table(
     Column("problem", KEY, nullable=False),
     Column("actual", Double, nullable=False),
     Column("known_at", KEY, nullable=False),
+    Index("outcomes_by_problem", "problem", "prediction_id"),
 )
+"""Ids begin with the time: the index finds the latest predictions that have an outcome."""
 FIELDS = [field.name for field in fields(Record)]
 FEATURES = FIELDS.index("row")
 Rows = Sequence[Sequence[Any]]
