@@ -6,11 +6,15 @@ from sqlalchemy import Connection, Index, MetaData, Table, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex
 
+MAKING_TABLES = 7_412_053
+"""PostgreSQL's lock for making tables: even IF NOT EXISTS fails when two do so at once."""
 log = logging.getLogger("predictive.stores")
 
 
 def make_tables(connection: Connection, tables: MetaData) -> None:
-    """Nothing works without them."""
+    """Nothing works without them; in a transaction."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MAKING_TABLES})")
     tables.create_all(connection)
     for table in tables.sorted_tables:
         _add_columns(connection, table)
