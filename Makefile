@@ -59,6 +59,9 @@ bench-gate: .make/dev  ## how often the gate is wrong, and how often it sees wha
 bench-watching: .make/dev  ## how often live comparisons and roll-outs err, whenever one looks
 	$(BIN)/python -m benchmarks.watching
 
+bench-growth: .make/dev  ## what records cost at 10^5, 10^6 and 5*10^6 rows: is it flat?
+	$(BIN)/python -m benchmarks.growth
+
 format: .make/dev  ## format every file
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
@@ -90,4 +93,4 @@ clean:  ## remove the environment and what was generated
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/bench.txt
 	@touch $@
 
-.PHONY: help serve train up check format-check lint types test test-slow test-browser test-docker test-load bench-intervals bench-gate bench-watching bench-serving demo format lock clean
+.PHONY: help serve train up check format-check lint types test test-slow test-browser test-docker test-load bench-intervals bench-gate bench-watching bench-serving bench-growth demo format lock clean

@@ -3,7 +3,7 @@
 # No `from __future__ import annotations` here: FastAPI could not resolve the local types.
 
 import asyncio
-from collections.abc import Hashable
+from dataclasses import dataclass
 from time import monotonic
 from typing import Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.config import JsonDict
 
 from app.body import check_names, parsed, read
-from app.live import Live
+from app.live import Live, now
 from app.model import authorise, shown
 from app.openapi import refusals, request_body
 from engine.domain import history
@@ -21,11 +21,15 @@ from engine.domain.ports import Records
 from engine.domain.problem import Problem
 from engine.domain.traffic import CANARY, SHADOW, SLOTS, TEST, Wish
 from engine.domain.version import Version
+from engine.serving.deployment import Deployment
 from engine.watching.compare import report
 from engine.watching.seen import seen
 
 LARGEST_BODY = 4_096
 REPORT_SECONDS = 2
+REST = 20
+"""A report is good for REPORT_SECONDS, and for so many times as long as it took: nobody who asks in
+a loop keeps the machine busy."""
 
 
 STRICT = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
@@ -94,7 +98,6 @@ EXAMPLE = {
 
 def router(problem: Problem, *, prefix: str) -> APIRouter:
     routes = APIRouter(prefix=prefix, tags=[problem.name])
-    reports = Reports()
     name = f"{prefix}/deployment".strip("/").replace("/", "_")
 
     @routes.get("/deployment", operation_id=name, responses=refusals(500, 503))
@@ -125,6 +128,7 @@ def router(problem: Problem, *, prefix: str) -> APIRouter:
     @routes.get("/deployment/report", operation_id=f"{name}_report", responses=refusals(503))
     async def deployment_report(request: Request) -> dict[str, Any]:
         """How each variant does beside the champion, with bounds that hold whenever one looks."""
+        reports: Reports = request.state.reports
         return await reports.newest(request.state.lives[problem.name], request.state.records)
 
     return routes
@@ -151,29 +155,47 @@ def described(live: Live) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Made:
+    """What became of a report on this deployment, and how long it is good for."""
+
+    deployment: Deployment
+    report: asyncio.Future[dict[str, Any]]
+    until: float
+
+
 class Reports:
-    """One is made at a time, and serves everybody who asks within REPORT_SECONDS."""
+    """Of every problem. One is made at a time, and serves all who ask while it is good."""
 
     def __init__(self) -> None:
         self._making = asyncio.Lock()
-        self._made: dict[str, Any] = {}
-        self._key: tuple[Hashable, int] | None = None
+        self._made: dict[str, Made] = {}
 
     async def newest(self, live: Live, records: Records) -> dict[str, Any]:
+        name = live.problem.name
         async with self._making:
-            key = live.deployment(), int(monotonic() // REPORT_SECONDS)
-            if key != self._key:
-                self._made = await asyncio.to_thread(reported, live, records)
-                self._key = key
-            return self._made
+            deployment = live.deployment()
+            made = self._made.get(name)
+            if made is None or made.deployment is not deployment or made.until < monotonic():
+                made = self._made[name] = await make(deployment, live, records)
+        return made.report.result()
+
+
+async def make(deployment: Deployment, live: Live, records: Records) -> Made:
+    """A failure is kept like a report: it may have taken as long."""
+    start = monotonic()
+    report = asyncio.ensure_future(asyncio.to_thread(reported, live, records))
+    await asyncio.wait([report])
+    end = monotonic()
+    return Made(deployment, report, end + max(REPORT_SECONDS, REST * (end - start)))
 
 
 def reported(live: Live, records: Records) -> dict[str, Any]:
     """Of what was answered since the traffic is as it is."""
-    past = live.stores.champion.history()
-    made = history.arranged(past)
+    at, past = now(), live.stores.champion.history()
+    made, traffic = history.arranged(past), history.traffic(past)
     since = None if made is None else made.at
-    answered = seen(records, live.problem.name, since=since)
+    answered = seen(records, live.problem.name, since=since) if traffic.variants else []
     champion = history.champion(past) or live.deployment().champion.version
-    kind, traffic = live.problem.target.kind, history.traffic(past)
-    return report(kind, traffic, champion, since, answered).as_json()
+    found = report(live.problem.target.kind, traffic, champion, since, answered)
+    return {"made_at": at, **found.as_json()}

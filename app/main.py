@@ -116,6 +116,7 @@ def lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
                 "log": log,
                 "records": records,
                 "recorder": recorder,
+                "reports": deployment.Reports(),
                 "resolver": resolver,
                 "shadows": shadows,
             }

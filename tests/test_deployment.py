@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from app.deployment import REST
+from app.live import now
 from engine.assemble import open_records, open_stores
 from engine.domain import history
 from engine.domain.record import Joined, Question
@@ -204,6 +209,73 @@ async def test_a_damaged_variant_is_refused_and_the_champion_answers_its_units(
     assert damaged["model_version"] == "v1.0.0"
     assert mended["model_version"] == CHALLENGER
     assert "altered" in next(j.record.error or "" for j in recorded(admin) if j.record.error)
+
+
+async def report(client: httpx.AsyncClient, path: str = "/deployment/report") -> dict[str, Any]:
+    reply = await client.get(path)
+    assert reply.status_code == 200, reply.text
+    return dict(reply.json())
+
+
+async def test_a_report_counts_what_was_answered_and_says_when_it_was_made(
+    admin: Settings,
+) -> None:
+    async with running(admin) as client:
+        await deploy(client, HALF)
+        before = now()
+        said = Counter(await versions(client, [f"user {number}" for number in range(60)]))
+        found = await report(client)
+        below = await report(client, "/v1/housing/deployment/report")
+        await deploy(client, SHADOW)
+        changed = await report(client)
+    (compared,) = found["comparisons"]
+    assert before <= found["made_at"] <= now()
+    assert compared["champion"]["predictions"] == said["v1.0.0"]
+    assert compared["variant"]["predictions"] == said[CHALLENGER]
+    assert below == found
+    assert [one["mode"] for one in changed["comparisons"]] == ["shadow"]
+
+
+async def test_who_asks_for_reports_in_a_loop_gets_few_new_ones(
+    admin: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is good for many times as long as it took."""
+    monkeypatch.setattr("app.deployment.REPORT_SECONDS", 0)
+    async with running(admin) as client:
+        await deploy(client, HALF)
+        await client.post("/predict/batch", json={"houses": [HOUSE] * 1_000})
+        start = time.monotonic()
+        first = await report(client)
+        made = time.monotonic()
+        while await report(client) == first:
+            pass
+    assert time.monotonic() - made > (made - start) * REST / 4
+
+
+async def test_a_report_that_fails_is_not_tried_in_a_loop_either(admin: Settings) -> None:
+    def begin_with(sign: str) -> None:
+        with closing(sqlite3.connect(admin.data_dir / "records.db")) as people:
+            people.execute("UPDATE predictions SET features = ? || substr(features, 2)", [sign])
+            people.commit()
+
+    async with running(admin) as client:
+        await deploy(client, HALF)
+        await client.post("/predict", json=HOUSE)
+        begin_with("?")
+        failed = await client.get("/deployment/report")
+        begin_with("{")
+        again = await client.get("/deployment/report")
+        await until(client, "/deployment/report", champion="v1.0.0")
+    assert failed.status_code == again.status_code == 503
+    assert "cannot be read" in failed.json()["detail"]
+
+
+async def test_without_variants_no_record_is_read_for_a_report(admin: Settings) -> None:
+    admin.data_dir.joinpath("records.db").write_bytes(b"not a database" * 99)
+    async with running(admin) as client:
+        assert (await report(client))["comparisons"] == []
+        await deploy(client, HALF)
+        assert (await client.get("/deployment/report")).status_code == 503
 
 
 async def test_who_changes_the_deployment_is_in_the_history(admin: Settings) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.live import now
 from engine.domain.record import Record
 from engine.serving.recorder import COMMITTED, DROPPED, DURABLE, QUEUED, Pending, Recorder
 from engine.serving.retention import LEAST_REST_SECONDS, REST, STEP_ROWS, forget
@@ -354,6 +355,30 @@ async def test_while_old_records_are_forgotten_every_answer_is_committed(
         while any(one.startswith("0") for one in oldest(file)):
             replies = await asyncio.gather(*[client.post("/predict", json=HOUSE) for _ in range(4)])
             assert {reply.headers["x-recorded"] for reply in replies} == {"committed"}
+
+
+@pytest.mark.anyio
+async def test_while_outcomes_come_in_every_answer_is_committed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Likewise: none of them keeps the database for long, however many records there are."""
+    names = [f"{number:06}" for number in range(60_000)]
+    with closing(SqlRecords(f"sqlite:///{settings.data_dir / 'records.db'}")) as store:
+        store.append([record(name, at=now()) for name in names])
+    monkeypatch.setattr("engine.stores.records.BUSY_SECONDS", 0.3)
+    async with running(settings) as client:
+
+        async def label(some: list[str]) -> None:
+            for name in some:
+                await client.post("/feedback", json={"prediction_id": name, "actual": 5e5})
+
+        labelling = [asyncio.create_task(label(names[start::3])) for start in range(3)]
+        replies = [await client.post("/predict", json=HOUSE) for _ in range(100)]
+        labelled = (await client.get("/metrics/summary")).json()["outcomes"]["new"]
+        for task in labelling:
+            task.cancel()
+    assert {reply.headers["x-recorded"] for reply in replies} == {"committed"}
+    assert labelled > 0
 
 
 def oldest(file: Path) -> list[str]:

@@ -1,6 +1,5 @@
 """What was answered, and what then turned out to be true: one id joins the two."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.domain.schema import Row
@@ -59,11 +58,14 @@ class Question:
     """Which records are wanted: `since` inclusive, `until` exclusive; None is no limit.
 
     `newest` keeps only so many of the latest; the answer is in the order of time all the same.
+    `with_outcome` leaves out the others; then `newest` means the latest of all outcomes of the
+    problem, by the ids of their predictions, which begin with the time. Without `with_rows` a
+    record whose unit is named has an empty row: features are most of what is read.
     """
 
     problem: str
     since: str | None = None
     until: str | None = None
-    versions: Sequence[str] | None = None
     with_outcome: bool = False
+    with_rows: bool = True
     newest: int | None = None

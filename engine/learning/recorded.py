@@ -10,13 +10,16 @@ import pandas as pd
 from engine.domain.errors import NothingToJudge
 from engine.domain.ports import Records
 from engine.domain.problem import Problem
-from engine.domain.record import DEGRADED, Joined, Question
+from engine.domain.record import DEGRADED, Outcome, Question, Record
 from engine.domain.traffic import SHADOW
 from engine.domain.version import Version
 from engine.learning.data import gather
 from engine.learning.moments import are_numbers, as_times
 
 REPORT = "report outcomes to POST /feedback"
+Kept = tuple[str, str, tuple[object, ...]]
+"""When a row was predicted, when its truth was known, and its values. Millions of them are kept:
+tuples of plain values are what the garbage collector does not look at again and again."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def recorded(problem: Problem, records: Records, major: int, since: str | None) 
     """One row a prediction with an outcome: features, the truth, and as `time` when it was
     predicted (in seconds). Units are no groups: the next requests come from the same ones."""
     of_contract: dict[str, bool] = {}
-    kept: dict[str, Joined] = {}
+    kept: dict[str, Kept] = {}
     answered = others = 0
     for joined in records.read(Question(problem.name, since=since)):
         record = joined.record
@@ -85,22 +88,22 @@ def recorded(problem: Problem, records: Records, major: int, since: str | None) 
         if record.version not in of_contract:
             of_contract[record.version] = Version.parse(record.version).line[0] == major
         if of_contract[record.version]:
-            kept[record.id] = joined
+            kept[record.id] = kept_of(problem, record, joined.outcome)
         else:
             others += 1
     return Gathered(*described(problem, list(kept.values()), answered, others))
 
 
 def described(
-    problem: Problem, kept: Sequence[Joined], answered: int, others: int
+    problem: Problem, kept: Sequence[Kept], answered: int, others: int
 ) -> tuple[pd.DataFrame, str, str]:
     names = [*problem.schema.names, problem.target.name, "time"]
-    frame = pd.DataFrame([row_of(problem, joined) for joined in kept], columns=names)
+    frame = pd.DataFrame([values for *_, values in kept], columns=names)
     summary = f"records: {len(kept):,} with outcomes of {answered:,}"
     source = "records"
     if kept:
-        first, last = kept[0].record.at[:10], kept[-1].record.at[:10]
-        known = max(joined.outcome.known_at for joined in kept if joined.outcome)[:10]
+        first, last = kept[0][0][:10], kept[-1][0][:10]
+        known = max(known_at for _, known_at, _ in kept)[:10]
         source = f"records of {first} to {last}"
         summary += f", predicted {first} to {last}, known until {known}"
     if others:
@@ -108,12 +111,10 @@ def described(
     return frame, source, summary
 
 
-def row_of(problem: Problem, joined: Joined) -> list[object]:
-    record, outcome = joined.record, joined.outcome
-    assert outcome is not None  # noqa: S101
-    features = [record.row.get(name) for name in problem.schema.names]
+def kept_of(problem: Problem, record: Record, outcome: Outcome) -> Kept:
+    features = (record.row.get(name) for name in problem.schema.names)
     time = datetime.fromisoformat(record.at).timestamp()
-    return [*features, outcome.actual, time]
+    return record.at, outcome.known_at, (*features, outcome.actual, time)
 
 
 def on_the_clock(frame: pd.DataFrame, start: float) -> pd.DataFrame:

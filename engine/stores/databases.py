@@ -7,12 +7,12 @@ together. In SQLite what writes begins IMMEDIATE: it waits for its turn before i
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import URL, Connection, MetaData, Table, create_engine, event, inspect, make_url
+from sqlalchemy import URL, Connection, MetaData, create_engine, event, inspect, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -23,6 +23,8 @@ from sqlalchemy.exc import (
 from sqlalchemy.pool import NullPool, QueuePool
 
 from engine.domain.errors import InvalidSetting, ServiceError
+from engine.stores.lock import Turn
+from engine.stores.upgrade import make_indexes, make_tables
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 WAITS = "connect_timeout", "keepalives_idle", "keepalives_interval"
@@ -30,8 +32,6 @@ CACHED_STATEMENTS = 8
 """SQLite keeps so many prepared a connection; one that inserts 2,000 rows takes 4 MB."""
 CONNECT_SECONDS, SILENT_MS = 5, 10_000
 """A PostgreSQL server that acknowledges nothing for so long is given up."""
-MAKING_TABLES = 7_412_053
-"""PostgreSQL's lock for making tables: even IF NOT EXISTS fails when two do so at once."""
 
 
 class Database:
@@ -69,6 +69,7 @@ class Database:
             raise InvalidSetting(f"{role.upper()}_URL: {error}") from error
         self.kind = parsed.get_backend_name()
         self._begin_writing = "BEGIN IMMEDIATE" if self.kind == SQLITE else "BEGIN"
+        self._turn = Turn(busy_seconds) if self.kind == SQLITE else nullcontext()
         if self.kind == SQLITE:
             event.listen(self._engine, "do_connect", self._make_folder)
             event.listen(self._engine, "connect", self._note_file)
@@ -77,13 +78,14 @@ class Database:
     @contextmanager
     def reading(self, *, one_statement: bool = False) -> Iterator[Connection | None]:
         """A transaction; None where the tables do not exist yet: asking makes nothing."""
-        with self._existing("" if one_statement else "BEGIN") as connection:
+        begin = "" if one_statement else "BEGIN"
+        with self._existing() as connection, _transaction(connection, begin):
             yield connection
 
     @contextmanager
     def changing(self) -> Iterator[Connection | None]:
         """A transaction that writes; None where the tables do not exist yet."""
-        with self._existing(self._begin_writing) as connection:
+        with self._existing() as connection, self._writing(connection, self._begin_writing):
             yield connection
 
     @contextmanager
@@ -92,25 +94,30 @@ class Database:
 
         `one_statement` is a transaction by itself: BEGIN and COMMIT would only cost time.
         """
-        with self._connected() as connection:
-            self._make_tables(connection)
-            with _transaction(connection, "" if one_statement else self._begin_writing):
-                yield connection
+        begin = "" if one_statement else self._begin_writing
+        with self._connected() as connection, self._writing(connection, begin):
+            yield connection
 
     def close(self) -> None:
         self._engine.dispose()
 
     @contextmanager
-    def _existing(self, begin: str) -> Iterator[Connection | None]:
+    def _existing(self) -> Iterator[Connection | None]:
         if self._file is not None and not self._file.exists():
             yield None
             return
         with self._connected() as connection:
-            if self._has_tables(connection):
-                with _transaction(connection, begin):
-                    yield connection
-            else:
-                yield None
+            yield connection if self._has_tables(connection) else None
+
+    @contextmanager
+    def _writing(self, connection: Connection | None, begin: str) -> Iterator[None]:
+        if connection is None:
+            yield
+            return
+        with self._turn:
+            self._upgrade(connection)
+            with _transaction(connection, begin):
+                yield
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -129,18 +136,15 @@ class Database:
             connection.info["has_tables"] = all(found)
         return bool(connection.info["has_tables"])
 
-    def _make_tables(self, connection: Connection) -> None:
-        """Once a connection, what is missing: tables, and columns newer than their table."""
+    def _upgrade(self, connection: Connection) -> None:
+        """Once a connection: whoever writes makes what is missing."""
         if connection.info.get("is_complete"):
             return
         if self._keep and self.kind == SQLITE:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         with _transaction(connection, self._begin_writing):
-            if self.kind == POSTGRESQL:
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MAKING_TABLES})")
-            self._tables.create_all(connection)
-            for table in self._tables.sorted_tables:
-                _add_columns(connection, table)
+            make_tables(connection, self._tables)
+        make_indexes(connection, self._tables)
         connection.info["is_complete"] = True
 
     def _make_folder(self, *_: Any) -> None:
@@ -232,19 +236,12 @@ def _distrusted_after_failure(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def _transaction(connection: Connection, begin: str) -> Iterator[None]:
+def _transaction(connection: Connection | None, begin: str) -> Iterator[None]:
     """After an error the connection is closed, or rolled back by the pool; without `begin` each
     statement commits itself."""
-    if begin:
-        connection.exec_driver_sql(begin)
+    if connection is None or not begin:
+        yield
+        return
+    connection.exec_driver_sql(begin)
     yield
-    if begin:
-        connection.exec_driver_sql("COMMIT")
-
-
-def _add_columns(connection: Connection, table: Table) -> None:
-    present = {column["name"] for column in inspect(connection).get_columns(table.name)}
-    for column in table.columns:
-        if column.name not in present:
-            kind = column.type.compile(connection.dialect)
-            connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
+    connection.exec_driver_sql("COMMIT")

@@ -1,16 +1,18 @@
-"""One training at a time: a lock that the operating system lets go when its holder dies."""
+"""One at a time: trainings of all processes, writers of one."""
 
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 from engine.domain.errors import Outpaced
 
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Raises Outpaced at once when another process holds the lock."""
+    """Raises Outpaced at once when another process holds the lock, which the operating system lets
+    go when its holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
@@ -18,3 +20,22 @@ def exclusive(path: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise Outpaced(f"another training holds {path}; wait until it has ended") from error
         yield
+
+
+class Turn:
+    """For `with`: the threads of a process wait for each other, so long; then TimeoutError.
+
+    SQLite has no queue for its own lock. Who waits there looks now and then whether it is free, and
+    may never find it so while others write one after the other.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._lock = Lock()
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(timeout=self._seconds):
+            raise TimeoutError(f"another thread has been writing for {self._seconds:g} s")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()

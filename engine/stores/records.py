@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Lock
 from typing import Any
 
@@ -62,7 +63,8 @@ class MemoryRecords:
     def read(self, question: Question) -> Iterator[Joined]:
         with self._lock:
             every = [Joined(one, self._outcomes.get(one.id)) for one in self._in_order()]
-        found = [one for one in every if _is_asked_for(one, question)]
+        known = _latest_known(every, question)
+        found = [_lean(one, question) for one in every if _is_asked_for(one, question, known)]
         first = 0 if question.newest is None else max(len(found) - question.newest, 0)
         yield from found[first:]
 
@@ -137,8 +139,11 @@ class SqlRecords:
             if connection is None:
                 return 0
             keys = [(row.id, row.version) for row in connection.execute(old)]
-            connection.execute(delete(PREDICTIONS).where(tuple_(c.id, c.version).in_(keys)))
-            theirs = OUTCOMES.c.prediction_id.in_({key[0] for key in keys})
+            if not keys:
+                return 0
+            ids, these = {key[0] for key in keys}, tuple_(c.id, c.version).in_(keys)
+            connection.execute(delete(PREDICTIONS).where(c.id.in_(ids), these))
+            theirs = OUTCOMES.c.prediction_id.in_(ids)
             is_left = select(c.id).where(c.id == OUTCOMES.c.prediction_id).exists()
             connection.execute(delete(OUTCOMES).where(theirs, ~is_left))
             return len(keys)
@@ -162,12 +167,14 @@ def _pieces(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 def _known(connection: Connection, problem: str, ids: Iterable[str]) -> set[str]:
     """Which are recorded; PostgreSQL keeps them from being forgotten until the transaction ends.
 
-    An id that cannot be printed was never given, and PostgreSQL would refuse to look for it.
+    An id that cannot be printed was never given, and PostgreSQL would refuse to look for it. They
+    are found by id alone: by the problem, SQLite without statistics would look at all of them.
     """
     c = PREDICTIONS.c
-    recorded = select(c.id).where(c.problem == problem).with_for_update(read=True)
+    recorded = select(c.id, c.problem).with_for_update(read=True)
     asked_for = _pieces([key for key in ids if key.isprintable()])
-    return {key for some in asked_for for key in connection.scalars(recorded.where(c.id.in_(some)))}
+    found = (connection.execute(recorded.where(c.id.in_(some))) for some in asked_for)
+    return {row.id for rows in found for row in rows if row.problem == problem}
 
 
 def _actuals(connection: Connection, ids: Iterable[str]) -> dict[str, float]:
@@ -206,15 +213,26 @@ def _named(outcomes: Sequence[Outcome], rows: Sequence[int]) -> str:
     return f"{', '.join(shown)}{more}; {len(rows)} of {len(outcomes)} were refused"
 
 
-def _is_asked_for(one: Joined, question: Question) -> bool:
+def _latest_known(every: Sequence[Joined], question: Question) -> set[str]:
+    of_problem = (one for one in every if one.record.problem == question.problem)
+    known = sorted({one.record.id for one in of_problem if one.outcome is not None}, reverse=True)
+    return set(known[: question.newest])
+
+
+def _is_asked_for(one: Joined, question: Question, known: Collection[str]) -> bool:
     record = one.record
     return (
         record.problem == question.problem
         and (question.since is None or question.since <= record.at)
         and (question.until is None or record.at < question.until)
-        and (question.versions is None or record.version in question.versions)
-        and (one.outcome is not None or not question.with_outcome)
+        and (record.id in known or not question.with_outcome)
     )
+
+
+def _lean(one: Joined, question: Question) -> Joined:
+    if question.with_rows or one.record.unit is None:
+        return one
+    return replace(one, record=replace(one.record, row={}))
 
 
 @contextmanager

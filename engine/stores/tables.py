@@ -6,7 +6,21 @@ from operator import attrgetter
 from typing import Any
 
 import orjson
-from sqlalchemy import Column, Double, Index, MetaData, Select, String, Table, Text, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Double,
+    Index,
+    MetaData,
+    Select,
+    String,
+    Subquery,
+    Table,
+    Text,
+    case,
+    literal,
+    select,
+)
 
 from engine.domain.errors import RecordsUnavailable
 from engine.domain.record import Joined, Outcome, Question, Record
@@ -44,7 +58,9 @@ OUTCOMES = Table(
     Column("problem", KEY, nullable=False),
     Column("actual", Double, nullable=False),
     Column("known_at", KEY, nullable=False),
+    Index("outcomes_by_problem", "problem", "prediction_id"),
 )
+"""Ids begin with the time: the index finds the latest predictions that have an outcome."""
 FIELDS = [field.name for field in fields(Record)]
 FEATURES = FIELDS.index("row")
 Rows = Sequence[Sequence[Any]]
@@ -110,18 +126,37 @@ def _features(text: str, *, of: str) -> dict[str, Any]:
 
 
 def asked(question: Question) -> Select[*tuple[Any, ...]]:
-    c, late = PREDICTIONS.c, OUTCOMES.c
-    both = PREDICTIONS.join(OUTCOMES, c.id == late.prediction_id, isouter=not question.with_outcome)
-    wanted = select(*c, late.actual, late.known_at).select_from(both)
-    wanted = wanted.where(c.problem == question.problem)
+    """Without statistics SQLite would rather look for a problem than for an id: where ids are
+    known, the problem is no condition."""
+    c = PREDICTIONS.c
+    late = _known(question) if question.with_outcome else OUTCOMES
+    both = PREDICTIONS.join(late, c.id == late.c.prediction_id, isouter=not question.with_outcome)
+    wanted = select(*_columns(question), late.c.actual, late.c.known_at).select_from(both)
+    if not question.with_outcome:
+        wanted = wanted.where(c.problem == question.problem)
     if question.since is not None:
         wanted = wanted.where(c.at >= question.since)
     if question.until is not None:
         wanted = wanted.where(c.at < question.until)
-    if question.versions is not None:
-        wanted = wanted.where(c.version.in_(question.versions))
     if question.newest is None:
         return wanted.order_by(c.at, c.id, c.version)
     latest = wanted.order_by(c.at.desc(), c.id.desc(), c.version.desc())
     found = latest.limit(question.newest).subquery().c
     return select(*found).order_by(found.at, found.id, found.version)
+
+
+def _known(question: Question) -> Subquery:
+    """The latest outcomes of a problem, whatever times are asked for: to walk past all that lie
+    outside of them would take longer in a larger table."""
+    late = OUTCOMES.c
+    known = select(late.prediction_id, late.actual, late.known_at)
+    known = known.where(late.problem == question.problem).order_by(late.prediction_id.desc())
+    return known.limit(question.newest).subquery()
+
+
+def _columns(question: Question) -> list[ColumnElement[Any]]:
+    c = PREDICTIONS.c
+    if question.with_rows:
+        return [*c]
+    unnamed = case((c.unit.is_(None), c.features), else_=literal("{}")).label("features")
+    return [unnamed if column is c.features else column for column in c]

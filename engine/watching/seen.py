@@ -1,6 +1,7 @@
 """What a look reads: the newest answers, and the newest whose truth is known."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from engine.domain.ports import Records
 from engine.domain.record import Joined, Question
@@ -12,15 +13,15 @@ LOOKED_AT = 50_000
 def seen(
     records: Records, problem: str, *, since: str | None, versions: Sequence[str] | None = None
 ) -> list[Joined]:
-    """The newest of both kinds since `since`, in the order of time.
+    """The newest of both kinds since `since`, in the order of time; of them, those of `versions`.
 
     Where the truth comes weeks late no recent record has an outcome, and the newest with one may be
-    far from the newest of all. An outcome is joined to every version's answer to the question, so a
-    shadow's pairs stay together. Raises RecordsUnavailable.
+    far from the newest of all: of those, only what is older than all the others is read. An outcome
+    is joined to every version's answer to the question, so a shadow's pairs stay together. Raises
+    RecordsUnavailable.
     """
-    found = {}
-    for has_outcome in (False, True):
-        question = Question(problem, since, None, versions, has_outcome, newest=LOOKED_AT)
-        for one in records.read(question):
-            found[one.record.at, one.record.id, one.record.version] = one
-    return [found[key] for key in sorted(found)]
+    wanted = Question(problem, since, newest=LOOKED_AT, with_rows=False)
+    newest = list(records.read(wanted))
+    oldest = newest[0].record.at if newest else None
+    known = records.read(replace(wanted, until=oldest, with_outcome=True))
+    return [one for one in (*known, *newest) if versions is None or one.record.version in versions]

@@ -14,10 +14,14 @@ import pytest
 from engine.domain.errors import RecordsUnavailable, UnknownPrediction
 from engine.serving.recorder import Recorder
 from engine.stores.records import SqlRecords
+from tests.contracts.test_growth import FEW, RECORDS, statements, with_records
 from tests.contracts.test_records import ids, outcome, read, record
 from tests.postgres import PostgresServer
 from tests.servers import free_port
 from tests.test_recording import Answers
+
+ENOUGH = 20_000
+"""Of fewer rows, PostgreSQL reads the whole table, and is right."""
 
 
 def test_asking_makes_no_table(postgresql: str) -> None:
@@ -32,6 +36,22 @@ def test_text_is_ordered_alike_whatever_the_language_of_postgresql(postgresql: s
         query = """select column_name from information_schema.columns
                    where table_name = 'predictions' and collation_name = 'C'"""
         assert {"id", "at", "version"} <= {row[0] for row in people.execute(query)}
+
+
+def test_no_statement_reads_a_whole_table(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.watching.seen.LOOKED_AT", FEW)
+    with (
+        closing(with_records(postgresql, ENOUGH)) as records,
+        psycopg.connect(postgresql, autocommit=True) as people,
+    ):
+        people.execute("ANALYZE")
+        with statements() as said:
+            for act in RECORDS.values():
+                act(records)
+        plans = [people.execute(f"EXPLAIN {one}", given).fetchall() for one, given in said]
+        looks = [line for plan in plans for (line,) in plan if "predictions" in line]
+        assert len(looks) > len(RECORDS)
+        assert not [line for line in looks if "Seq Scan" in line]
 
 
 def test_what_is_being_forgotten_gets_no_outcome_and_what_is_held_is_passed_over(

@@ -80,14 +80,12 @@ def test_records_come_in_the_order_of_time_then_id_then_version(records: Records
     assert [joined.record for joined in read(records)] == [*early, *late]
 
 
-def test_a_question_names_problem_time_and_versions(records: Records) -> None:
-    records.append([record("a"), record("b", 1, version="v2.0.0"), record("c", 2)])
+def test_a_question_names_problem_and_time(records: Records) -> None:
+    records.append([record("a"), record("b", 1), record("c", 2)])
     records.append([record("d", 1, problem="churn")])
     assert ids(records) == ["a", "b", "c"]
     assert ids(records, since="2026-01-01T00:01:00.000Z") == ["b", "c"]
     assert ids(records, until="2026-01-01T00:01:00.000Z") == ["a"]
-    assert ids(records, versions=["v2.0.0", "v3.0.0"]) == ["b"]
-    assert ids(records, versions=[]) == []
 
 
 def test_the_newest_come_in_the_order_of_time_all_the_same(records: Records) -> None:
@@ -100,8 +98,23 @@ def test_the_newest_come_in_the_order_of_time_all_the_same(records: Records) -> 
 
 def test_the_newest_with_an_outcome_are_counted_among_those(records: Records) -> None:
     records.append([record(id_, minute) for minute, id_ in enumerate("abcd")])
+    records.append([record("x", 9, problem="churn"), record("c", 2, version="v1.1.0")])
     records.label("housing", [outcome("a"), outcome("b"), outcome("c")])
-    assert ids(records, with_outcome=True, newest=2) == ["b", "c"]
+    records.label("churn", [outcome("x")])
+    known = {"with_outcome": True}
+    assert ids(records, **known) == ["a", "b", "c", "c"]
+    assert ids(records, **known, newest=3) == ["b", "c", "c"]
+    assert ids(records, **known, newest=9, since="2026-01-01T00:01:00.000Z") == ["b", "c", "c"]
+    assert ids(records, **known, newest=9, until="2026-01-01T00:02:00.000Z") == ["a", "b"]
+    assert ids(records, **known, newest=2, until="2026-01-01T00:02:00.000Z") == ["b"]
+    assert ids(records, **known, newest=0) == []
+    assert [one.outcome for one in read(records, **known, newest=1)] == [outcome("c")]
+
+
+def test_without_rows_only_the_units_that_are_not_named_have_features(records: Records) -> None:
+    records.append([record("a", unit="user 7"), record("b", 1), record("c", 2, unit="")])
+    assert [one.record.row for one in read(records, with_rows=False)] == [{}, ROW, {}]
+    assert [one.record.row for one in read(records)] == [ROW] * 3
 
 
 def test_one_outcome_is_joined_to_every_version_that_was_asked(records: Records) -> None:
@@ -213,6 +226,12 @@ def test_the_oldest_are_forgotten_first_and_those_at_the_limit_stay(records: Rec
     assert ids(records) == ["b", "a"]
     assert [records.forget(before, 2), records.forget(before, 2)] == [2, 0]
     assert ids(records) == ["a"]
+
+
+def test_two_versions_of_a_prediction_are_two_records_to_forget(records: Records) -> None:
+    records.append([record("a", version=version) for version in ("v1.0.0", "v1.1.0")])
+    assert records.forget("2030", 1) == 1
+    assert [joined.record.version for joined in read(records)] == ["v1.1.0"]
 
 
 def test_an_outcome_is_forgotten_with_the_last_record_of_its_prediction(records: Records) -> None:

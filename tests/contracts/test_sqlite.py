@@ -5,8 +5,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from statistics import median
 from threading import Timer
 
 import pytest
@@ -95,6 +97,34 @@ def test_a_short_lock_is_waited_for_and_a_long_one_is_told(records: SqlRecords, 
         assert ids(records) == ["a", "b"]
     records.append([record("d")])
     assert ids(records) == ["a", "b", "d"]
+
+
+def test_who_waits_for_another_thread_writes_as_soon_as_that_has_written(
+    records: SqlRecords,
+) -> None:
+    """SQLite itself looks again after 428 ms of waiting, and may find the next one writing."""
+    records.append([record("a")])
+    delays = []
+    with ThreadPoolExecutor(1) as pool:
+        for number in range(5):
+            with records._database.adding():
+                waiting = pool.submit(records.append, [record(str(number))])
+                time.sleep(0.36)
+            released = time.monotonic()
+            waiting.result()
+            delays.append(time.monotonic() - released)
+    assert median(delays) < 0.05
+
+
+def test_who_has_waited_for_another_thread_for_too_long_is_told(records: SqlRecords) -> None:
+    records.append([record("a")])
+    with (
+        ThreadPoolExecutor(1) as pool,
+        records._database.adding(),
+        pytest.raises(RecordsUnavailable, match="another thread has been writing for 1 s"),
+    ):
+        pool.submit(records.append, [record("b")]).result()
+    assert ids(records) == ["a"]
 
 
 def test_a_read_only_database_can_be_read(records: SqlRecords, file: Path) -> None:

@@ -1,0 +1,50 @@
+"""Brings a database up to date: tables it lacks, and columns and indexes newer than their table."""
+
+import logging
+
+from sqlalchemy import Connection, Index, MetaData, Table, inspect
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateIndex
+
+MAKING_TABLES = 7_412_053
+"""PostgreSQL's lock for making tables: even IF NOT EXISTS fails when two do so at once."""
+log = logging.getLogger("predictive.stores")
+
+
+def make_tables(connection: Connection, tables: MetaData) -> None:
+    """Nothing works without them; in a transaction."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MAKING_TABLES})")
+    tables.create_all(connection)
+    for table in tables.sorted_tables:
+        _add_columns(connection, table)
+
+
+def make_indexes(connection: Connection, tables: MetaData) -> None:
+    """Those of older tables. One that cannot be made is told: all works without it, only slower.
+
+    Each is a transaction by itself. While SQLite makes one, nobody else writes.
+    """
+    for table in tables.sorted_tables:
+        present = {index["name"] for index in inspect(connection).get_indexes(table.name)}
+        for index in table.indexes:
+            if index.name not in present:
+                _make_index(connection, index)
+
+
+def _add_columns(connection: Connection, table: Table) -> None:
+    present = {column["name"] for column in inspect(connection).get_columns(table.name)}
+    for column in table.columns:
+        if column.name not in present:
+            kind = column.type.compile(connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
+
+
+def _make_index(connection: Connection, index: Index) -> None:
+    log.warning("making_index %s", index.name)
+    try:
+        connection.execute(CreateIndex(index, if_not_exists=True))
+    except DBAPIError as error:
+        log.warning("index_not_made %s: %s", index.name, error.orig)
+    else:
+        log.warning("index_made %s", index.name)
