@@ -44,7 +44,7 @@ test-load: .make/dev  ## swaps, kill -9, a slow shadow, the month: under load
 test-docker: .make/dev  ## build, start, predict, restart: in real containers
 	$(BIN)/pytest -m docker
 
-demo: .make/dev  ## a month of a moving market in a minute: drift, a roll-out, a roll-back
+demo: .make/dev  ## a month of a moving market in two minutes: drift, a roll-out, a roll-back
 	$(BIN)/python demo.py
 
 bench-intervals: .make/bench  ## our intervals beside MAPIE and crepes on King County
@@ -58,6 +58,9 @@ bench-gate: .make/dev  ## how often the gate is wrong, and how often it sees wha
 
 bench-watching: .make/dev  ## how often live comparisons and roll-outs err, whenever one looks
 	$(BIN)/python -m benchmarks.watching
+
+bench-year: .make/dev  ## a year of bike rentals: do intervals hold while the world changes?
+	$(BIN)/python -m benchmarks.year
 
 bench-growth: .make/dev  ## what records cost at 10^5, 10^6 and 5*10^6 rows: is it flat?
 	$(BIN)/python -m benchmarks.growth
@@ -93,4 +96,4 @@ clean:  ## remove the environment and what was generated
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/bench.txt
 	@touch $@
 
-.PHONY: help serve train up check format-check lint types test test-slow test-browser test-docker test-load bench-intervals bench-gate bench-watching bench-serving bench-growth demo format lock clean
+.PHONY: help serve train up check format-check lint types test test-slow test-browser test-docker test-load bench-intervals bench-gate bench-watching bench-serving bench-growth bench-year demo format lock clean

@@ -1,10 +1,11 @@
 """A month in a minute: a moving market asks a real service over HTTP, and the service keeps up.
 
 Every day houses are asked about; some are sold, and their prices become known up to two days later.
-Prices near the centre rise on day 8. Somebody sees the coverage fall and starts
-`retrain.py --rollout` on what was sold since; every night it takes the next step, until the
-challenger is champion. On day 19 prices far out rise too, and fall back while the next challenger
-is a canary already: it is rolled back. Exit code 0 if it went so, else 1.
+Every night `retrain.py --rollout` looks at them. Prices near the centre rise on day 8, and far out
+on day 19: intervals break, and two nights later a copy of the model with newer ones has taken over.
+A few days after each rise somebody has a challenger trained on what was sold since; the nights take
+it further step by step. The first becomes champion. While the second is a canary prices far out
+fall back, and it is stopped. Exit code 0 if it went so, else 1.
 """
 
 import os
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,8 @@ LATEST_DAYS = 3
 FIRST_RISE, SECOND_RISE, FALL = 8, 19, 25
 TRAINED = {12: FIRST_RISE, 22: SECOND_RISE}
 """On which days a challenger is trained, and on the records since which day."""
+LOW, MOST_LOW = 0.78, 6
+"""Days may cover less than this, and so many may: two at each change."""
 KEPT_CHAMPION = 10
 PROMOTED, STOPPED = "promoted", "rollout stopped"
 DAWN_SECONDS = 0.5
@@ -55,6 +59,7 @@ class Month:
     client: httpx.Client
     due: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     covered: list[bool] = field(default_factory=list)
+    low: list[int] = field(default_factory=list)
     errors: list[float] = field(default_factory=list)
     versions: dict[str, int] = field(default_factory=dict)
 
@@ -144,16 +149,31 @@ def run(place: Path) -> None:
             known = month.report(day)
             show(day, month, known)
             if day in TRAINED:
-                print(f"        night: {nightly(env, '--since', began[TRAINED[day]])}", flush=True)
+                lines = nightly(env, "--since", began[TRAINED[day]])
             elif client.get(f"{url}/deployment").json()["variants"]:
-                print(f"        night: {nightly(env)}", flush=True)
+                lines = nightly(env)
+            else:
+                lines = nightly(env, "--recalibrate")
+            for line in lines:
+                print(f"        night: {line}", flush=True)
     past = history_in(place)
     print_history(past)
-    ends = [event.action for event in past if event.action in {PROMOTED, STOPPED}]
+    judge(past, month.low)
+
+
+def judge(past: History, low: list[int]) -> None:
+    """Raises RuntimeError where the month went otherwise."""
+    ends = [
+        event.action
+        for before, event in pairwise(past)
+        if event.action == STOPPED or event.version.line != before.version.line
+    ]
     if ends != [PROMOTED, STOPPED]:
         raise RuntimeError(
             f"one challenger was to be promoted and the next stopped, but: {', '.join(ends)}"
         )
+    if len(low) > MOST_LOW:
+        raise RuntimeError(f"coverage was below {LOW:.0%} on days {', '.join(map(str, low))}")
 
 
 def settings_of_its_own(place: Path) -> dict[str, str]:
@@ -182,11 +202,12 @@ def settings_of_its_own(place: Path) -> dict[str, str]:
     }
 
 
-def nightly(env: dict[str, str], *arguments: str) -> str:
-    """What the scheduled run decides."""
+def nightly(env: dict[str, str], *arguments: str) -> list[str]:
+    """What the scheduled run decides; that yet another copy stands by is no news."""
     lines = command(env, "retrain.py", "--rollout", *arguments).splitlines()
     time.sleep(DAWN_SECONDS)
-    return [line for line in lines if line.startswith(("Keep", "Promote", "roll-out"))][-1]
+    told = [line for line in lines if line.startswith(("Keep", "Promote", "roll-out"))]
+    return [line for line in told if "stands by" not in line and "outcomes are known" not in line]
 
 
 def command(env: dict[str, str], *arguments: str) -> str:
@@ -205,10 +226,13 @@ def command(env: dict[str, str], *arguments: str) -> str:
 
 
 def show(day: int, month: Month, known: int) -> None:
+    coverage = float(np.mean(month.covered))
+    if coverage < LOW:
+        month.low.append(day)
     versions = ", ".join(f"{v} {n}" for v, n in sorted(month.versions.items()))
     print(
         f"day {day:2}  {versions:34} {len(month.errors):4} sold, {known:4} outcomes known, "
-        f"median error {np.median(month.errors):5.1%}, covered {np.mean(month.covered):5.1%}",
+        f"median error {np.median(month.errors):5.1%}, covered {coverage:5.1%}",
         flush=True,
     )
 

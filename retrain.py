@@ -9,6 +9,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.arguments import (
     add_problem,
@@ -25,12 +26,16 @@ from engine.domain import history
 from engine.domain.errors import InvalidSetting, UnknownVersion
 from engine.domain.ports import Records
 from engine.domain.problem import Problem
+from engine.domain.schema import BINARY
 from engine.domain.times import written
 from engine.domain.version import Version
 from engine.settings import Settings, load_settings
-from engine.watching.rollout import ADVANCE, under_way
+from engine.watching.rollout import ADVANCE, REPLACE, under_way
 from engine.watching.steer import Helm, refuse_beside_others
 from problems import named
+
+if TYPE_CHECKING:
+    from engine.learning.standby import Post
 
 PROMOTED, KEPT_CHAMPION = 0, 10
 WHO = "retrain.py"
@@ -42,7 +47,8 @@ EXAMPLES = """examples:
   python retrain.py --data sales.csv --dry-run   the same, changing nothing
   python retrain.py --data sales.csv --every 24h
   python retrain.py --data sales.csv --with-records --recalibrate
-  python retrain.py --rollout                    a shadow first, then a canary of 1, 10, 50 %
+  python retrain.py --rollout                    step by step, and newer intervals when they break
+  python retrain.py --rollout --recalibrate      only the newer intervals; nothing is trained
   python retrain.py --rollback                   back to the champion before; --rollback v1.0.0
 
 exit code: 0 promoted, 10 the champion was kept, 1 it failed, 2 wrong settings or arguments
@@ -155,23 +161,58 @@ def reconcile(
     """Go on with the roll-out that is under way, or judge a challenger and act on the verdict."""
     helm = Helm(problem, stores.champion, stores.artifacts, WHO)
     with closing(open_records(settings)) as records:
-        if arguments.rollout:
-            if settings.records == "off":
-                raise InvalidSetting("RECORDS: off; a roll-out goes by what is recorded")
-            past = stores.champion.history()
-            if under_way(past) is not None:
-                return roll_on(helm, records)
-            refuse_beside_others(past)
-        return PROMOTED if challenge(arguments, settings, helm, records) else KEPT_CHAMPION
+        if not arguments.rollout:
+            changed = challenge(arguments, settings, helm, records)
+        elif settings.records == "off":
+            raise InvalidSetting("RECORDS: off; a roll-out goes by what is recorded")
+        else:
+            changed = roll_out(arguments, settings, helm, records)
+    return PROMOTED if changed else KEPT_CHAMPION
 
 
-def roll_on(helm: Helm, records: Records) -> int:
-    """One look at the candidate; no training library is imported on this way either."""
+def roll_out(
+    arguments: argparse.Namespace, settings: Settings, helm: Helm, records: Records
+) -> bool:
+    """The copy that stands by, then the roll-out that is under way or else a challenger, then a
+    newer copy; whether the champion changed."""
+    rollout = under_way(helm.champion.history())
+    if rollout is None:
+        refuse_beside_others(helm.champion.history())
+    post = post_of(helm)
+    relieved = post.relieve(records)
+    if relieved is not None:
+        say(f"roll-out: {relieved}")
+    if rollout is not None and relieved is not None:
+        helm.resume(rollout, why=f"goes on: {relieved}")
+        changed = True
+    elif rollout is not None:
+        changed = roll_on(helm, records)
+    elif arguments.recalibrate and helm.problem.target.kind != BINARY:
+        changed = relieved is not None
+    else:
+        changed = challenge(arguments, settings, helm, records) or relieved is not None
+    if renewed := post.renew(records):
+        say(f"roll-out: {renewed}")
+    return changed
+
+
+def post_of(helm: Helm) -> "Post":
+    from engine.learning.standby import Post  # a rollback must not wait for this
+
+    now = written(datetime.now(UTC))
+    return Post(helm.problem, helm.champion, helm.artifacts, helm.who, now)
+
+
+def say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201
+
+
+def roll_on(helm: Helm, records: Records) -> bool:
+    """One look at the candidate; whether it is champion now."""
     step = helm.step(records, written(datetime.now(UTC)))
-    now = history.champion(helm.champion.history())
-    print(f"roll-out: {step.move} - {step.reason} champion: {now}")  # noqa: T201
-    arrived = step.move == ADVANCE and under_way(helm.champion.history()) is None
-    return PROMOTED if arrived else KEPT_CHAMPION
+    past = helm.champion.history()
+    say(f"roll-out: {step.move} - {step.reason} champion: {history.champion(past)}")
+    return step.move in {ADVANCE, REPLACE} and under_way(past) is None
 
 
 def challenge(

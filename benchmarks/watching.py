@@ -12,9 +12,9 @@ a variant that covers exactly what it claims. "half at": the variant's units at 
 streams had been called better, or worse.
 
 Second table: whole roll-outs by `engine.watching.rollout.decide`, looked at after every tenth of a
-stage's fewest units until it advances, or MOST times as many units were seen; in %, how many are
-rolled back, and where, how many become champion, and how many times the fewest units of all stages
-half of those took. Third table: what looking costs.
+stage's units until it advances, or MOST times as many units were seen; in %, how many are rolled
+back, and where, how many become champion, and after how many of the callers half of those, all
+stages together. Third table: what looking costs.
 
 Fourth table: two models of an event, simulated, judged by log loss at LOOKS looks; in %, how many
 streams ever say better, or worse, and how many would, were the loss believed to vary no more than
@@ -42,9 +42,18 @@ from engine.domain.traffic import SHADOW, TEST
 from engine.learning.split import hold_out
 from engine.watching.chance import least_spread
 from engine.watching.compare import compare, in_units, means
-from engine.watching.comparison import HARMS
+from engine.watching.comparison import BY_COVERAGE, HARMS, Comparison
 from engine.watching.groups import Answers, losses
-from engine.watching.rollout import ADVANCE, LEVEL, ROLL_BACK, STAGES, STAY, Stage, decide
+from engine.watching.rollout import (
+    LEVEL,
+    ROLL_BACK,
+    STAGES,
+    STAY,
+    Stage,
+    Step,
+    decide,
+    proves,
+)
 from engine.watching.sequence import FEWEST, NO_SPREAD, apart, improvement, paired, reach
 
 MODELS = 5
@@ -61,6 +70,8 @@ RATIOS = {
     "10 % worse": 1.1,
     "30 % worse": 1.3,
 }
+BY_LOSS = (1 - BY_COVERAGE) * ALPHA
+"""The level at which a variant is called better by its loss."""
 FIXED = NormalDist().inv_cdf(1 - ALPHA)
 Pair = tuple[Vector, Vector]
 Models = tuple[int, int]
@@ -143,7 +154,7 @@ def said(errors: Pair, margins: tuple[float, float], share: float) -> list[NDArr
     below = looks(-misses[0], -misses[1], share)
     claimed = looks(np.full(len(new), COVERAGE - 1), -misses[1], 1.0)
     return [
-        better.shown(better.reach(ALPHA)),
+        better.shown(better.reach(BY_LOSS)),
         better.shown(np.full(len(better.n), FIXED)),
         worse.shown(worse.reach(ALPHA / HARMS)),
         below.shown(below.reach(ALPHA / HARMS), is_share=True)
@@ -158,7 +169,7 @@ def refuse_if_not_the_same(errors: Pair, share: float) -> None:
     for n in np.geomspace(FEWEST, len(new), 20).astype(int):
         m = n if share == 1 else max(n * len(old) // len(new), FEWEST)
         means = paired(old[:n], new[:n]) if share == 1 else apart(old[:m], new[:n])
-        found = improvement(means, below=ALPHA, above=ALPHA / HARMS)
+        found = improvement(means, below=BY_LOSS, above=ALPHA / HARMS)
         there = found is not None and (found.low >= MINIMUM_EFFECT, found.high <= 0)
         if there and there != (here[0][n - FEWEST], here[2][n - FEWEST]):
             raise AssertionError(f"{share}, {n} units: {there}")
@@ -241,7 +252,7 @@ def second_table(models: Population, rollouts: int) -> bool:
     print(
         f"\n{'candidate':32}{'rolled back':>20}"
         + "".join(f"{s.name:>14}" for s in STAGES)
-        + f"{'champion':>10}{'times':>7}"
+        + f"{'champion':>10}{'callers':>9}"
     )
     kept = True
     for number, candidate in enumerate(CANDIDATES):
@@ -249,12 +260,12 @@ def second_table(models: Population, rollouts: int) -> bool:
         found = [rolled_out(models, candidate, rng) for _ in range(rollouts)]
         ends = Counter(end for end, _ in found)
         back = sum(ends[stage] for stage in STAGES)
-        units = [seen for end, seen in found if end == "champion"]
-        took = np.median(units) / sum(stage.fewest for stage in STAGES) if units else np.nan
+        callers = [seen for end, seen in found if end == "champion"]
+        took = f"{np.median(callers):,.0f}" if callers else "-"
         where = "".join(f"{100 * ends[stage] / rollouts:>14.1f}" for stage in STAGES)
         print(
             f"{candidate.name:32}{with_bounds(back, rollouts):>20}{where}"
-            f"{100 * len(units) / rollouts:>10.1f}{took:>7.2f}",
+            f"{100 * len(callers) / rollouts:>10.1f}{took:>9}",
             flush=True,
         )
         if number < GOOD:
@@ -265,17 +276,22 @@ def second_table(models: Population, rollouts: int) -> bool:
 def rolled_out(
     models: Population, candidate: Candidate, rng: np.random.Generator
 ) -> tuple[Stage | str, int]:
-    """The stage at which the candidate is rolled back, else "champion" or "open"; its units."""
+    """The stage at which the candidate is rolled back, else "champion" or "open"; the callers."""
     pair = models.pair(rng)
     old, new = models.errors[list(pair)]
     expected = float((np.abs(new - old) <= models.margins[pair[0]]).mean())
-    units = 0
-    for stage in STAGES:
-        move, seen = at_stage(models, candidate, rng, stage, pair=pair, expected=expected)
-        units += seen
-        if move != ADVANCE:
-            return (stage if move == ROLL_BACK else "open"), units
-    return "champion", units
+    callers, proven, stage = 0, False, STAGES[0]
+    while True:
+        step, seen = at_stage(
+            models, candidate, rng, stage, pair=pair, expected=expected, proven=proven
+        )
+        callers += round(seen.variant.units / (stage.share or 1))
+        if step.move in {ROLL_BACK, STAY}:
+            return (stage if step.move == ROLL_BACK else "open"), callers
+        if step.to is None:
+            return "champion", callers
+        proven = proves(seen) if stage.mode == SHADOW else proven
+        stage = step.to
 
 
 def at_stage(
@@ -286,22 +302,24 @@ def at_stage(
     *,
     pair: Models,
     expected: float,
-) -> tuple[str, int]:
-    """How the stage ends, and after how many units of the candidate."""
-    most = MOST * stage.fewest
+    proven: bool,
+) -> tuple[Step, Comparison]:
+    """How the stage ends, and on what."""
+    enough = stage.fewest if proven else stage.unproven
+    most = MOST * enough
     errors, margins = models.drawn(rng, pair, stage.share or 1.0, n=most)
     whole = (
         answers(rng, errors[0], margins[0], Candidate("champion", outcomes=candidate.outcomes)),
         answers(rng, errors[1], margins[1], candidate),
     )
-    for n in range(stage.fewest // 10, most + 1, stage.fewest // 10):
+    for n in range(enough // 10, most + 1, enough // 10):
         parts = (first(rows, len(rows) * n // most) for rows in whole)
         sides = zip(("v1.0.0", "v1.1.0-rc.1"), parts, strict=True)
         seen = compare(stage.mode, *sides, share=stage.share, alpha=LEVEL)
-        step = decide(stage, seen, expected)
+        step = decide(stage, seen, expected, proven=proven)
         if step.move != STAY:
-            return step.move, n
-    return STAY, most
+            break
+    return step, seen
 
 
 def answers(
@@ -331,7 +349,11 @@ def first(rows: Answers, n: int) -> Answers:
 
 def third_table() -> None:
     print("\nhow many times as wide as a bound of a single look (one side), and as many units")
-    for alpha, name in ((ALPHA, "better"), (ALPHA / HARMS, "worse"), (LEVEL / HARMS, "roll back")):
+    for alpha, name in (
+        (BY_LOSS, "better"),
+        (ALPHA / HARMS, "worse"),
+        (LEVEL / HARMS, "roll back"),
+    ):
         single = NormalDist().inv_cdf(1 - alpha)
         times = [(n, reach(n, alpha) / single) for n in (50, 200, 500, 2_000, 10_000, 50_000)]
         print(f"{name:12}" + "".join(f"{n:>9,}: {t:.2f} {t * t:.1f}" for n, t in times))
@@ -404,7 +426,7 @@ def ever_said(
         sides = [first(rows, max(len(rows) * k // n, FEWEST)) for rows in whole]
         loss = in_units(mode, sides[0], sides[1], quantity=losses)
         for place, least in enumerate((least_spread(mode, sides[0], sides[1]), NO_SPREAD)):
-            found = improvement(means(mode, loss, least), below=ALPHA, above=ALPHA / HARMS)
+            found = improvement(means(mode, loss, least), below=BY_LOSS, above=ALPHA / HARMS)
             if found is not None:
                 ever[2 * place] |= found.low >= MINIMUM_EFFECT
                 ever[2 * place + 1] |= found.high < 0

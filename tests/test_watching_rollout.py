@@ -14,13 +14,14 @@ from engine.domain.schema import BINARY, POSITIVE, Vector
 from engine.domain.traffic import ALONE, CANARY, SHADOW, TEST, Traffic, Variant
 from engine.domain.version import Version
 from engine.watching.compare import compare
-from engine.watching.comparison import HARMS, Comparison
+from engine.watching.comparison import BETTER, HARMS, Comparison
 from engine.watching.groups import Answers
 from engine.watching.rollout import (
     ADVANCE,
     AGREEMENT_MARGIN,
     LEVEL,
     LOOKS_WORSE,
+    REPLACE,
     ROLL_BACK,
     STAGES,
     STAY,
@@ -29,6 +30,7 @@ from engine.watching.rollout import (
     Step,
     decide,
     following,
+    proves,
     under_way,
 )
 from engine.watching.sequence import Difference
@@ -82,16 +84,18 @@ def spoiled(stage: Stage, n: int, **changes: Any) -> Comparison:
     return seen(stage, old, replace(new, **found))
 
 
-def decided(stage: Stage, comparison: Comparison) -> Step:
-    return decide(stage, comparison, AGREEMENT)
+def decided(stage: Stage, comparison: Comparison, *, proven: bool = False) -> Step:
+    return decide(stage, comparison, AGREEMENT, proven=proven)
 
 
+@pytest.mark.parametrize("proven", [False, True], ids=["unproven", "proven"])
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 def test_an_equal_candidate_stays_until_enough_units_were_seen_and_then_advances(
-    stage: Stage,
+    stage: Stage, proven: bool
 ) -> None:
-    for n, move in ((stage.fewest - 1, STAY), (stage.fewest, ADVANCE)):
-        step = decided(stage, spoiled(stage, n))
+    enough = stage.fewest if proven else stage.unproven
+    for n, move in ((enough - 1, STAY), (enough, ADVANCE)):
+        step = decided(stage, spoiled(stage, n), proven=proven)
         assert step.move == move
         assert step.reason.startswith(f"{stage.name}: {n:,} ")
         assert f"0 of {n:,} predictions failed" in step.reason
@@ -135,7 +139,7 @@ def test_harm_is_rolled_back_before_enough_units_were_seen() -> None:
 
 @pytest.mark.parametrize("stage", [IN_SHADOW, ONE, TEN], ids=lambda stage: stage.name)
 def test_who_is_seldom_asked_may_be_slower_as_with_cold_caches(stage: Stage) -> None:
-    slower = spoiled(stage, stage.fewest, latency_us=lambda us: 3 * us)
+    slower = spoiled(stage, stage.unproven, latency_us=lambda us: 3 * us)
     step = decided(stage, slower)
     assert step.move == ADVANCE
     assert "times the champion's (judged above 1" in step.reason
@@ -148,8 +152,8 @@ def test_an_equally_slow_candidate_is_not_rolled_back_beside_a_slow_champion() -
 
 
 def test_a_step_says_that_batches_show_no_latency() -> None:
-    unknown = np.full(HALF.fewest, np.nan)
-    step = decided(HALF, spoiled(HALF, HALF.fewest, latency_us=unknown))
+    unknown = np.full(HALF.unproven, np.nan)
+    step = decided(HALF, spoiled(HALF, HALF.unproven, latency_us=unknown))
     assert step.move == ADVANCE
     assert "latency not seen: only batches" in step.reason
 
@@ -162,19 +166,36 @@ def test_a_step_says_that_batches_show_no_latency() -> None:
     ],
 )
 def test_what_looks_worse_and_is_not_shown_to_be_stays(changes: dict[str, Any], doubt: str) -> None:
-    few = known_to(TEN, 60)
-    step = decided(TEN, spoiled(TEN, TEN.fewest, actual=few, **changes))
+    few = np.where(np.arange(TEN.unproven) < 60, 100.0, np.nan)
+    found = spoiled(TEN, TEN.unproven, actual=few, **changes)
+    step = decided(TEN, found)
     assert step.move == STAY
-    assert step.reason.startswith(f"{TEN.name}: {TEN.fewest} units, {doubt}")
+    assert step.reason.startswith(f"{TEN.name}: {TEN.unproven} units, {doubt}")
     assert "looks worse, not shown yet; 0 of" in step.reason
 
 
-def known_to(stage: Stage, n: int) -> Vector:
-    return np.where(np.arange(stage.fewest) < n, 100.0, np.nan)
+def test_a_canary_after_a_proof_stays_only_for_what_looks_much_worse() -> None:
+    """The world may have changed since: a proof is of its time."""
+    for power, move in ((1.05, ADVANCE), (1.5, STAY)):
+        old, new = drawn(np.random.default_rng(0), TEN, 400)
+        worse = replace(new, value=100 * (new.value / 100) ** power, actual=known_of(new, 60))
+        assert decided(TEN, seen(TEN, old, worse), proven=True).move == move
+
+
+def test_what_looks_slower_stays_until_it_is_shown_or_is_not_so() -> None:
+    """Of 200 units a median half as long again cannot be shown to be above the limit."""
+    slower = spoiled(HALF, HALF.fewest, latency_us=lambda us: 1.45 * us)
+    step = decided(HALF, slower, proven=True)
+    assert step.move == STAY
+    assert "the latency looks worse, not shown yet" in step.reason
+
+
+def known_of(rows: Answers, n: int) -> Vector:
+    return np.where(np.arange(len(rows)) < n, 100.0, np.nan)
 
 
 def test_a_candidate_that_keeps_its_word_passes_a_champion_that_covers_too_much() -> None:
-    old, new = drawn(np.random.default_rng(0), HALF, HALF.fewest)
+    old, new = drawn(np.random.default_rng(0), HALF, HALF.unproven)
     wide = replace(old, lower=old.lower / 2, upper=2 * old.upper)
     found = seen(HALF, wide, new)
     assert found.coverage is not None
@@ -213,11 +234,11 @@ def test_a_comparison_of_another_stage_or_level_is_refused() -> None:
 
 
 def arrives(rng: np.random.Generator) -> bool | None:
-    """Whether an equal candidate becomes champion, with a look after every fifth of a stage's
-    fewest units until ten times as many; None when it then still stays."""
+    """Whether an equal candidate that its shadow has not proven becomes champion, with a look after
+    every fifth of a stage's units until ten times as many; None when it then still stays."""
     for stage in STAGES:
-        old, new = drawn(rng, stage, 10 * stage.fewest)
-        for k in range(stage.fewest // 5, len(new) + 1, stage.fewest // 5):
+        old, new = drawn(rng, stage, 10 * stage.unproven)
+        for k in range(stage.unproven // 5, len(new) + 1, stage.unproven // 5):
             others = len(old) * k // len(new)
             step = decided(stage, seen(stage, first(old, others), first(new, k)))
             if step.move != STAY:
@@ -285,9 +306,51 @@ def test_the_stages_follow_one_another_to_the_champion() -> None:
         "rollout canary 10 %",
         "rollout canary 50 %",
     ]
-    assert [following(stage) for stage in STAGES] == [*STAGES[1:], None]
+    assert [following(stage, 100_000) for stage in STAGES] == [*STAGES[1:], None]
     assert [at(stage).variants[0].share for stage in STAGES] == [0, 0.01, 0.1, 0.5]
     assert all(stage.mode == CANARY for _, stage in pairwise(STAGES))
+
+
+def test_a_canary_that_would_take_longer_than_all_before_it_is_left_out() -> None:
+    """A hundredth of 500 callers are five, and 50 have to be seen."""
+    assert following(IN_SHADOW, 500) == TEN
+    assert following(IN_SHADOW, 4_999) == TEN
+    assert following(IN_SHADOW, 5_000) == ONE
+    assert following(ONE, 50) == TEN
+    assert following(TEN, 50) == HALF
+    assert decided(IN_SHADOW, spoiled(IN_SHADOW, 600)).to == TEN
+
+
+def test_a_shadow_proves_what_its_pairs_show_and_nothing_without_outcomes() -> None:
+    rng = np.random.default_rng(4)
+    many, few = (seen(IN_SHADOW, *drawn(rng, IN_SHADOW, n)) for n in (4_000, 60))
+    unknown = spoiled(IN_SHADOW, 4_000, actual=np.full(4_000, np.nan))
+    assert proves(many)
+    assert not proves(few)
+    assert not proves(unknown)
+    assert not proves(spoiled(IN_SHADOW, 4_000, value=lambda v: 100 * (v / 100) ** 1.15))
+
+
+def test_a_champion_that_is_far_off_is_replaced_before_the_shadow_has_seen_enough() -> None:
+    old, new = drawn(np.random.default_rng(5), IN_SHADOW, 150)
+    off = replace(old, lower=2 * old.lower, upper=2 * old.upper, value=2 * old.value)
+    found = seen(IN_SHADOW, off, new)
+    step = decide(IN_SHADOW, found, None)
+    assert step.move == REPLACE
+    assert step.to is None
+    assert "the champion's 0.9 intervals hold" in step.reason
+    assert found.verdict == BETTER
+    assert "the champion's 0.9 intervals hold" in found.sentence
+    assert decided(IN_SHADOW, spoiled(IN_SHADOW, 150)).move == STAY
+
+
+def test_a_report_never_hides_that_coverages_are_far_apart() -> None:
+    """Two groups show less than pairs: nothing may be shown yet, and everybody has to see it."""
+    old, new = drawn(np.random.default_rng(5), HALF, 70)
+    off = replace(old, lower=1.4 * old.lower, upper=1.4 * old.upper)
+    sentence = seen(HALF, off, new).sentence
+    assert "No difference" not in sentence
+    assert "points off what is claimed, the champion's -" in sentence
 
 
 def forecasts(rng: np.random.Generator, stage: Stage, n: int, misses: float) -> Comparison:
@@ -312,7 +375,7 @@ def forecasts(rng: np.random.Generator, stage: Stage, n: int, misses: float) -> 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 def test_a_candidate_for_an_event_is_judged_by_log_loss_and_not_by_coverage(stage: Stage) -> None:
     """No event lies within the bounds of its probability, and nobody is reproached for that."""
-    n = 10 * stage.fewest
+    n = 10 * stage.unproven
     equal, worse = (forecasts(np.random.default_rng(2), stage, n, off) for off in (0.4, 3.0))
     good, bad = decide(stage, equal, None), decide(stage, worse, None)
     assert good.move == ADVANCE

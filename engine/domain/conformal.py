@@ -18,7 +18,7 @@ fitted on; the shape is a quantile regression forest, Meinshausen, JMLR 7 (2006)
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -173,26 +173,31 @@ class Calibration:
     targets: (n,) ascending, the targets themselves.
     outer: (levels, 3) a level of confidence, ascending, and between which bounds the held-out rows'
     own intervals lie, but for (1 - level) / 2 of them on each side.
+    doubt: how often rows held out like these may leave intervals that cover less than they claim.
+    On average they never do, which is 1; few rows that must hold at once are taken with less.
     """
 
     distribution: Distribution
     held_out: Vector
     targets: Vector
     outer: Matrix
+    doubt: float = 1.0
 
     @classmethod
-    def fitted(cls, distribution: Distribution, outputs: Outputs, target: Vector) -> "Calibration":
+    def fitted(
+        cls, distribution: Distribution, outputs: Outputs, target: Vector, doubt: float = 1.0
+    ) -> "Calibration":
         """From rows that no estimator has seen: the model's outputs, and their targets."""
         ranks = distribution.ranks(outputs, distribution.scaled(target))
-        calibration = cls(distribution, np.sort(ranks), np.sort(target), np.empty((0, 3)))
+        calibration = cls(distribution, np.sort(ranks), np.sort(target), np.empty((0, 3)), doubt)
         highest = calibration.highest_confidence
         levels = [*(level for level in OUTER_LEVELS if level < highest), highest]
         outer = [calibration._outer(outputs, level) for level in levels]
         return replace(calibration, outer=np.array(outer))
 
-    def refitted(self, outputs: Outputs, target: Vector) -> "Calibration":
+    def refitted(self, outputs: Outputs, target: Vector, doubt: float = 1.0) -> "Calibration":
         """The same distribution, made honest by other rows."""
-        return Calibration.fitted(self.distribution, outputs, target)
+        return Calibration.fitted(self.distribution, outputs, target, doubt)
 
     @property
     def rows(self) -> int:
@@ -248,7 +253,7 @@ class Calibration:
                 f"confidence {confidence:g} is outside {LOWEST_CONFIDENCE:g} to "
                 f"{self.highest_confidence:.4g}, what {len(self.held_out)} calibration rows allow"
             )
-        return tail_ranks(len(self.held_out), confidence)
+        return tail_ranks(len(self.held_out), beyond_doubt(self.rows, confidence, self.doubt))
 
 
 EVEN_ODDS = np.zeros(1)
@@ -257,6 +262,26 @@ EVEN_ODDS = np.zeros(1)
 
 def scaled(target: Vector, is_log: bool) -> Vector:
     return np.asarray(np.log(target)) if is_log else target
+
+
+@lru_cache(maxsize=1_000)
+def beyond_doubt(n: int, confidence: float, doubt: float) -> float:
+    """The level at which n held-out rows leave intervals that cover less than `confidence` with
+    probability at most `doubt`, or the highest that they have.
+
+    Coverage given the rows is beta distributed; it is at most c as often as at least k of n
+    binomial trials succeed, where k / (n + 1) is that level (Vovk, "Conditional validity of
+    inductive conformal predictors", ACML 2012, proposition 2a).
+    """
+    if doubt >= 1:
+        return confidence
+    k, term = n, n * math.log(confidence)
+    total = math.exp(term)
+    while total <= doubt and k > confidence * (n + 1):
+        term += math.log(k / (n - k + 1)) + math.log((1 - confidence) / confidence)
+        total += math.exp(term)
+        k -= 1
+    return max(confidence, min(k + 1, n - 1) / (n + 1))
 
 
 def tail_ranks(n: int, confidence: float) -> tuple[int, int]:

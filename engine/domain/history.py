@@ -4,9 +4,9 @@ The last event names the champion. Everything else about the past is read from t
 what was refused, how often challengers have tried.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 
 from engine.domain.errors import UnknownVersion
 from engine.domain.traffic import ALONE, Traffic
@@ -16,6 +16,8 @@ ARRANGED = "arranged"
 """The action of an event by which somebody set the traffic by hand."""
 KEPT = "kept"
 """The action of an event that judged a challenger and left the champion where it was."""
+STANDS_BY = "stands by"
+"""The action of an event that froze a copy of the champion with newer calibration."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,22 @@ def attempts(history: History) -> int:
     return len(judged)
 
 
+def standing_by(history: History) -> Event | None:
+    """The event that froze the newest copy of the present champion, since it is champion."""
+    for event in reversed(history):
+        if event.version != champion(history):
+            return None
+        if event.action == STANDS_BY:
+            return event
+    return None
+
+
+def copies(history: History) -> int:
+    """How many copies stood by this champion, whenever it reigned."""
+    now = champion(history)
+    return sum(event.action == STANDS_BY and event.version == now for event in history)
+
+
 def champions(history: History) -> list[Version]:
     """All that were ever champion, in semantic order."""
     return sorted({event.version for event in history})
@@ -109,6 +127,11 @@ def next_patch(history: History, taken: Sequence[Version]) -> Version:
     if now is None:
         raise UnknownVersion("there is no champion to recalibrate")
     return [one for one in releases_of(history, taken) if one.line == now.line][-1].next_patch()
+
+
+def candidates_of(release: Version, taken: Sequence[Version]) -> Iterator[Version]:
+    """The names of its candidates that are free yet, in order."""
+    return (name for name in map(release.candidate, count(1)) if name not in taken)
 
 
 def releases_of(history: History, taken: Sequence[Version]) -> list[Version]:

@@ -1,14 +1,12 @@
 """The training story: read, train every candidate, show how they compare, release the best."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from engine.domain.artifact import Artifact
 from engine.domain.features import Features
-from engine.domain.history import next_major, next_minor
+from engine.domain.history import candidates_of, next_major, next_minor
 from engine.domain.ports import Artifacts, Champion
 from engine.domain.problem import SIMULATED, Lookup, Problem
 from engine.domain.times import utc
@@ -48,7 +46,7 @@ def release(problem: Problem, champion: Champion, artifacts: Artifacts, order: O
     version = (next_major if order.is_major else next_minor)(past, taken)
     best, others = candidates(problem, order, version)
     may_be = is_accepted(best, order)
-    names = free_candidates(version.next_minor() if may_be else version, taken)
+    names = candidates_of(version.next_minor() if may_be else version, taken)
     first = best.artifact if may_be else best.artifact.named(next(names))
     for artifact in (first, *(other.named(next(names)) for other in others)):
         artifacts.save(artifact)
@@ -63,10 +61,6 @@ def release(problem: Problem, champion: Champion, artifacts: Artifacts, order: O
         console.print(f"saved {champion.place} ({version})")
     conclude(best, is_promoted=may_be, left=f"{first.card.version} is registered")
     return may_be
-
-
-def free_candidates(release: Version, taken: Sequence[Version]) -> Iterator[Version]:
-    return (name for name in map(release.candidate, count(1)) if name not in taken)
 
 
 def is_accepted(found: Acceptance, order: Order) -> bool:

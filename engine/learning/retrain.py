@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from engine.domain import history
@@ -14,12 +13,12 @@ from engine.domain.ports import Artifacts, Champion
 from engine.domain.problem import Problem
 from engine.domain.schema import BINARY
 from engine.domain.version import Version
-from engine.learning.challenge import Trial, challenge, succeed
+from engine.learning.challenge import Trial, challenge, succeed, unseen
 from engine.learning.data import FEWEST_ROWS, Table
 from engine.learning.figures import side_by_side
 from engine.learning.load import checked
 from engine.learning.picture import write_report
-from engine.learning.recalibrate import recalibrate
+from engine.learning.recalibrate import for_shadow, recalibrate
 from engine.learning.recorded import Gathered, Sources, gathered
 from engine.learning.refuse import FEWEST_EVENTS
 from engine.learning.report import console, progress, show_comparison, show_verdict
@@ -61,7 +60,7 @@ def retrain(problem: Problem, champion: Champion, artifacts: Artifacts, order: O
     reigning = champion.load()
     taken = artifacts.versions(problem.name)
     release = next_release(problem, reigning, past, taken, order)
-    name = next_candidate(release, taken)
+    name = next(history.candidates_of(release, taken))
     try:
         table = read(problem, order, major=release.line[0])
         trial = judged(problem, table, reigning, past, Origin(name, order.at, order.seed), order)
@@ -119,10 +118,6 @@ def next_release(
     return history.next_major(past, taken)
 
 
-def next_candidate(release: Version, taken: Sequence[Version]) -> Version:
-    return next(name for name in map(release.candidate, count(1)) if name not in taken)
-
-
 def judged(
     problem: Problem,
     table: Table,
@@ -143,7 +138,10 @@ def judged(
             attempt=attempt,
             allows_other_library=order.allows_other_library,
         )
-    return challenge(problem, table, reigning, origin=origin, attempt=attempt, progress=progress)
+    trial = challenge(problem, table, reigning, origin=origin, attempt=attempt, progress=progress)
+    if order.roll_out is None or problem.target.kind == BINARY:
+        return trial
+    return for_shadow(trial, table.take(unseen(table, reigning, origin.seed)[1]), origin)
 
 
 def show(problem: Problem, trial: Trial, reigning: Artifact, order: Order) -> None:

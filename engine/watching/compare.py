@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from engine.domain.far import Bounds, far_better
 from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
 from engine.domain.loss import LOSS, distance
 from engine.domain.record import CHAMPION, Joined
@@ -12,7 +13,7 @@ from engine.domain.schema import Vector
 from engine.domain.traffic import SHADOW, Traffic
 from engine.domain.version import Version
 from engine.watching.chance import least_spread
-from engine.watching.comparison import HARMS, Agreement, Comparison, Report, Side
+from engine.watching.comparison import BY_COVERAGE, HARMS, Agreement, Comparison, Report, Side
 from engine.watching.groups import (
     Answers,
     columns,
@@ -90,8 +91,9 @@ def compare(
         side(*variant, loss[1], gap=gap[1], time=time[1], alpha=each),
         agreement(old, new, each) if mode == SHADOW else None,
         latency=ratio_of_medians(np.exp(time[0]), np.exp(time[1]), each),
-        improvement=improvement(compared, below=alpha, above=each),
+        improvement=improvement(compared, below=(1 - BY_COVERAGE) * alpha, above=each),
         coverage=difference(means(mode, gap), each, is_share=True),
+        far_better=far(old, new, BY_COVERAGE * alpha) if mode == SHADOW else None,
         more_outcomes=more_outcomes(compared, outcomes(new), alpha),
     )
 
@@ -146,12 +148,22 @@ def agreement(old: Answers, new: Answers, alpha: float) -> Agreement:
     )
 
 
+def far(old: Answers, new: Answers, alpha: float) -> str | None:
+    """Over the rows that both answered and whose truth is known; an event has no coverage."""
+    known = old.is_known & new.is_known & np.isfinite(old.lower + old.upper + new.lower + new.upper)
+    sides = (Bounds(side.lower[known], side.upper[known], side.level[known]) for side in (old, new))
+    if not old.has_coverage:
+        return None
+    return far_better(old.kind, old.unit[known], old.actual[known], *sides, alpha=alpha)
+
+
 def more_outcomes(loss: Means | None, known: int, alpha: float) -> int | None:
     """How many more outcomes would show the present difference; two digits, it is a guess."""
     if loss is None:
         return None
     kept = 1 - MINIMUM_EFFECT
-    better = times_longer(loss, kept * loss.old - loss.new, loss.variance(kept), alpha=alpha)
+    level = (1 - BY_COVERAGE) * alpha
+    better = times_longer(loss, kept * loss.old - loss.new, loss.variance(kept), alpha=level)
     worse = times_longer(loss, loss.new - loss.old, loss.variance(1.0), alpha=alpha / HARMS)
     times = better or worse
     return int(float(f"{(times - 1) * known:.2g}")) if times is not None and times > 1 else None

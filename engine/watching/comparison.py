@@ -1,9 +1,9 @@
 """What is known about a variant beside the champion, and what may be said of it.
 
 The promise: however often a report is looked at, a variant that is not at least MINIMUM_EFFECT
-better is ever called better with probability at most alpha, and one that is as good is ever called
-worse with probability at most alpha (failures aside, which are counted and not tested). A report
-gives each of k variants alpha / k.
+better, nor covers more than a champion that is far off, is ever called better with probability at
+most alpha, and one that is as good is ever called worse with probability at most alpha (failures
+aside, which are counted and not tested). A report gives each of k variants alpha / k.
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,10 @@ from engine.watching.sequence import FEWEST, Difference
 BETTER, WORSE, OPEN = "better", "worse", "no difference shown yet"
 HARMS = 3
 """Tests that can find a variant worse: loss, coverage and latency."""
+BY_COVERAGE = 0.2
+"""Of alpha, for finding a shadow better by its coverage; the rest is for its loss."""
+NOTED = 0.05
+"""A coverage so far from the champion's is told, whether or not anything is shown."""
 OFTEN = 0.3
 """From this share of the units on, times are judged by their ratio alone. A model that is seldom
 asked finds cold caches: the same model measures 1.8 times as long at 1 %, 1.02 times at 50 %."""
@@ -67,8 +71,10 @@ class Comparison:
     judged_by: what the loss is called. latency: how many times the champion's median. improvement:
     share by which the mean loss is lower. coverage: how much larger the coverage gap is. Each bound
     holds at every look but with probability alpha / HARMS, the lower bound of the improvement but
-    with alpha; None where there are too few units. more_outcomes: how many more
-    of the variant's it would take to show the present difference of the loss, were it real.
+    with what BY_COVERAGE leaves of alpha; None where there are too few units. far_better: how a
+    shadow is shown to cover far more than a champion that is far off, None where it is not.
+    more_outcomes: how many more of the variant's it would take to show the present difference of
+    the loss, were it real.
     """
 
     version: str
@@ -82,6 +88,7 @@ class Comparison:
     latency: Difference | None
     improvement: Difference | None
     coverage: Difference | None
+    far_better: str | None
     more_outcomes: int | None
 
     @property
@@ -89,15 +96,18 @@ class Comparison:
         if any(harms(self)):
             return WORSE
         found = self.improvement
-        return BETTER if found is not None and found.low >= MINIMUM_EFFECT else OPEN
+        is_shown = found is not None and found.low >= MINIMUM_EFFECT
+        return BETTER if is_shown or self.far_better else OPEN
 
     @property
     def sentence(self) -> str:
         if self.verdict == WORSE:
             return f"{self.version} is worse: {'; '.join(harms(self))}."
-        figure = accuracy(self)
+        figure, beside = accuracy(self), coverages(self)
         if self.verdict == BETTER:
-            return f"{self.version} is better: {figure}."
+            return f"{self.version} is better: {figure}{beside}."
+        if beside:
+            return f"{self.version} is not shown to be better yet: {figure}{beside}."
         return f"No difference shown yet for {self.version}: {figure}{outlook(self)}."
 
     def as_json(self) -> dict[str, Any]:
@@ -162,6 +172,18 @@ def accuracy(found: Comparison) -> str:
         f"the mean {found.judged_by} is {change(gain.estimate)}, between {change(gain.low)} "
         f"and {change(gain.high)} ({outcomes:,} outcomes)"
     )
+
+
+def coverages(found: Comparison) -> str:
+    """Both coverages, where they are so far apart that nobody may overlook it."""
+    if found.far_better:
+        return f"; {found.far_better}"
+    both = [side.coverage_gap for side in (found.champion, found.variant)]
+    gaps = [gap.estimate for gap in both if gap is not None]
+    if len(gaps) < len(both) or abs(gaps[1] - gaps[0]) < NOTED:
+        return ""
+    old, new = (f"{100 * gap:+.2g}" for gap in gaps)
+    return f"; its coverage is {new} points off what is claimed, the champion's {old}"
 
 
 def outlook(found: Comparison) -> str:

@@ -4,6 +4,11 @@ A step is taken when enough units were seen and nothing is shown to be worse; wh
 worse is rolled back at once. Absence of proof is no proof of harmlessness: it is the small share of
 units, not the test, that bounds what an unseen harm can do at an early stage.
 
+A shadow's pairs show far more than two groups do, so what they have shown is not asked for again:
+canaries then look for what only callers can show, failures and slowness, and are short. A canary
+that would take longer than all before it is left out. And where the champion's intervals are shown
+not to hold and the shadow's to hold far better, it takes its place at once: to wait is the harm.
+
 What looks worse and is not shown to be stays: more outcomes will show it, or that it is not so.
 
 A candidate that is as good as the champion is rolled back by chance with probability at most ALPHA,
@@ -15,13 +20,13 @@ measured at the gate and as it is seen.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.domain.history import History, arranged
-from engine.domain.judgement import ALPHA
+from engine.domain.history import Event, History, arranged
+from engine.domain.judgement import ALPHA, SLOWEST
 from engine.domain.traffic import CANARY, SHADOW, Wish
 from engine.domain.version import Version
 from engine.watching.comparison import Comparison, accuracy, allowed_us, harms
 
-ADVANCE, STAY, ROLL_BACK = "advance", "stay", "roll back"
+ADVANCE, STAY, ROLL_BACK, REPLACE = "advance", "stay", "roll back", "replace at once"
 STOPPED = "rollout stopped"
 """The action of the event that ends a roll-out without a promotion."""
 AGREEMENT_MARGIN = 0.1
@@ -34,9 +39,16 @@ far off is shown in time, so nobody stays for ever; of two equal models' 1,000 u
 it is noise in one of ten looks, and fewer units would make it more."""
 
 
+PROVEN = 0.1
+"""A shadow whose loss is shown to be at most this share higher, and whose coverage at most this
+much lower than the champion's or than what is claimed, has shown more than small canaries could.
+These then stay only for what looks worse than that."""
+
+
 @dataclass(frozen=True)
 class Stage:
-    """How the candidate is asked, under which action of the history, and how many units at least.
+    """How the candidate is asked, under which action of the history, and how many units at least:
+    `fewest` after a shadow that has PROVEN it, else `unproven`.
 
     What so many units can show, and what they cannot: docs/decisions/0008-always-valid.md.
     """
@@ -45,6 +57,7 @@ class Stage:
     mode: str
     share: float
     fewest: int
+    unproven: int
 
     @property
     def action(self) -> str:
@@ -55,30 +68,35 @@ class Stage:
 
 
 STAGES = (
-    Stage("shadow", SHADOW, 0.0, 500),
-    Stage("canary 1 %", CANARY, 0.01, 50),
-    Stage("canary 10 %", CANARY, 0.1, 200),
-    Stage("canary 50 %", CANARY, 0.5, 1_000),
+    Stage("shadow", SHADOW, 0.0, 500, 500),
+    Stage("canary 1 %", CANARY, 0.01, 50, 50),
+    Stage("canary 10 %", CANARY, 0.1, 50, 200),
+    Stage("canary 50 %", CANARY, 0.5, 200, 1_000),
 )
+FIRST = STAGES[0]
 LEVEL = ALPHA / (len(STAGES) + 1)
 """What a roll-out's report is made at: `report(..., alpha=LEVEL)`."""
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """A candidate on its way, and since when (UTC, ISO 8601) it is at its stage."""
+    """A candidate on its way, since when (UTC, ISO 8601) it is at its stage, and the event that
+    made it a shadow, beside the champion of that time."""
 
     candidate: Version
     stage: Stage
     since: str
+    began: Event
 
 
 @dataclass(frozen=True)
 class Step:
-    """ADVANCE, STAY or ROLL_BACK, and why in one sentence."""
+    """ADVANCE, STAY, ROLL_BACK or REPLACE, why in one sentence, and the stage that an ADVANCE leads
+    to, None when that is champion."""
 
     move: str
     reason: str
+    to: Stage | None = None
 
 
 def under_way(history: History) -> Rollout | None:
@@ -86,18 +104,38 @@ def under_way(history: History) -> Rollout | None:
     made = arranged(history)
     for stage in STAGES:
         if made is not None and made.action == stage.action:
-            return Rollout(made.traffic.variants[0].version, stage, made.at)
+            candidate = made.traffic.variants[0].version
+            starts = [e for e in history if (e.action, e.challenger) == (FIRST.action, candidate)]
+            return Rollout(candidate, stage, made.at, began=[made, *starts][-1])
     return None
 
 
-def following(stage: Stage) -> Stage | None:
-    """The stage after this one; None when the candidate becomes champion."""
-    after = STAGES.index(stage) + 1
-    return STAGES[after] if after < len(STAGES) else None
+def following(stage: Stage, units: int) -> Stage | None:
+    """The stage after this one, at which so many of the candidate's units were seen; None when it
+    becomes champion.
+
+    A stage is left out that would need more callers than there were at this one.
+    """
+    callers = units / (stage.share or 1)
+    after = STAGES[STAGES.index(stage) + 1 :]
+    reached = [one for one in after[:-1] if one.share * callers >= one.fewest]
+    return next(iter([*reached, *after[-1:]]), None)
 
 
-def decide(stage: Stage, seen: Comparison, expected_agreement: float | None) -> Step:
-    """What to do with a candidate, seen since its stage began.
+def proves(shadow: Comparison | None) -> bool:
+    """Whether a shadow's pairs leave little to ask of a canary's accuracy and coverage."""
+    if shadow is None or shadow.improvement is None:
+        return False
+    beside = (shadow.coverage, shadow.variant.coverage_gap)
+    lows = [figure.low for figure in beside if figure is not None]
+    return shadow.improvement.low >= -PROVEN and max(lows, default=0.0) >= -PROVEN
+
+
+def decide(
+    stage: Stage, seen: Comparison, expected_agreement: float | None, *, proven: bool = False
+) -> Step:
+    """What to do with a candidate, seen since its stage began; `proven` is what `proves` says of
+    its time as a shadow.
 
     `expected_agreement` is the share of judged rows where the candidate's value lay inside the
     champion's interval, None where nobody noted it. Raises ValueError when the comparison was made
@@ -111,12 +149,16 @@ def decide(stage: Stage, seen: Comparison, expected_agreement: float | None) -> 
         figures += "; agreement not judged: the candidate's card has none from the gate"
     if found:
         return Step(ROLL_BACK, f"{stage.name}, {units:,} units: {'; '.join(found)}.")
-    if units < stage.fewest:
-        return Step(STAY, f"{stage.name}: {units:,} of {stage.fewest:,} units; {figures}.")
-    if doubts := " and ".join(looks_worse(seen)):
+    if seen.far_better:
+        return Step(REPLACE, f"{stage.name}, {units:,} units: {seen.far_better}.")
+    fewest = stage.fewest if proven else stage.unproven
+    if units < fewest:
+        return Step(STAY, f"{stage.name}: {units:,} of {fewest:,} units; {figures}.")
+    if doubts := " and ".join(looks_worse(seen, PROVEN if proven else LOOKS_WORSE)):
         worse = f"{doubts} looks worse, not shown yet"
         return Step(STAY, f"{stage.name}: {units:,} units, {worse}; {figures}.")
-    return Step(ADVANCE, f"{stage.name}: {units:,} units, nothing is worse; {figures}.")
+    reason = f"{stage.name}: {units:,} units, nothing is worse; {figures}."
+    return Step(ADVANCE, reason, following(stage, units))
 
 
 def disagrees(seen: Comparison, expected: float | None) -> Iterator[str]:
@@ -130,18 +172,22 @@ def disagrees(seen: Comparison, expected: float | None) -> Iterator[str]:
         )
 
 
-def looks_worse(seen: Comparison) -> Iterator[str]:
-    """Which figures point the wrong way by more than LOOKS_WORSE, bounds aside.
+def looks_worse(seen: Comparison, margin: float) -> Iterator[str]:
+    """Which figures point the wrong way by more than this, bounds aside.
 
     As where it is shown, coverage must lack what the intervals claim, and what the champion's has:
     beside a champion that covers too much, a candidate that keeps its word would stay for ever.
     """
     gain, gap, difference = seen.improvement, seen.variant.coverage_gap, seen.coverage
-    if gain is not None and gain.estimate < -LOOKS_WORSE:
+    if gain is not None and gain.estimate < -margin:
         yield "the loss"
     lacks = [figure.estimate for figure in (gap, difference) if figure is not None]
-    if len(lacks) == 2 and max(lacks) < -LOOKS_WORSE:
+    if len(lacks) == 2 and max(lacks) < -margin:
         yield "the coverage"
+    slower, median = seen.latency, seen.variant.latency_us or 0
+    is_slow = slower is not None and slower.estimate > SLOWEST * (1 + margin)
+    if is_slow and median > allowed_us(seen):
+        yield "the latency"
 
 
 def summary(seen: Comparison) -> str:

@@ -1,6 +1,6 @@
 """What a look reads: the newest answers, and the newest whose truth is known."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import replace
 
 from engine.domain.ports import Records
@@ -11,7 +11,7 @@ LOOKED_AT = 50_000
 
 
 def seen(
-    records: Records, problem: str, *, since: str | None, versions: Sequence[str] | None = None
+    records: Records, problem: str, *, since: str | None, versions: Collection[str] | None = None
 ) -> list[Joined]:
     """The newest of both kinds since `since`, in the order of time; of them, those of `versions`.
 

@@ -16,20 +16,22 @@ from engine.domain.ports import Artifacts, Champion, Records
 from engine.domain.problem import Problem
 from engine.domain.record import Joined
 from engine.domain.times import written
+from engine.domain.traffic import Traffic
 from engine.domain.version import Version
 from engine.watching.compare import report
+from engine.watching.comparison import Comparison
 from engine.watching.rollout import (
     ADVANCE,
+    FIRST,
     LEVEL,
     ROLL_BACK,
-    STAGES,
     STAY,
     STOPPED,
     Rollout,
     Stage,
     Step,
     decide,
-    following,
+    proves,
     under_way,
 )
 from engine.watching.seen import seen
@@ -49,7 +51,7 @@ class Helm:
 
     def start(self, candidate: Version, why: str, revision: int) -> None:
         """Make a registered candidate a shadow; raises what `arrange` raises."""
-        self._enter(STAGES[0], candidate, why=why, revision=revision)
+        self._enter(FIRST, candidate, why=why, revision=revision)
 
     def step(self, records: Records, now: str) -> Step:
         """Look, decide, act; `now` is the time of the look (UTC, ISO 8601). Raises Outpaced, and
@@ -61,34 +63,51 @@ class Helm:
         taken = self._decided(rollout, past, records, now)
         if taken.move == ROLL_BACK:
             self._enter(None, rollout.candidate, why=taken.reason, revision=len(past))
-        if taken.move == ADVANCE:
-            self._advance(rollout, past, taken.reason)
+        elif taken.move != STAY:
+            self._advance(rollout.candidate, past, taken)
         return taken
+
+    def resume(self, rollout: Rollout, why: str) -> None:
+        """The candidate goes on at its stage, beside a champion that is new."""
+        revision = len(self.champion.history())
+        self._enter(rollout.stage, rollout.candidate, why=why, revision=revision)
 
     def _decided(self, rollout: Rollout, past: History, records: Records, now: str) -> Step:
         try:
             card = self.artifacts.load(self.problem.name, rollout.candidate).card
         except (UnknownVersion, UntrustedArtifact) as error:
             return Step(ROLL_BACK, f"{rollout.stage.name}: it cannot be loaded: {error}.")
-        champion = history.champion(past)
+        champion, began = history.champion(past), rollout.began
         assert champion is not None  # noqa: S101 - a roll-out is beside a champion
-        asked = (str(champion), str(rollout.candidate))
-        joined = seen(records, self.problem.name, since=rollout.since, versions=asked)
-        traffic, kind = history.traffic(past), self.problem.target.kind
-        found = report(kind, traffic, champion, rollout.since, joined, alpha=LEVEL)
+        asked = {str(version) for version in (champion, began.version, rollout.candidate)}
+        joined = seen(records, self.problem.name, since=began.at, versions=asked)
+        here = [one for one in joined if one.record.at >= rollout.since]
+        found = self._compared(history.traffic(past), champion, here)
+        proven = proves(self._compared(began.traffic, began.version, joined))
         agreement = card.metrics.get("judged", {}).get("agreement")
-        taken = decide(rollout.stage, found.comparisons[0], agreement)
-        return in_time(taken, rollout.stage, joined, now)
+        taken = decide(rollout.stage, found, agreement, proven=proven)
+        return in_time(taken, rollout.stage, here, now)
 
-    def _advance(self, rollout: Rollout, past: History, why: str) -> None:
-        after, candidate = following(rollout.stage), rollout.candidate
-        if after is not None:
-            self._enter(after, candidate, why=why, revision=len(past))
+    def _compared(
+        self, traffic: Traffic, champion: Version, joined: Sequence[Joined]
+    ) -> Comparison:
+        """The candidate, which is the only variant of this traffic, beside a champion."""
+        kind = self.problem.target.kind
+        return report(kind, traffic, champion, None, joined, alpha=LEVEL).comparisons[0]
+
+    def _advance(self, candidate: Version, past: History, taken: Step) -> None:
+        if taken.to is not None:
+            self._enter(taken.to, candidate, why=taken.reason, revision=len(past))
             return
         release = release_of(candidate, past, self.artifacts.versions(self.problem.name))
         self.artifacts.save(self.artifacts.load(self.problem.name, candidate).named(release))
         self.champion.move(
-            "promoted", release, who=self.who, why=why, after=len(past), challenger=candidate
+            "promoted",
+            release,
+            who=self.who,
+            why=taken.reason,
+            after=len(past),
+            challenger=candidate,
         )
 
     def _enter(self, stage: Stage | None, candidate: Version, *, why: str, revision: int) -> None:
