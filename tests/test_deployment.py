@@ -3,19 +3,17 @@
 import asyncio
 import json
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
+import deployment
 from app.deployment import REST
 from app.live import now
 from engine.assemble import open_records, open_stores
@@ -28,11 +26,11 @@ from engine.learning.train import Origin, train
 from engine.settings import Settings
 from problems.housing import HOUSING
 from tests.conftest import HOUSE, market, running
+from tests.scripts import Done, run_here, run_process
 from tests.test_model import until
 from tests.test_retrain import environment
 
 pytestmark = pytest.mark.anyio
-ROOT = Path(__file__).parents[1]
 KEY = "right" * 5
 JSON = {"Content-Type": "application/json"}
 ADMIN = {"X-API-Key": KEY}
@@ -405,17 +403,11 @@ async def test_the_command_does_the_same(admin: Settings) -> None:
 def test_the_command_refuses_in_one_line(
     settings: Settings, arguments: tuple[str, ...], code: int, reason: str
 ) -> None:
-    done = command(settings, *arguments)
+    done = run_here(deployment, *arguments, environment=environment(settings))
     assert done.returncode == code
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def command(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "deployment.py"), *arguments],
-        env=environment(settings),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def command(settings: Settings, *arguments: str) -> Done:
+    return run_process("deployment", *arguments, environment=environment(settings))
