@@ -95,6 +95,22 @@ def test_a_short_lock_is_waited_for(
         assert ids(records) == ["a", "b"]
 
 
+def test_a_short_lock_is_waited_for_before_the_first_record_too(
+    sqlite: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite itself does not wait where it is told to write ahead from now on."""
+    monkeypatch.setattr("engine.stores.records.BUSY_SECONDS", 60)
+    file.parent.mkdir()
+    with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = Timer(0.3, other.execute, ["COMMIT"])
+        release.start()
+        with closing(SqlRecords(sqlite)) as records:
+            records.append([record("a")])
+            assert ids(records) == ["a"]
+        release.join()
+
+
 def test_a_long_lock_is_told(records: SqlRecords, file: Path) -> None:
     records.append([record("a")])
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
