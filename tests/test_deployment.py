@@ -44,6 +44,13 @@ def admin(settings: Settings) -> Settings:
     return settings.model_copy(update={"admin_api_key": SecretStr(KEY)})
 
 
+@pytest.fixture
+def unwatched(admin: Settings) -> Settings:
+    """The same, and only requests change the deployment: a report on one that was looked at again
+    meanwhile is made anew."""
+    return admin.model_copy(update={"model_poll_seconds": 600})
+
+
 async def deploy(client: httpx.AsyncClient, *variants: dict[str, Any]) -> httpx.Response:
     return await client.put("/deployment", json={"variants": list(variants)}, headers=ADMIN)
 
@@ -216,9 +223,10 @@ async def report(client: httpx.AsyncClient, path: str = "/deployment/report") ->
 
 
 async def test_a_report_counts_what_was_answered_and_says_when_it_was_made(
-    admin: Settings,
+    unwatched: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running(admin) as client:
+    monkeypatch.setattr("app.deployment.REPORT_SECONDS", 600)
+    async with running(unwatched) as client:
         await deploy(client, HALF)
         before = now()
         said = Counter(await versions(client, [f"user {number}" for number in range(60)]))
@@ -235,7 +243,7 @@ async def test_a_report_counts_what_was_answered_and_says_when_it_was_made(
 
 
 async def test_who_asks_for_reports_in_a_loop_gets_few_new_ones(
-    admin: Settings, monkeypatch: pytest.MonkeyPatch
+    unwatched: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is good for many times as long as it took: here a second passes at every look at the
     clock, and one while a report is made."""
@@ -243,7 +251,7 @@ async def test_who_asks_for_reports_in_a_loop_gets_few_new_ones(
     looks = count()
     monkeypatch.setattr("app.deployment.monotonic", lambda: next(looks))
     same = 0
-    async with running(admin) as client:
+    async with running(unwatched) as client:
         await deploy(client, HALF)
         await client.post("/predict/batch", json={"houses": [HOUSE] * 1_000})
         first = await report(client)
@@ -253,16 +261,16 @@ async def test_who_asks_for_reports_in_a_loop_gets_few_new_ones(
 
 
 async def test_a_report_that_fails_is_not_tried_in_a_loop_either(
-    admin: Settings, monkeypatch: pytest.MonkeyPatch
+    unwatched: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def begin_with(sign: str) -> None:
-        with closing(sqlite3.connect(admin.data_dir / "records.db")) as people:
+        with closing(sqlite3.connect(unwatched.data_dir / "records.db")) as people:
             people.execute("UPDATE predictions SET features = ? || substr(features, 2)", [sign])
             people.commit()
 
     seconds = 0.0
     monkeypatch.setattr("app.deployment.monotonic", lambda: seconds)
-    async with running(admin) as client:
+    async with running(unwatched) as client:
         await deploy(client, HALF)
         await client.post("/predict", json=HOUSE)
         begin_with("?")
