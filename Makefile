@@ -30,10 +30,10 @@ types: .make/dev  ## mypy --strict
 	$(BIN)/mypy
 
 test: .make/dev  ## the quick tests, import table included
-	$(BIN)/pytest -n 3
+	$(BIN)/pytest -n 3 --dist worksteal
 
 test-slow: .make/dev  ## whole stories of the scripts, many trainings each
-	$(BIN)/pytest -n 3 -m slow
+	$(BIN)/pytest -n 3 --dist worksteal -m slow
 
 test-browser: .make/dev  ## /docs in a real headless Chromium
 	$(BIN)/pytest -m browser

@@ -19,6 +19,7 @@ from engine.learning.split import split
 from engine.learning.train import Origin, train
 from engine.settings import Settings
 from problems.housing import HOUSING
+from tests.trained import folder_of_run, made_once
 
 HOUSE = HOUSING.contracts[0].examples["documented"]
 KING_COUNTY = Path(__file__).parents[2] / "shared" / "data" / "kc_house_data.csv"
@@ -44,8 +45,12 @@ def table() -> Table:
 
 
 @pytest.fixture(scope="session")
-def artifacts(table: Table) -> list[Artifact]:
+def artifacts(table: Table, tmp_path_factory: pytest.TempPathFactory) -> list[Artifact]:
     """Both candidates, as v1.0.0 and v1.1.0-rc.1."""
+    return made_once(folder_of_run(tmp_path_factory), "candidates", lambda: trained_on(table))
+
+
+def trained_on(table: Table) -> list[Artifact]:
     return [
         train(
             HOUSING,

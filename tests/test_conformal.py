@@ -1,5 +1,6 @@
 """The heart: intervals cover as often as they say, whatever level is asked."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -30,18 +31,28 @@ def take(outputs: Outputs, rows: slice) -> Outputs:
     return Outputs(**{name: part[rows] for name, part in vars(outputs).items()})
 
 
-def coverage_over_draws(artifact: Artifact, level: float) -> float:
-    """Mean coverage when calibration and fresh rows are drawn anew, the trees staying the same."""
+@dataclass(frozen=True)
+class Draw:
+    """A calibration, and fresh rows to judge it."""
+
+    calibration: Calibration
+    outputs: Outputs
+    target: Vector
+
+
+@pytest.fixture(scope="module", params=[0, 1])
+def draws(request: pytest.FixtureRequest, artifacts: list[Artifact]) -> list[Draw]:
+    """Calibration and fresh rows are drawn anew, the trees of a candidate stay the same."""
+    artifact = artifacts[request.param]
     fresh = market(DRAWS * (CALIBRATION_ROWS + FRESH_ROWS), seed=99)
     outputs, log_target = ask(artifact, fresh), np.log(fresh.target)
-    shares = []
+    made = []
     for start in range(0, len(fresh), CALIBRATION_ROWS + FRESH_ROWS):
         seen = slice(start, start + CALIBRATION_ROWS)
         new = slice(start + CALIBRATION_ROWS, start + CALIBRATION_ROWS + FRESH_ROWS)
         calibration = calibrated(artifact, take(outputs, seen), log_target[seen])
-        interval = calibration.interval(take(outputs, new), level)
-        shares.append(covered(interval, fresh.target[new]).mean())
-    return float(np.mean(shares))
+        made.append(Draw(calibration, take(outputs, new), fresh.target[new]))
+    return made
 
 
 def calibrated(artifact: Artifact, outputs: Outputs, log_target: Vector) -> Calibration:
@@ -50,15 +61,13 @@ def calibrated(artifact: Artifact, outputs: Outputs, log_target: Vector) -> Cali
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("candidate", [0, 1])
-def test_intervals_cover_as_often_as_they_say(
-    artifacts: list[Artifact], candidate: int, level: float
-) -> None:
+def test_intervals_cover_as_often_as_they_say(draws: list[Draw], level: float) -> None:
     """Exact bounds: level to level + 2 / (n + 1); the spread is that of the beta distribution of
     coverage given the calibration rows, plus that of the fresh rows."""
     variance = level * (1 - level) * (1 / (CALIBRATION_ROWS + 2) + 1 / FRESH_ROWS) / DRAWS
     slack = 3 * variance**0.5
-    share = coverage_over_draws(artifacts[candidate], level)
+    hits = [covered(one.calibration.interval(one.outputs, level), one.target) for one in draws]
+    share = np.mean(hits)
     assert level - slack <= share <= level + 2 / (CALIBRATION_ROWS + 1) + slack
 
 

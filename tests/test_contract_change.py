@@ -126,7 +126,7 @@ def promote(settings: Settings, artifact: Artifact) -> None:
 
 async def refused(client: httpx.AsyncClient) -> str:
     """Why the service is degraded, as soon as it is."""
-    for _ in range(200):
+    for _ in range(1_000):
         health = (await client.get("/health")).json()
         if health["status"] == "degraded":
             return str(health["reason"])

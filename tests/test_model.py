@@ -114,7 +114,7 @@ def move(settings: Settings, version: str) -> None:
 
 async def until(client: httpx.AsyncClient, path: str, **expected: object) -> None:
     """Ask until the answer holds what is expected; a test that waits in vain fails here."""
-    for _ in range(200):
+    for _ in range(1_000):
         answer = (await client.get(path)).json()
         if expected.items() <= answer.items():
             return

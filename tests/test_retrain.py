@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import retrain as script
 from engine.assemble import export, open_stores
 from engine.domain import history
 from engine.domain.artifact import Artifact
@@ -24,6 +25,7 @@ from engine.learning.data import check, row_hashes
 from engine.settings import Settings
 from problems.housing import HOUSING
 from tests.conftest import empty_settings, market
+from tests.scripts import Done, run_here, run_process
 
 ROOT = Path(__file__).parents[1]
 KEPT, PROMOTED, FAILED = 10, 0, 1
@@ -34,14 +36,12 @@ def environment(settings: Settings) -> dict[str, str]:
     return {**os.environ, **own, "COLUMNS": "200"}
 
 
-def retrain(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "retrain.py"), *arguments],
-        env=environment(settings),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def retrain(settings: Settings, *arguments: str) -> Done:
+    return run_process("retrain", *arguments, environment=environment(settings))
+
+
+def retrain_here(settings: Settings, *arguments: str) -> Done:
+    return run_here(script, *arguments, environment=environment(settings))
 
 
 def champion(settings: Settings) -> str:
@@ -79,7 +79,7 @@ def test_a_market_that_changed_gets_a_new_champion_with_a_minor_release(
 
 
 def test_a_market_that_did_not_change_keeps_its_champion_and_says_why(settings: Settings) -> None:
-    result = retrain(settings, "--data", sales(settings.data_dir))
+    result = retrain_here(settings, "--data", sales(settings.data_dir))
     stores = open_stores(settings, "housing")
     last = stores.champion.history()[-1]
     assert result.returncode == KEPT, result.stderr + result.stdout
@@ -120,7 +120,7 @@ def test_there_is_nothing_to_go_back_to_at_first(settings: Settings) -> None:
         ((), "no earlier champion"),
         (("v9.0.0",), "v9.0.0 never was champion; those were v1.0.0"),
     ):
-        result = retrain(settings, "--rollback", *arguments)
+        result = retrain_here(settings, "--rollback", *arguments)
         assert result.returncode == FAILED
         assert reason in result.stderr
 
@@ -203,7 +203,7 @@ def test_a_foreign_model_with_a_taken_number_is_adopted_under_the_next(
 def test_without_a_champion_it_says_what_to_do(tmp_path: Path) -> None:
     settings = empty_settings(tmp_path)
     settings.data_dir.mkdir()
-    result = retrain(settings, "--data", sales(settings.data_dir))
+    result = retrain_here(settings, "--data", sales(settings.data_dir))
     assert result.returncode == FAILED
     assert result.stderr == "error: there is no champion yet; train one with train_model.py\n"
 
@@ -212,7 +212,7 @@ def test_a_table_without_news_is_not_judged(settings: Settings, artifacts: list[
     frame = pd.DataFrame(HOUSING.simulate(2_500, 1))
     known = np.isin(row_hashes(market(2_500, seed=1)), artifacts[0].seen)
     frame[known].to_csv(settings.data_dir / "old.csv", index=False)
-    result = retrain(settings, "--data", str(settings.data_dir / "old.csv"))
+    result = retrain_here(settings, "--data", str(settings.data_dir / "old.csv"))
     assert result.returncode == KEPT
     assert "are new to the champion" in result.stdout
     assert len(open_stores(settings, "housing").champion.history()) == 1
@@ -232,7 +232,7 @@ def test_a_table_without_news_is_not_judged(settings: Settings, artifacts: list[
 def test_wrong_arguments_say_so(
     settings: Settings, arguments: tuple[str, ...], code: int, reason: str
 ) -> None:
-    result = retrain(settings, *arguments)
+    result = retrain_here(settings, *arguments)
     assert result.returncode == code
     assert reason in result.stderr.splitlines()[-1]
 
@@ -282,7 +282,7 @@ def test_another_scikit_learn_recalibrates_only_when_told_to(
 
 def test_two_at_once_one_is_told_to_wait(settings: Settings) -> None:
     with open_stores(settings, "housing").training():
-        result = retrain(settings, "--data", sales(settings.data_dir))
+        result = retrain_here(settings, "--data", sales(settings.data_dir))
     assert result.returncode == FAILED
     assert "another training holds" in result.stderr
 

@@ -19,7 +19,7 @@ from engine.learning.recorded import Gathered, Sources, gathered
 from engine.settings import Settings
 from problems.housing import HOUSING
 from tests.replies import START, houses, keep, replies
-from tests.test_retrain import FAILED, KEPT, PROMOTED, champion, retrain, sales
+from tests.test_retrain import FAILED, KEPT, PROMOTED, champion, retrain, retrain_here, sales
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def table(rows: Gathered) -> Table:
 
 def test_without_a_file_the_records_with_outcomes_train_the_challenger(settings: Settings) -> None:
     served(settings, 2_600, known=2_500, near=1.6)
-    result = retrain(settings)
+    result = retrain_here(settings)
     last = open_stores(settings, "housing").champion.history()[-1]
     assert result.returncode == PROMOTED, result.stderr + result.stdout
     assert result.stdout.splitlines()[0] == (
@@ -98,7 +98,7 @@ def test_too_few_outcomes_say_how_to_come_by_more(
     settings: Settings, answered: int, known: int, code: int, reason: str
 ) -> None:
     served(settings, answered, known=known)
-    result = retrain(settings)
+    result = retrain_here(settings)
     printed = result.stdout.replace("\n", " ")
     assert (result.returncode, result.stderr) == (code, "")
     assert "Keep the champion: " in printed
@@ -159,7 +159,7 @@ def test_recorded_rows_that_break_the_schema_are_set_aside(settings: Settings) -
     answered = replies(settings, rows)
     answered[7] = replace(answered[7], row={"square_feet": 2_000.0})
     keep(settings, answered, {f"reply-{n}": price for n, price in enumerate(prices)})
-    result = retrain(settings, "--dry-run")
+    result = retrain_here(settings, "--dry-run")
     assert "1 of 500 rows set aside" in result.stdout
     report = pd.read_csv(settings.data_dir / "reports" / "rejected_rows.csv")
     assert set(report["row"]) == {8}
@@ -189,6 +189,6 @@ def test_rows_of_a_file_are_older_than_the_records_unless_dates_say_otherwise(
 
 
 def test_a_layout_belongs_to_files(settings: Settings) -> None:
-    result = retrain(settings, "--layout", "king-county")
+    result = retrain_here(settings, "--layout", "king-county")
     assert result.returncode == 2
     assert "name them with --data" in result.stderr.splitlines()[-1]

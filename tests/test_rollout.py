@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import retrain
 from engine.assemble import open_records, open_stores
 from engine.domain import history
 from engine.domain.arrange import arrange
@@ -29,6 +30,7 @@ from engine.settings import Settings
 from engine.watching.rollout import ADVANCE, ROLL_BACK, STAY, Step, under_way
 from engine.watching.steer import Helm, refuse_beside_others
 from problems.housing import HOUSING, simulate
+from tests.scripts import Done, run_here, run_process
 from tests.test_retrain import environment, sales
 
 ROOT = Path(__file__).parents[1]
@@ -261,14 +263,8 @@ def test_a_release_that_a_crash_left_behind_is_passed_over(
     assert str(history.champion(helm.champion.history())) == "v1.2.0"
 
 
-def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "retrain.py"), "--rollout", *arguments],
-        env=environment(settings),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run(settings: Settings, *arguments: str) -> Done:
+    return run_process("retrain", "--rollout", *arguments, environment=environment(settings))
 
 
 @pytest.mark.slow
@@ -296,7 +292,7 @@ def judged_agreement(settings: Settings, candidate: Version | None) -> float:
 def test_the_script_refuses_what_does_not_go_together(
     settings: Settings, arguments: tuple[str, ...], reason: str
 ) -> None:
-    done = run(settings, *arguments)
+    done = run_here(retrain, "--rollout", *arguments, environment=environment(settings))
     assert done.returncode == MISUSED
     assert reason in done.stderr
 

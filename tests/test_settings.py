@@ -3,27 +3,41 @@
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+import app.__main__
 from engine.domain.errors import InvalidSetting
 from engine.settings import Settings, load_settings
 from tests.conftest import HOUSE, running
+from tests.scripts import run_here
 from tests.servers import free_port, serving, stop, wait_until_live
 
 ROOT = Path(__file__).parents[1]
 
 
+def test_a_wrong_setting_ends_the_process_with_one_line_that_names_it(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "app"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "API_PORT": "http"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (2, f"error: API_PORT: {NOT_A_NUMBER}\n")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("API_PORT", "http"),
         ("API_PORT", "70000"),
         ("API_WORKERS", "0"),
         ("MAX_BATCH_SIZE", "-1"),
@@ -38,14 +52,8 @@ ROOT = Path(__file__).parents[1]
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(tmp_path: Path, name: str, value: str) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "app"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "MODEL_PATH": "a.joblib", name: value},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {"MODEL_PATH": "a.joblib", name: value}
+    result = run_here(app.__main__, environment=environment, folder=tmp_path)
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: {name}: ")
     assert len(result.stderr.splitlines()) == 1
@@ -141,13 +149,17 @@ def test_what_docker_compose_reads_is_no_mistake(tmp_path: Path) -> None:
     assert script(tmp_path) == []
 
 
-def test_the_service_starts_and_logs_them(home: Path, tmp_path: Path) -> None:
+def places_of(settings: Settings) -> dict[str, str]:
+    return {"MODEL_PATH": str(settings.model_path), "DATA_DIR": str(settings.data_dir)}
+
+
+def test_the_service_starts_and_logs_them(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("ENABLE_CACHING=true\nMODEL_DIR=models\n")
     (tmp_path / "models").mkdir()
-    shutil.copy(home / "champion.joblib", tmp_path / "models" / "housing_model.joblib")
+    settings.model_path.rename(tmp_path / "models" / "housing_model.joblib")
     environment = {
         "PYTHONPATH": str(ROOT),
-        "DATA_DIR": str(home / "data"),
+        "DATA_DIR": str(settings.data_dir),
         "LOG_FILE": str(tmp_path / "service.log"),
     }
     with serving(environment, folder=tmp_path) as url:
@@ -160,10 +172,9 @@ def test_the_service_starts_and_logs_them(home: Path, tmp_path: Path) -> None:
     assert ignored["reason"].startswith(".env: ENABLE_CACHING has no effect")
 
 
-def test_a_real_server_honours_its_settings(home: Path, tmp_path: Path) -> None:
+def test_a_real_server_honours_its_settings(settings: Settings, tmp_path: Path) -> None:
     environment = {
-        "MODEL_PATH": str(home / "champion.joblib"),
-        "DATA_DIR": str(home / "data"),
+        **places_of(settings),
         "MAX_BATCH_SIZE": "2",
         "LOG_LEVEL": "DEBUG",
         "LOG_FILE": str(tmp_path / "log" / "service.log"),
@@ -177,38 +188,48 @@ def test_a_real_server_honours_its_settings(home: Path, tmp_path: Path) -> None:
     assert '"event": "stopped"' in log
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({}, "Serving housing on http://localhost:{port} - try http://localhost:{port}/docs\n"),
-        (
-            {"API_WORKERS": "2"},
-            "Starting 2 workers for housing on http://localhost:{port} - "
-            "try http://localhost:{port}/docs\n",
-        ),
-    ],
-)
-def test_the_start_tells_people_where_to_go_beside_the_log(
-    home: Path, tmp_path: Path, changes: dict[str, str], said: str
-) -> None:
-    port = free_port()
-    model = {"MODEL_PATH": str(home / "champion.joblib"), "DATA_DIR": str(home / "data")}
-    with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+@contextmanager
+def started(settings: Settings, folder: Path, **changes: str) -> Iterator[str]:
+    """The base URL of a server whose standard output is in `out`, and standard error in `err`."""
+    port = str(free_port())
+    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
         process = subprocess.Popen(
             [sys.executable, "-m", "app"],
             cwd=ROOT,
-            env={**os.environ, **model, "API_PORT": str(port), **changes},
+            env={**os.environ, **places_of(settings), "API_PORT": port, **changes},
             stdout=out,
             stderr=err,
             text=True,
         )
         try:
             wait_until_live(f"http://127.0.0.1:{port}", process)
+            yield f"http://localhost:{port}"
         finally:
             stop(process)
+
+
+def test_the_start_tells_people_where_to_go_beside_the_log(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with started(settings, tmp_path) as url:
+        pass
     events = [json.loads(line)["event"] for line in (tmp_path / "out").read_text().splitlines()]
     assert any(event.startswith("Uvicorn running on") for event in events)
-    assert (tmp_path / "err").read_text() == said.format(port=port)
+    assert (tmp_path / "err").read_text() == f"Serving housing on {url} - try {url}/docs\n"
+
+
+def test_several_workers_answer_and_count_together_and_the_start_tells_of_them(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with started(settings, tmp_path, API_WORKERS="2") as url:
+        for _ in range(20):
+            assert httpx.post(f"{url}/predict", json=HOUSE).status_code == 200
+        summaries = [httpx.get(f"{url}/metrics/summary").json() for _ in range(4)]
+    assert [summary["predictions"]["total"] for summary in summaries] == [20] * 4
+    events = [json.loads(line)["event"] for line in (tmp_path / "out").read_text().splitlines()]
+    assert any(event.startswith("Uvicorn running on") for event in events)
+    said = f"Starting 2 workers for housing on {url} - try {url}/docs\n"
+    assert (tmp_path / "err").read_text() == said
 
 
 def test_a_port_that_is_taken_is_not_said_to_be_served(tmp_path: Path) -> None:
@@ -242,16 +263,3 @@ async def test_requests_that_are_answered_are_logged_where_that_is_wished_for(
     logged = [line for line in lines if line["event"] == "request"]
     assert [line["status"] for line in logged] == statuses
     assert {line["level"] for line in logged} == {"info"}
-
-
-def test_several_workers_answer_and_count_together(home: Path) -> None:
-    environment = {
-        "MODEL_PATH": str(home / "champion.joblib"),
-        "DATA_DIR": str(home / "data"),
-        "API_WORKERS": "2",
-    }
-    with serving(environment) as url:
-        for _ in range(20):
-            assert httpx.post(f"{url}/predict", json=HOUSE).status_code == 200
-        summaries = [httpx.get(f"{url}/metrics/summary").json() for _ in range(4)]
-    assert [summary["predictions"]["total"] for summary in summaries] == [20] * 4

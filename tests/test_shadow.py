@@ -44,8 +44,10 @@ class Stuck(Arm):
     """Does not answer before it is let go."""
 
     let_go: threading.Event = field(default_factory=threading.Event)
+    is_asked: threading.Event = field(default_factory=threading.Event)
 
     def predict(self, rows: Matrix, confidence: float) -> Prediction:
+        self.is_asked.set()
         self.let_go.wait()
         return super().predict(rows, confidence)
 
@@ -137,7 +139,7 @@ def test_ending_does_not_wait_for_a_shadow_that_hangs(
     stuck = Stuck(FIRST, SHADOW, model)
     for _ in range(3):
         shadows.ask(question(model, stuck))
-    time.sleep(0.1)
+    assert stuck.is_asked.wait(30)
     start = time.perf_counter()
     shadows.close()
     assert time.perf_counter() - start < 2

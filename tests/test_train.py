@@ -1,8 +1,5 @@
 """The training script as people run it: a process, its output, its files, its exit code."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import train_model
 from engine.assemble import open_seal
 from engine.domain.artifact import Artifact
 from engine.domain.schema import Vector
@@ -19,21 +17,20 @@ from engine.learning.split import hold_out, split
 from engine.stores.files import ArtifactFile
 from problems.housing import HOUSING, SEATTLE, miles_from
 from tests.conftest import KING_COUNTY, empty_settings, market, needs_king_county
+from tests.scripts import Done, run_here, run_process
 
-ROOT = Path(__file__).parents[1]
+
+def below(folder: Path) -> dict[str, str]:
+    return {"DATA_DIR": f"{folder}/data", "MODEL_PATH": f"{folder}/champion.joblib"}
 
 
-def train(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def train(folder: Path, *arguments: str) -> Done:
     """Run `train_model.py` with its data below `folder`."""
-    own = {"DATA_DIR": f"{folder}/data", "MODEL_PATH": f"{folder}/champion.joblib"}
-    return subprocess.run(
-        [sys.executable, str(ROOT / "train_model.py"), *arguments],
-        env={**os.environ, **own, "COLUMNS": "120", **environment},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_process("train_model", *arguments, environment=below(folder), folder=folder)
+
+
+def train_here(folder: Path, *arguments: str) -> Done:
+    return run_here(train_model, *arguments, environment=below(folder), folder=folder)
 
 
 def predictions(path: Path) -> Vector:
@@ -93,7 +90,7 @@ def test_a_table_in_our_columns_is_learned_from(tmp_path: Path, suffix: str) -> 
     file = tmp_path / f"sales{suffix}"
     frame = sales()
     frame.to_csv(file, index=False) if suffix == ".csv" else frame.to_parquet(file)
-    result = train(tmp_path, "--data", str(file), "--out", "out.joblib")
+    result = train_here(tmp_path, "--data", str(file), "--out", "out.joblib")
     assert result.returncode == 0, result.stderr
     card = read(tmp_path / "out.joblib").card
     assert card.data["source"] == f"sales{suffix}"
@@ -108,7 +105,7 @@ def test_rows_that_break_the_schema_are_set_aside_in_a_report(tmp_path: Path) ->
     frame.loc[6, "bedrooms"] = 2.5
     frame.loc[8, "price"] = np.nan
     frame.to_csv(tmp_path / "sales.csv", index=False)
-    result = train(tmp_path, "--data", "sales.csv", "--out", "out.joblib")
+    result = train_here(tmp_path, "--data", "sales.csv", "--out", "out.joblib")
     report = pd.read_csv(tmp_path / "data" / "reports" / "rejected_rows.csv")
     assert result.returncode == 0, result.stderr
     assert "4 of 400 rows set aside" in result.stdout
@@ -173,7 +170,7 @@ def test_an_unusable_table_is_one_clear_line(tmp_path: Path, case: str) -> None:
 def test_wrong_arguments_are_one_clear_line(
     tmp_path: Path, arguments: tuple[str, ...], reason: str
 ) -> None:
-    result = train(tmp_path, *arguments, "--out", "out.joblib")
+    result = train_here(tmp_path, *arguments, "--out", "out.joblib")
     assert result.returncode == 1
     assert reason in result.stderr
     assert len(result.stderr.splitlines()) == 1
@@ -193,7 +190,7 @@ def test_wrong_arguments_are_one_clear_line(
 def test_arguments_that_cannot_be_meant_are_refused_before_anything_is_done(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    result = train(tmp_path, *arguments)
+    result = train_here(tmp_path, *arguments)
     assert result.returncode == 2
     assert arguments[0] in result.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
@@ -203,7 +200,7 @@ def test_arguments_that_cannot_be_meant_are_refused_before_anything_is_done(
 def test_a_place_that_cannot_be_written_is_noticed_before_training(
     tmp_path: Path, out: str
 ) -> None:
-    result = train(tmp_path, "--rows", "1200", "--out", out)
+    result = train_here(tmp_path, "--rows", "1200", "--out", out)
     assert result.returncode == 1
     assert len(result.stderr.splitlines()) == 1
     assert "rows to learn from" not in result.stdout
@@ -320,7 +317,7 @@ def test_distances_are_great_circle_miles_from_the_centre_of_seattle(
 def test_a_table_in_another_layout_is_refused(tmp_path: Path) -> None:
     sales().to_csv(tmp_path / "sales.csv", index=False)
     arguments = ("--data", "sales.csv", "--layout", "king-county", "--out", "out.joblib")
-    result = train(tmp_path, *arguments)
+    result = train_here(tmp_path, *arguments)
     assert result.returncode == 1
     assert "not in the layout king-county: 'date'" in result.stderr
 
@@ -337,6 +334,6 @@ def test_the_real_king_county_table_gives_intervals_that_cover(tmp_path: Path) -
 
 
 def test_help_shows_an_example(tmp_path: Path) -> None:
-    result = train(tmp_path, "--help")
+    result = train_here(tmp_path, "--help")
     assert result.returncode == 0
     assert "python train_model.py --data" in result.stdout

@@ -14,11 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import train_model
 from engine.assemble import card_of, export, open_features, open_stores
 from engine.settings import Settings
 from problems.basket import BASKET
 from problems.housing import HOUSING
 from tests.conftest import running
+from tests.scripts import Done, run_here, run_process
 from tests.servers import ROOT, free_port
 from tests.trained import folder_of_run, home_with, settings_of
 
@@ -42,29 +44,21 @@ def flats(rows: int = ROWS, **columns: object) -> pd.DataFrame:
     )
 
 
-def train(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def train(folder: Path, *arguments: str, **environment: str) -> Done:
     """Run the script in a folder of its own, with nobody at a terminal."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "train_model.py"), *arguments],
-        env={**os.environ, "COLUMNS": "200", **environment},
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run_process("train_model", *arguments, environment=environment, folder=folder)
+
+
+def train_here(folder: Path, *arguments: str, **environment: str) -> Done:
+    return run_here(train_model, *arguments, environment=environment, folder=folder)
 
 
 def answering(folder: Path, word: str, *arguments: str) -> int:
     """The exit code of the script with somebody at a terminal who answers with one word."""
     ours, theirs = pty.openpty()
-    try:
-        os.write(ours, f"{word}\n".encode())
-        command = [sys.executable, str(ROOT / "train_model.py"), *arguments]
-        done = subprocess.run(command, cwd=folder, stdin=theirs, capture_output=True, check=False)
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    with os.fdopen(ours, "w") as fingers, os.fdopen(theirs) as terminal:
+        print(word, file=fingers, flush=True)
+        done = run_here(train_model, *arguments, environment={}, folder=folder, answers=terminal)
     return done.returncode
 
 
@@ -128,7 +122,7 @@ def test_what_stands_in_the_way_is_said_at_once_and_nothing_is_left_behind(
     own_folder: Path,
 ) -> None:
     flats(note="x").to_csv(own_folder / "flats.csv", index=False)
-    result = train(own_folder, "--data", "flats.csv", "--target", "prize", "--yes")
+    result = train_here(own_folder, "--data", "flats.csv", "--target", "prize", "--yes")
     assert result.returncode == 1
     assert result.stderr.splitlines()[0] == "error: flats.csv cannot be learned from yet:"
     assert "did you mean price?" in result.stderr
@@ -185,7 +179,7 @@ def test_whoever_agrees_gets_a_model_that_is_trained_anew_as_its_card_declares_i
 def test_arguments_that_cannot_be_meant_change_nothing(
     own_folder: Path, arguments: tuple[str, ...], reason: str
 ) -> None:
-    result = train(own_folder, *arguments)
+    result = train_here(own_folder, *arguments)
     assert result.returncode == 2
     assert reason in result.stderr.splitlines()[-1]
     assert not (own_folder / "data").exists()
@@ -193,7 +187,7 @@ def test_arguments_that_cannot_be_meant_change_nothing(
 
 def test_a_file_of_a_strange_name_gets_a_name_that_works(own_folder: Path) -> None:
     flats().to_csv(own_folder / "Flats of 2024 (new).csv", index=False)
-    result = train(own_folder, "--data", "Flats of 2024 (new).csv", "--target", "price")
+    result = train_here(own_folder, "--data", "Flats of 2024 (new).csv", "--target", "price")
     assert "flats_of_2024_new, as Flats of 2024 (new).csv has it" in result.stdout
 
 
@@ -253,7 +247,7 @@ def test_a_model_of_simulated_rows_gets_the_features_that_its_store_lost(
     basket_folder: Callable[[str], Path],
 ) -> None:
     folder = basket_folder("simulated market, 1200 rows, seed 0")
-    result = train(folder, "--served", "--rows", "50", SERVE="basket")
+    result = train_here(folder, "--served", "--rows", "50", SERVE="basket")
     assert (result.returncode, result.stderr) == (0, "")
     settings = served(folder, "basket")
     with closing(open_features(settings)) as store:
@@ -276,7 +270,7 @@ def test_a_store_that_fails_keeps_no_service_from_starting(
 ) -> None:
     folder = basket_folder("simulated market, 1200 rows, seed 0")
     nobody = f"redis://127.0.0.1:{free_port()}"
-    result = train(folder, "--served", SERVE="basket", FEATURES_URL=nobody)
+    result = train_here(folder, "--served", SERVE="basket", FEATURES_URL=nobody)
     assert (result.returncode, len(result.stderr.splitlines())) == (0, 1)
     assert result.stderr.startswith("warning: basket: the features cannot be used: ")
 
@@ -314,7 +308,7 @@ def test_two_data_folders_of_one_checkout_keep_their_models_apart(tmp_path: Path
 def test_a_problem_of_ones_own_that_has_no_model_is_one_line_with_the_way_out(
     tmp_path: Path,
 ) -> None:
-    result = train(tmp_path, "--served", SERVE="flats")
+    result = train_here(tmp_path, "--served", SERVE="flats")
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1
     assert "train_model.py --data FILE --target COLUMN --name flats" in result.stderr

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from app.counting import shared_folder
+from engine.settings import Settings
 from tests.conftest import HOUSE
 from tests.servers import serving, serving_process
 
@@ -21,9 +22,9 @@ GUNICORN = (
 ASKED, LOOKS, AT_ONCE = 60, 12, 8
 
 
-def environment(home: Path, folder: Path) -> dict[str, str]:
-    model = {"MODEL_PATH": str(home / "champion.joblib"), "DATA_DIR": str(home / "data")}
-    return {**model, "TMPDIR": str(folder)}
+def environment(settings: Settings, folder: Path) -> dict[str, str]:
+    own = {"MODEL_PATH": str(settings.model_path), "DATA_DIR": str(settings.data_dir)}
+    return {**own, "TMPDIR": str(folder)}
 
 
 def ask(url: str) -> list[Any]:
@@ -39,17 +40,19 @@ def ask(url: str) -> list[Any]:
 @pytest.mark.load
 @pytest.mark.parametrize("command", [UVICORN, GUNICORN], ids=["uvicorn", "gunicorn"])
 def test_counters_are_those_of_all_workers_whichever_answers(
-    home: Path, tmp_path: Path, command: tuple[str, ...]
+    settings: Settings, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    with serving(environment(home, tmp_path), command) as url:
+    with serving(environment(settings, tmp_path), command) as url:
         assert ask(url) == [(ASKED, ASKED)] * LOOKS
     assert shared(tmp_path) == []
 
 
 @pytest.mark.load
-def test_gunicorns_access_log_has_a_line_for_each_request(home: Path, tmp_path: Path) -> None:
+def test_gunicorns_access_log_has_a_line_for_each_request(
+    settings: Settings, tmp_path: Path
+) -> None:
     files = ("--access-logfile", f"{tmp_path}/access.log", "--error-logfile", f"{tmp_path}/errors")
-    with serving(environment(home, tmp_path), (*GUNICORN, *files)) as url:
+    with serving(environment(settings, tmp_path), (*GUNICORN, *files)) as url:
         ask(url)
     lines = (tmp_path / "access.log").read_text().splitlines()
     assert sum('"POST /predict HTTP/1.1" 200' in line for line in lines) == ASKED
@@ -57,14 +60,16 @@ def test_gunicorns_access_log_has_a_line_for_each_request(home: Path, tmp_path: 
 
 
 @pytest.mark.load
-def test_what_a_killed_server_counted_is_not_counted_again(home: Path, tmp_path: Path) -> None:
-    settings = environment(home, tmp_path)
-    with serving_process(settings, UVICORN) as (url, process):
+def test_what_a_killed_server_counted_is_not_counted_again(
+    settings: Settings, tmp_path: Path
+) -> None:
+    changed = environment(settings, tmp_path)
+    with serving_process(changed, UVICORN) as (url, process):
         ask(url)
         (left,) = shared(tmp_path)
         for pid in (process.pid, *children(process.pid)):
             os.kill(pid, signal.SIGKILL)
-    with serving(settings, UVICORN) as url:
+    with serving(changed, UVICORN) as url:
         assert ask(url) == [(ASKED, ASKED)] * LOOKS
         assert left not in shared(tmp_path)
     assert shared(tmp_path) == []

@@ -1,9 +1,13 @@
-"""Folders with a registered model of a problem, trained once for all test processes of a run."""
+"""Models that are trained once for all test processes of a run, and folders that hold them."""
 
 import fcntl
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
+import joblib
 import pytest
 
 from engine.assemble import open_stores
@@ -25,13 +29,29 @@ def folder_of_run(factory: pytest.TempPathFactory) -> Path:
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
-def home_with(problems: list[Problem], run: Path, folder: Path) -> Path:
-    """`folder` with a champion v1.0.0 of each problem, in DATA_DIR and at MODEL_PATH.
+Made = TypeVar("Made")
+
+
+def made_once(run: Path, name: str, make: Callable[[], Made]) -> Made:
+    """A copy of what `make` gives to the first process of a run that asks for it.
 
     `run` is a folder that all processes of the run share.
     """
+    file, draft = run / f"{name}.joblib", run / f"{name}.draft"
+    with (run / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            joblib.dump(make(), draft)
+            draft.rename(file)
+    made: Made = joblib.load(file)
+    return made
+
+
+def home_with(problems: list[Problem], run: Path, folder: Path) -> Path:
+    """`folder` with a champion v1.0.0 of each problem, in DATA_DIR and at MODEL_PATH."""
     for problem in problems:
-        _register(problem, _trained(problem, run), folder)
+        artifact = made_once(run, f"trained-{problem.name}", partial(_train, problem))
+        _register(problem, artifact, folder)
     return folder
 
 
@@ -46,17 +66,6 @@ def settings_of(folder: Path, *names: str, **changes: object) -> Settings:
         **changes,
     }
     return Settings(_env_file=None, **values)  # type: ignore[arg-type]
-
-
-def _trained(problem: Problem, run: Path) -> Artifact:
-    home = run / f"trained-{problem.name}"
-    with (run / f"{problem.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not home.exists():
-            draft = run / f"draft-{problem.name}"
-            _register(problem, _train(problem), draft)
-            draft.rename(home)
-    return open_stores(settings_of(home, problem.name), problem.name).champion.load()
 
 
 def _train(problem: Problem) -> Artifact:

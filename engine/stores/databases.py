@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from sqlite3 import SQLITE_BUSY
+from time import monotonic, sleep
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -18,6 +20,7 @@ from sqlalchemy.exc import (
     DataError,
     DisconnectionError,
     IntegrityError,
+    OperationalError,
     SQLAlchemyError,
 )
 from sqlalchemy.pool import NullPool, QueuePool
@@ -30,6 +33,8 @@ SQLITE, POSTGRESQL = "sqlite", "postgresql"
 WAITS = "connect_timeout", "keepalives_idle", "keepalives_interval"
 CACHED_STATEMENTS = 8
 """SQLite keeps so many prepared a connection; one that inserts 2,000 rows takes 4 MB."""
+LOOK_SECONDS = 0.01
+"""Between two looks whether SQLite lets one do what it does not wait for by itself."""
 CONNECT_SECONDS, SILENT_MS = 5, 10_000
 """A PostgreSQL server that acknowledges nothing for so long is given up."""
 
@@ -56,6 +61,7 @@ class Database:
         self._tables = tables
         self._unavailable = unavailable
         self._keep = keep
+        self._busy_seconds = busy_seconds
         try:
             parsed = _parsed(url)
             self._file = _file(parsed)
@@ -141,11 +147,24 @@ class Database:
         if connection.info.get("is_complete"):
             return
         if self._keep and self.kind == SQLITE:
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            self._write_ahead(connection)
         with _transaction(connection, self._begin_writing):
             make_tables(connection, self._tables)
         make_indexes(connection, self._tables)
         connection.info["is_complete"] = True
+
+    def _write_ahead(self, connection: Connection) -> None:
+        """SQLite refuses this at once while another writes, however long it may wait."""
+        deadline = monotonic() + self._busy_seconds
+        while True:
+            try:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                return
+            except OperationalError as error:
+                code = getattr(error.orig, "sqlite_errorcode", None)
+                if code != SQLITE_BUSY or monotonic() > deadline:
+                    raise
+            sleep(LOOK_SECONDS)
 
     def _make_folder(self, *_: Any) -> None:
         if self._file is not None:

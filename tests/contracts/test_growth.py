@@ -173,7 +173,8 @@ def test_ten_times_the_rows_take_no_more_steps(
 
 
 def steps_of(act: Act, url: str, rows: int, *, known: str) -> int:
-    steps = 0
+    steps, is_made = 0, False
+    connections: list[sqlite3.Connection] = []
 
     def count() -> int:
         nonlocal steps
@@ -181,12 +182,16 @@ def steps_of(act: Act, url: str, rows: int, *, known: str) -> int:
         return 0
 
     def watch(connection: sqlite3.Connection, record: Any) -> None:
-        connection.set_progress_handler(count, 1)
+        connections.append(connection)
+        if is_made:
+            connection.set_progress_handler(count, 1)
 
     event.listen(Engine, "connect", watch)
     try:
         with closing(with_records(url, rows, known)) as records:
-            steps = 0
+            is_made = True
+            for connection in connections:
+                connection.set_progress_handler(count, 1)
             act(records)
     finally:
         event.remove(Engine, "connect", watch)

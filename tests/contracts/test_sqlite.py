@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from statistics import median
 from threading import Timer
 
 import pytest
@@ -81,39 +80,66 @@ def test_a_commit_waits_for_the_disk_and_not_for_readers(records: SqlRecords, sq
     assert settings == ["wal", 2, 1_000]
 
 
-def test_a_short_lock_is_waited_for_and_a_long_one_is_told(records: SqlRecords, file: Path) -> None:
-    records.append([record("a")])
+def test_a_short_lock_is_waited_for(
+    sqlite: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.stores.records.BUSY_SECONDS", 60)
+    with closing(SqlRecords(sqlite)) as records:
+        records.append([record("a")])
+        with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            release = Timer(0.3, other.execute, ["COMMIT"])
+            release.start()
+            records.append([record("b")])
+            release.join()
+        assert ids(records) == ["a", "b"]
+
+
+def test_a_short_lock_is_waited_for_before_the_first_record_too(
+    sqlite: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite itself does not wait where it is told to write ahead from now on."""
+    monkeypatch.setattr("engine.stores.records.BUSY_SECONDS", 60)
+    file.parent.mkdir()
     with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
-        release = Timer(0.3 * BUSY_SECONDS, other.execute, ["COMMIT"])
+        release = Timer(0.3, other.execute, ["COMMIT"])
         release.start()
-        records.append([record("b")])
+        with closing(SqlRecords(sqlite)) as records:
+            records.append([record("a")])
+            assert ids(records) == ["a"]
         release.join()
+
+
+def test_a_long_lock_is_told(records: SqlRecords, file: Path) -> None:
+    records.append([record("a")])
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         start = time.monotonic()
         with pytest.raises(RecordsUnavailable, match=r"^the records cannot be used: .*locked$"):
             records.append([record("c")])
-        assert time.monotonic() - start < 3 * BUSY_SECONDS
-        assert ids(records) == ["a", "b"]
+        assert BUSY_SECONDS * 0.9 < time.monotonic() - start < BUSY_SECONDS + 5
+        assert ids(records) == ["a"]
     records.append([record("d")])
-    assert ids(records) == ["a", "b", "d"]
+    assert ids(records) == ["a", "d"]
 
 
 def test_who_waits_for_another_thread_writes_as_soon_as_that_has_written(
     records: SqlRecords,
 ) -> None:
-    """SQLite itself looks again after 428 ms of waiting, and may find the next one writing."""
+    """SQLite itself looks again after 328 and 428 ms of waiting, and may find the next one writing.
+    A busy machine delays some, hardly all of them."""
     records.append([record("a")])
     delays = []
     with ThreadPoolExecutor(1) as pool:
         for number in range(5):
             with records._database.adding():
                 waiting = pool.submit(records.append, [record(str(number))])
-                time.sleep(0.36)
+                time.sleep(0.34)
             released = time.monotonic()
             waiting.result()
             delays.append(time.monotonic() - released)
-    assert median(delays) < 0.05
+    assert min(delays) < 0.05
 
 
 def test_who_has_waited_for_another_thread_for_too_long_is_told(records: SqlRecords) -> None:
