@@ -207,7 +207,7 @@ def nightly(env: dict[str, str], *arguments: str) -> list[str]:
     lines = command(env, "retrain.py", "--rollout", *arguments).splitlines()
     time.sleep(DAWN_SECONDS)
     told = [line for line in lines if line.startswith(("Keep", "Promote", "roll-out"))]
-    return [line for line in told if "stands by" not in line and "outcomes are known" not in line]
+    return [line for line in told if " stands by" not in line and " outcomes are known" not in line]
 
 
 def command(env: dict[str, str], *arguments: str) -> str:

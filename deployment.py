@@ -125,8 +125,9 @@ def report(arguments: argparse.Namespace, at: Place) -> None:
     for one in found.comparisons:
         print(one.sentence)
     table = rows_of(found)
+    width = 2 + max(len(cell) for row in table for cell in row[1:])
     for row in table:
-        print("".join(f"{cell:>24}" if number else f"{cell:28}" for number, cell in enumerate(row)))
+        print("".join(f"{cell:>{width}}" if at else f"{cell:28}" for at, cell in enumerate(row)))
     page = arguments.out or at.settings.data_dir / "reports" / f"{name}-deployment.html"
     facts = " ".join(one.sentence for one in found.comparisons)
     title = f"{name}: variants beside {found.champion} since {found.since}"

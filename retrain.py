@@ -9,7 +9,6 @@ from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engine.arguments import (
     add_problem,
@@ -23,7 +22,7 @@ from engine.arguments import (
 )
 from engine.assemble import Stores, card_of, open_records, open_stores
 from engine.domain import history
-from engine.domain.errors import InvalidSetting, UnknownVersion
+from engine.domain.errors import InvalidSetting, NothingToJudge, UnknownVersion
 from engine.domain.ports import Records
 from engine.domain.problem import Problem
 from engine.domain.schema import BINARY
@@ -33,9 +32,6 @@ from engine.settings import Settings, load_settings
 from engine.watching.rollout import ADVANCE, REPLACE, under_way
 from engine.watching.steer import Helm, refuse_beside_others
 from problems import named
-
-if TYPE_CHECKING:
-    from engine.learning.standby import Post
 
 PROMOTED, KEPT_CHAMPION = 0, 10
 WHO = "retrain.py"
@@ -173,34 +169,27 @@ def reconcile(
 def roll_out(
     arguments: argparse.Namespace, settings: Settings, helm: Helm, records: Records
 ) -> bool:
-    """The copy that stands by, then the roll-out that is under way or else a challenger, then a
-    newer copy; whether the champion changed."""
-    rollout = under_way(helm.champion.history())
-    if rollout is None:
+    """A look at the roll-out that is under way or else a challenger, and at the copy that stands
+    by; whether the champion changed."""
+    from engine.learning.data import tables_in  # a rollback must not wait for these
+    from engine.learning.standby import Post
+
+    if helm.champion.stamp() is None:
+        raise NothingToJudge("there is no champion yet; train one with train_model.py")
+    tables_in(arguments.data or ())
+    only_copies = arguments.recalibrate and helm.problem.target.kind != BINARY
+    if only_copies and (arguments.data or arguments.since):
+        raise InvalidSetting("--rollout --recalibrate looks at the newest records, at no others")
+    is_under_way = under_way(helm.champion.history()) is not None
+    if not is_under_way:
         refuse_beside_others(helm.champion.history())
-    post = post_of(helm)
-    relieved = post.relieve(records)
-    if relieved is not None:
-        say(f"roll-out: {relieved}")
-    if rollout is not None and relieved is not None:
-        helm.resume(rollout, why=f"goes on: {relieved}")
-        changed = True
-    elif rollout is not None:
-        changed = roll_on(helm, records)
-    elif arguments.recalibrate and helm.problem.target.kind != BINARY:
-        changed = relieved is not None
-    else:
-        changed = challenge(arguments, settings, helm, records) or relieved is not None
-    if renewed := post.renew(records):
-        say(f"roll-out: {renewed}")
-    return changed
-
-
-def post_of(helm: Helm) -> "Post":
-    from engine.learning.standby import Post  # a rollback must not wait for this
-
+    arrived = is_under_way and roll_on(helm, records)
     now = written(datetime.now(UTC))
-    return Post(helm.problem, helm.champion, helm.artifacts, helm.who, now)
+    night = Post(helm.problem, helm.champion, helm.artifacts, helm.who, now).watch(records)
+    for line in night.told:
+        say(f"roll-out: {line}")
+    trained = not (is_under_way or only_copies) and challenge(arguments, settings, helm, records)
+    return arrived or night.is_replaced or trained
 
 
 def say(text: str) -> None:

@@ -170,7 +170,7 @@ class Year:
         """What `retrain.py --rollout --recalibrate` does, without the seconds of its start."""
         now, stores = written(datetime.now(UTC)), self.stores
         post = Post(self.problem, stores.champion, stores.artifacts, "year", now)
-        return [line for line in (post.relieve(records), post.renew(records)) if line]
+        return list(post.watch(records).told)
 
     def alone(self) -> Vector:
         """The same of the first champion."""

@@ -28,7 +28,8 @@ def compared(old: Vector, new: Vector, *, width: float = 2.0, **changes: object)
     truth = np.full(len(old), 100.0)
     told = {"kind": REAL, "unit": np.arange(len(old)), "alpha": ALPHA, **changes}
     sides = bounds(truth, old), bounds(truth, new, width)
-    return far_better(told["kind"], told["unit"], truth, *sides, alpha=told["alpha"])  # type: ignore[arg-type]
+    found = far_better(told["kind"], told["unit"], truth, *sides, alpha=told["alpha"])  # type: ignore[arg-type]
+    return None if found is None else found.told("v1.0.0", "v1.0.1")
 
 
 def share(hits: int, n: int = ROWS) -> Vector:
@@ -37,7 +38,7 @@ def share(hits: int, n: int = ROWS) -> Vector:
 
 def test_it_is_told_in_figures() -> None:
     assert compared(share(60), share(130)) == (
-        "of 145 outcomes the champion's 0.9 intervals hold 41.4%, its own 89.7%, "
+        "of 145 outcomes v1.0.0's intervals, which claim 0.9, hold 41.4%, v1.0.1's 89.7%, "
         "at an interval score 70% lower"
     )
 
@@ -48,6 +49,7 @@ def test_it_is_told_in_figures() -> None:
         ("the champion holds", lambda: compared(share(130), share(145))),
         ("it is not shown yet", lambda: compared(share(122), share(130))),
         ("both are as far off", lambda: compared(share(60), share(60))),
+        ("it covers hardly more", lambda: compared(share(60), share(66))),
         ("the challenger covers by width alone", lambda: compared(share(60), share(145), width=99)),
         ("too few", lambda: compared(share(10, FEWEST - 1), share(FEWEST - 1, FEWEST - 1))),
         (
@@ -70,6 +72,14 @@ def test_a_positive_quantity_is_scored_on_the_scale_of_its_logarithm() -> None:
     unit = np.arange(len(truth))
     assert far_better(REAL, unit, truth, old, new, alpha=ALPHA) is None
     assert far_better(POSITIVE, unit, truth, old, new, alpha=ALPHA) is not None
+
+
+def test_intervals_without_end_replace_nobody() -> None:
+    """Of two infinite scores none is lower."""
+    truth = np.full(ROWS, 100.0)
+    old, new = bounds(truth, share(60)), bounds(truth, share(ROWS))
+    endless = [Bounds(np.full(ROWS, -np.inf), one.upper, one.level) for one in (old, new)]
+    assert far_better(REAL, np.arange(ROWS), truth, *endless, alpha=ALPHA) is None
 
 
 def equal_pairs(rng: np.random.Generator, coverage: float) -> Iterator[tuple[Vector, Vector]]:

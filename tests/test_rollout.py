@@ -68,6 +68,7 @@ class Callers:
         sold: bool = True,
         candidate_times: float = 1.0,
         market_times: float = 1.0,
+        unit: str | None = None,
     ) -> None:
         """`candidate_times` stands for a market in which the candidate is that far off,
         `market_times` for one in which prices are that much higher."""
@@ -103,6 +104,7 @@ class Callers:
                         upper=float(answer.interval.upper[number] * times),
                         level=DEFAULT_CONFIDENCE,
                         request_id="tests",
+                        unit=unit,
                         latency_us=100.0 + number % 7,
                     )
                 )

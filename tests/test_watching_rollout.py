@@ -338,9 +338,9 @@ def test_a_champion_that_is_far_off_is_replaced_before_the_shadow_has_seen_enoug
     step = decide(IN_SHADOW, found, None)
     assert step.move == REPLACE
     assert step.to is None
-    assert "the champion's 0.9 intervals hold" in step.reason
+    assert "v1.0.0's intervals, which claim 0.9, hold" in step.reason
     assert found.verdict == BETTER
-    assert "the champion's 0.9 intervals hold" in found.sentence
+    assert "v1.0.0's intervals, which claim 0.9, hold" in found.sentence
     assert decided(IN_SHADOW, spoiled(IN_SHADOW, 150)).move == STAY
 
 

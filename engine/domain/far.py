@@ -1,10 +1,10 @@
 """A champion that is far off beside a challenger that is far better: when waiting does more harm.
 
 Both answered the same rows. Three things must hold, in this order:
-1. *The champion is far off.* It covers FAR_OFF less than its intervals claim, and that it covers
-   less at all is shown: an e-process against every row's own claim.
-2. *The challenger covers more.* Of the rows that one of the two covers alone more are the
-   challenger's, and that this is no chance is shown at `alpha`: a sign test, again an e-process.
+1. *The champion is far off.* It covers FAR less than its intervals claim, and that it covers less
+   at all is shown: an e-process against every row's own claim.
+2. *The challenger covers more.* By FAR, as measured; and that of the rows that one of the two
+   covers alone more are the challenger's is shown at `alpha`: a sign test, again an e-process.
 3. *It is not by width alone.* Its mean interval score is no higher, as measured.
 
 An e-process is a likelihood ratio, averaged over alternatives; where the null hypothesis is true it
@@ -27,7 +27,8 @@ from engine.domain.schema import POSITIVE, Vector
 
 FEWEST = 50
 """Rows below which nothing is said."""
-FAR_OFF = 0.05
+FAR = 0.05
+"""Of coverage."""
 LESS, MORE = np.linspace(0.02, 0.98, 49), np.linspace(1.02, 1.98, 49)
 """Alternatives: how many times as likely as was claimed something is."""
 
@@ -47,7 +48,7 @@ class Bounds:
         """The interval score of each row, (n,), lower is better: of a positive quantity on the
         scale of its logarithm, where a dear row counts as much as a cheap one."""
         if kind == POSITIVE:
-            with np.errstate(divide="ignore"):
+            with np.errstate(divide="ignore", invalid="ignore"):
                 lower, upper, truth = np.log(self.lower), np.log(self.upper), np.log(truth)
         else:
             lower, upper = self.lower, self.upper
@@ -55,10 +56,29 @@ class Bounds:
         return np.asarray(upper - lower + 2 / (1 - self.level) * beyond)
 
 
+@dataclass(frozen=True)
+class FarBetter:
+    """What was seen: outcomes, the level claimed, the share each side's intervals hold, and by how
+    much the challenger's interval score is lower."""
+
+    outcomes: int
+    level: float
+    old: float
+    new: float
+    sharper: float
+
+    def told(self, old: str, new: str) -> str:
+        """In words; both sides have names."""
+        return (
+            f"of {self.outcomes:,} outcomes {old}'s intervals, which claim {self.level:.3g}, hold "
+            f"{self.old:.1%}, {new}'s {self.new:.1%}, at an interval score {self.sharper:.0%} lower"
+        )
+
+
 def far_better(
     kind: str, unit: NDArray[np.int64], truth: Vector, old: Bounds, new: Bounds, *, alpha: float
-) -> str | None:
-    """How the champion (`old`) is far off and the challenger far better, in words, or None.
+) -> FarBetter | None:
+    """How the champion (`old`) is far off and the challenger far better, or None.
 
     Of n rows with known truth, (n,); rows of one `unit` are no independent evidence, the first of
     them counts.
@@ -66,19 +86,17 @@ def far_better(
     first = np.sort(np.unique(unit, return_index=True)[1])
     holds, better = old.hold(truth)[first], new.hold(truth)[first]
     n, level = len(first), old.level[first]
-    if n < FEWEST or holds.mean() > level.mean() - FAR_OFF:
+    if n < FEWEST or holds.mean() > min(level.mean(), better.mean()) - FAR:
         return None
     alone = (holds != better).nonzero()[0]
     is_off = e_value(holds, level, LESS) >= 1 / ALPHA
     if not is_off or e_value(better[alone], np.full(len(alone), 0.5), MORE) < 1 / alpha:
         return None
     before, after = (side.scores(truth, kind)[first].mean() for side in (old, new))
-    if not after <= before:
+    if not (after <= before and np.isfinite(after)):
         return None
-    return (
-        f"of {n:,} outcomes the champion's {level.mean():.3g} intervals hold {holds.mean():.1%}, "
-        f"its own {better.mean():.1%}, at an interval score {1 - after / before:.0%} lower"
-    )
+    shares = float(level.mean()), float(holds.mean()), float(better.mean())
+    return FarBetter(n, *shares, sharper=float(1 - after / before))
 
 
 def e_value(happened: NDArray[np.bool_], chance: Vector, times: Vector) -> float:

@@ -22,7 +22,7 @@ from engine.domain import history
 from engine.domain.artifact import Artifact
 from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.errors import UnknownVersion, UntrustedArtifact
-from engine.domain.far import Bounds, far_better
+from engine.domain.far import FEWEST, Bounds, FarBetter, far_better
 from engine.domain.history import STANDS_BY
 from engine.domain.loss import is_answer
 from engine.domain.ports import Artifacts, Champion, Records
@@ -34,13 +34,21 @@ from engine.domain.version import Version
 from engine.learning.compile import run
 from engine.learning.data import Table, check
 from engine.learning.promote import level
-from engine.learning.recalibrate import by_newest
+from engine.learning.recalibrate import WINDOW, by_newest
 from engine.learning.train import Origin
 
-FEWEST = 100
-"""Outcomes that calibrate a copy; and after so many new ones it makes room for a newer copy."""
+FRESH = 100
+"""After so many new outcomes a copy makes room for a newer one."""
 LOOKED_AT = 5_000
 """No more of the newest outcomes are read."""
+
+
+@dataclass(frozen=True)
+class Night:
+    """What was done, in words, and whether there is another champion now."""
+
+    told: tuple[str, ...] = ()
+    is_replaced: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,25 +61,32 @@ class Post:
     who: str
     at: str
 
-    def relieve(self, records: Records) -> str | None:
-        """Make the copy champion where it has earned that; why, or None."""
-        if self.champion.stamp() is None:
-            return None
+    def watch(self, records: Records) -> Night:
+        """The copy that stands by takes the champion's place if it has earned that, and a newer one
+        its own if enough has become known. An event has no coverage, and no copy."""
+        if self.problem.target.kind == BINARY:
+            return Night()
         self.champion.adopt(self.who)
+        rows = self.outcomes(records)
+        relieved, is_replaced = self.relieve(rows)
+        return Night(tuple(filter(None, (relieved, self.renew(rows)))), is_replaced)
+
+    def relieve(self, rows: Table) -> tuple[str, bool]:
+        """What came of the comparison, and whether the copy is champion."""
         past = self.champion.history()
         frozen = history.standing_by(past)
         if frozen is None or frozen.challenger is None:
-            return None
+            return "", False
         try:
             copy = self.artifacts.load(self.problem.name, frozen.challenger)
         except (UnknownVersion, UntrustedArtifact):  # there will be another one
-            return None
-        reigning = self.champion.load()
-        rows = newer(self.outcomes(records, reigning), frozen.at)
-        why = compared(self.problem, reigning, copy, rows, history.copies(past))
-        if why is None:
-            return None
+            return "", False
+        fresh = newer(rows, frozen.at)
+        found = compared(self.problem, self.champion.load(), copy, fresh, history.copies(past))
+        if found is None:
+            return blind(fresh, frozen.challenger), False
         release = history.next_patch(past, self.artifacts.versions(self.problem.name))
+        why = found.told(str(frozen.version), str(release))
         self.artifacts.save(copy.named(release))
         self.champion.move(
             "promoted",
@@ -80,41 +95,44 @@ class Post:
             why=why,
             after=len(past),
             challenger=frozen.challenger,
+            traffic=past[-1].traffic,
         )
-        return f"{release} replaces {frozen.version} at once: {why}"
+        return f"{release} replaces {frozen.version} at once: {why}", True
 
-    def renew(self, records: Records) -> str | None:
+    def renew(self, rows: Table) -> str:
         """Freeze a copy unless there is one that has seen too little, or too few outcomes are
         known; what was done."""
         past = self.champion.history()
-        if self.problem.target.kind == BINARY or history.champion(past) is None:
-            return None
-        reigning, frozen = self.champion.load(), history.standing_by(past)
-        rows = self.outcomes(records, reigning)
-        if frozen is not None and len(newer(rows, frozen.at)) < FEWEST:
-            return None
-        if len(rows) < FEWEST:
-            return f"{len(rows):,} outcomes are known, a copy that stands by takes {FEWEST}"
+        frozen = history.standing_by(past)
+        if frozen is not None and len(newer(rows, frozen.at)) < FRESH:
+            new = len(newer(rows, frozen.at))
+            return f"{frozen.challenger} stands by, {new} of {FRESH} outcomes are new"
+        if len(rows) < WINDOW:
+            return f"{len(rows)} outcomes are known, a copy that stands by takes {WINDOW}"
         last = next((one.at for one in reversed(past) if one.action == STANDS_BY), self.at)
         origin = Origin(self.name(past), self.at, seed=0)
-        copy = by_newest(reigning, rows, len(newer(rows, last)), origin)
+        copy = by_newest(self.champion.load(), rows, len(newer(rows, last)), origin)
         self.artifacts.save(copy)
         why = f"calibrated by the newest {copy.calibration.rows:,} outcomes"
-        version, now = Version.parse(copy.card.version), Version.parse(reigning.card.version)
         self.champion.move(
-            STANDS_BY, now, who=self.who, why=why, after=len(past), challenger=version
+            STANDS_BY,
+            past[-1].version,
+            who=self.who,
+            why=why,
+            after=len(past),
+            challenger=origin.version,
         )
-        return f"{version} stands by, {why}"
+        return f"{origin.version} stands by, {why}"
 
     def name(self, past: history.History) -> Version:
         taken = self.artifacts.versions(self.problem.name)
         release = history.next_patch(past, taken)
         return next(history.candidates_of(release, taken))
 
-    def outcomes(self, records: Records, reigning: Artifact) -> Table:
+    def outcomes(self, records: Records) -> Table:
         """The newest rows whose truth is known, the newest last; those of one unit are a group."""
         question = Question(self.problem.name, newest=LOOKED_AT, with_outcome=True)
-        major = Version.parse(reigning.card.version).line[0]
+        major = self.champion.history()[-1].version.line[0]
         cells = [*told(self.problem, records.read(question), major)]
         names = [*self.problem.schema.names, self.problem.target.name, "time", "group"]
         return check(self.problem, pd.DataFrame(cells, columns=names), "records")[0]
@@ -145,9 +163,20 @@ def newer(rows: Table, than: str) -> Table:
     return rows.take(rows.times > datetime.fromisoformat(than).timestamp())
 
 
+def blind(rows: Table, copy: Version) -> str:
+    """Why nothing can be compared, where there are outcomes enough but hardly any units."""
+    units = len(np.unique(rows.groups))
+    if len(rows) < FRESH or units >= FEWEST:
+        return ""
+    return (
+        f"{copy} cannot be compared: it takes outcomes of {FEWEST} units (X-Unit-ID, or the key of "
+        f"a row), and {len(rows):,} are of {units}"
+    )
+
+
 def compared(
     problem: Problem, reigning: Artifact, copy: Artifact, rows: Table, attempt: int
-) -> str | None:
+) -> FarBetter | None:
     """Why the copy takes the champion's place, if it does; both have the same trees."""
     if not len(rows):
         return None

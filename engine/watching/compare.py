@@ -93,7 +93,7 @@ def compare(
         latency=ratio_of_medians(np.exp(time[0]), np.exp(time[1]), each),
         improvement=improvement(compared, below=(1 - BY_COVERAGE) * alpha, above=each),
         coverage=difference(means(mode, gap), each, is_share=True),
-        far_better=far(old, new, BY_COVERAGE * alpha) if mode == SHADOW else None,
+        far_better=far(champion, variant, BY_COVERAGE * alpha) if mode == SHADOW else None,
         more_outcomes=more_outcomes(compared, outcomes(new), alpha),
     )
 
@@ -148,13 +148,15 @@ def agreement(old: Answers, new: Answers, alpha: float) -> Agreement:
     )
 
 
-def far(old: Answers, new: Answers, alpha: float) -> str | None:
+def far(champion: tuple[str, Answers], variant: tuple[str, Answers], alpha: float) -> str | None:
     """Over the rows that both answered and whose truth is known; an event has no coverage."""
+    old, new = champion[1], variant[1]
     known = old.is_known & new.is_known & np.isfinite(old.lower + old.upper + new.lower + new.upper)
     sides = (Bounds(side.lower[known], side.upper[known], side.level[known]) for side in (old, new))
     if not old.has_coverage:
         return None
-    return far_better(old.kind, old.unit[known], old.actual[known], *sides, alpha=alpha)
+    found = far_better(old.kind, old.unit[known], old.actual[known], *sides, alpha=alpha)
+    return None if found is None else found.told(champion[0], variant[0])
 
 
 def more_outcomes(loss: Means | None, known: int, alpha: float) -> int | None:

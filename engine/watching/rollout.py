@@ -20,7 +20,7 @@ measured at the gate and as it is seen.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.domain.history import Event, History, arranged
+from engine.domain.history import ARRANGED, Event, History
 from engine.domain.judgement import ALPHA, SLOWEST
 from engine.domain.traffic import CANARY, SHADOW, Wish
 from engine.domain.version import Version
@@ -100,8 +100,12 @@ class Step:
 
 
 def under_way(history: History) -> Rollout | None:
-    """The roll-out that goes on; traffic that was set by hand ends it."""
-    made = arranged(history)
+    """The roll-out that goes on; traffic that was set by hand ends it, a copy that takes the
+    champion's place does not."""
+    made = None
+    for before, event in zip([None, *history], history, strict=False):
+        if before is None or event.action == ARRANGED or event.traffic != before.traffic:
+            made = event
     for stage in STAGES:
         if made is not None and made.action == stage.action:
             candidate = made.traffic.variants[0].version

@@ -4,8 +4,8 @@ All a look needs is in the history, the records and the candidate's card, and ev
 event of the history: a look may come late, be repeated, or die anywhere.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from engine.domain import history
@@ -67,23 +67,23 @@ class Helm:
             self._advance(rollout.candidate, past, taken)
         return taken
 
-    def resume(self, rollout: Rollout, why: str) -> None:
-        """The candidate goes on at its stage, beside a champion that is new."""
-        revision = len(self.champion.history())
-        self._enter(rollout.stage, rollout.candidate, why=why, revision=revision)
-
     def _decided(self, rollout: Rollout, past: History, records: Records, now: str) -> Step:
         try:
             card = self.artifacts.load(self.problem.name, rollout.candidate).card
         except (UnknownVersion, UntrustedArtifact) as error:
             return Step(ROLL_BACK, f"{rollout.stage.name}: it cannot be loaded: {error}.")
-        champion, began = history.champion(past), rollout.began
-        assert champion is not None  # noqa: S101 - a roll-out is beside a champion
-        asked = {str(version) for version in (champion, began.version, rollout.candidate)}
+        champion, began = past[-1].version, rollout.began
+        reigned = {str(event.version) for event in past[began.number - 1 :]}
+        asked = {*reigned, str(rollout.candidate)}
         joined = seen(records, self.problem.name, since=began.at, versions=asked)
-        here = [one for one in joined if one.record.at >= rollout.since]
-        found = self._compared(history.traffic(past), champion, here)
-        proven = proves(self._compared(began.traffic, began.version, joined))
+        as_one = [under_one_name(one, reigned, champion) for one in joined]
+        here = [one for one in as_one if one.record.at >= rollout.since]
+        found = self._compared(past[-1].traffic, champion, here)
+        if len(reigned) > 1:  # only the present one can be far off
+            found = replace(
+                found, far_better=self._compared(past[-1].traffic, champion, joined).far_better
+            )
+        proven = proves(self._compared(began.traffic, champion, as_one))
         agreement = card.metrics.get("judged", {}).get("agreement")
         taken = decide(rollout.stage, found, agreement, proven=proven)
         return in_time(taken, rollout.stage, here, now)
@@ -122,6 +122,13 @@ class Helm:
             action=STOPPED if stage is None else stage.action,
             challenger=candidate,
         )
+
+
+def under_one_name(one: Joined, reigned: Collection[str], champion: Version) -> Joined:
+    """A copy that took the champion's place has the same trees: what both answered is one side."""
+    if one.record.version not in reigned or one.record.version == str(champion):
+        return one
+    return replace(one, record=replace(one.record, version=str(champion)))
 
 
 def refuse_beside_others(past: History) -> None:
