@@ -24,6 +24,7 @@ from tests.trained import folder_of_run, made_once
 HOUSE = HOUSING.contracts[0].examples["documented"]
 KING_COUNTY = Path(__file__).parents[2] / "shared" / "data" / "kc_house_data.csv"
 VERSIONS = ("v1.0.0", "v1.1.0-rc.1")
+PATIENT_SECONDS = 60
 
 needs_king_county = pytest.mark.skipif(
     not KING_COUNTY.exists(), reason="the King County table is not beside this checkout"
@@ -106,6 +107,13 @@ async def running(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         transport = httpx.ASGITransport(app=with_state)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             yield client
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for records to be written gives up later than any machine is slow."""
+    monkeypatch.setattr("engine.stores.records.BUSY_SECONDS", PATIENT_SECONDS)
+    monkeypatch.setattr("engine.serving.recorder.PATIENCE_SECONDS", PATIENT_SECONDS)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from tests.scripts import Done, run_here, run_process
 from tests.test_model import until
 from tests.test_retrain import environment
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("patient")]
 KEY = "right" * 5
 JSON = {"Content-Type": "application/json"}
 ADMIN = {"X-API-Key": KEY}

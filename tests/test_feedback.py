@@ -1,17 +1,22 @@
 """What truly happened, joined to what was said by the prediction's id."""
 
 import asyncio
+from collections.abc import Sequence
+from threading import Semaphore
 from typing import Any
 
 import httpx
 import pytest
 
+from app.feedback import WRITERS
+from engine.domain.record import Outcome
 from engine.settings import Settings
+from engine.stores.records import SqlRecords
 from tests.conftest import HOUSE, running
 from tests.test_deployment import recorded
 from tests.test_recording import locked
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("patient")]
 NOBODY = "019a9c1e2f3b5cf04e53a9a0f0b0a9f4-0"
 
 
@@ -122,19 +127,33 @@ async def test_outcomes_that_wait_for_a_locked_database_hold_up_no_prediction(
 ) -> None:
     """More of them than there are threads wait until all predictions are answered; what waited for
     the database is kept then, and the others are told at once that it fails."""
-    monkeypatch.setattr("engine.stores.records.BUSY_SECONDS", 60)
     monkeypatch.setattr("engine.serving.recorder.PATIENCE_SECONDS", 0.1)
+    came = labelling(monkeypatch)
     async with running(settings) as client:
         (name,) = await predict(client)
         said = {"prediction_id": name, "actual": 5e5}
         with locked(settings.data_dir / "records.db"):
             waiting = [asyncio.create_task(client.post("/feedback", json=said)) for _ in range(20)]
+            for _ in range(WRITERS):
+                await asyncio.to_thread(came.acquire)
             for _ in range(5):
                 assert len(await predict(client, rows=1_000)) == 1_000
             assert not any(task.done() for task in waiting)
         replies = await asyncio.gather(*waiting)
     kept = [reply.json()["recorded"] for reply in replies if reply.status_code == 200]
     assert sum(kept) == 1
+
+
+def labelling(monkeypatch: pytest.MonkeyPatch) -> Semaphore:
+    """Released by each who comes to the database with outcomes."""
+    came, really_label = Semaphore(0), SqlRecords.label
+
+    def label_and_note(store: SqlRecords, problem: str, outcomes: Sequence[Outcome]) -> int:
+        came.release()
+        return really_label(store, problem, outcomes)
+
+    monkeypatch.setattr(SqlRecords, "label", label_and_note)
+    return came
 
 
 async def test_outcomes_that_a_locked_database_does_not_take_are_to_be_sent_again(

@@ -33,7 +33,7 @@ from engine.serving.recorder import (
 from engine.serving.retention import LEAST_REST_SECONDS, REST, STEP_ROWS, forget
 from engine.settings import Settings
 from engine.stores.records import MemoryRecords, SqlRecords
-from tests.conftest import HOUSE, running
+from tests.conftest import HOUSE, PATIENT_SECONDS, running
 from tests.contracts.test_records import ids, record
 from tests.servers import serving_process
 from tests.test_deployment import recorded
@@ -42,9 +42,9 @@ from tests.test_retrain import environment
 
 CALLERS = 8
 ROUNDS = 3
-PATIENT_SECONDS = 60
-MOST_OVERTAKING = 12
-"""Three times as many outcomes as overtake an answer on a busy machine."""
+MOST_OVERTAKING = 40
+"""Outcomes that may be written before an answer that came first: some 4 are, on a busy machine up
+to 13, and without turns often more than 100."""
 
 
 def ids_in(settings: Settings) -> set[str]:
@@ -123,6 +123,7 @@ async def test_while_the_database_is_locked_predictions_go_on_and_are_written_la
 ) -> None:
     async with running(settings) as client:
         before = await client.post("/predict", json=HOUSE)
+        await until_tidy(settings)
         with locked(settings.data_dir / "records.db"):
             waited = await client.post("/predict", json=HOUSE)
             start = time.perf_counter()
@@ -145,6 +146,16 @@ async def test_while_the_database_is_locked_predictions_go_on_and_are_written_la
     log = settings.log_file.read_text() if settings.log_file else ""
     assert "records_failing" in log
     assert "records_recovered" in log
+
+
+async def until_tidy(settings: Settings) -> None:
+    """Until nobody but the writer comes to the database: the service has begun by forgetting."""
+    assert settings.log_file is not None
+    for _ in range(1_000):
+        if "records_forgotten" in settings.log_file.read_text():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("still forgetting")
 
 
 @pytest.mark.anyio
@@ -391,13 +402,6 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
     return seen
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waits for the database gives up later than any machine is slow."""
-    monkeypatch.setattr("engine.stores.records.BUSY_SECONDS", PATIENT_SECONDS)
-    monkeypatch.setattr("engine.serving.recorder.PATIENCE_SECONDS", PATIENT_SECONDS)
-
-
 @pytest.mark.anyio
 @pytest.mark.usefixtures("patient")
 async def test_while_old_records_are_forgotten_every_answer_is_committed(
@@ -423,8 +427,7 @@ async def test_while_old_records_are_forgotten_every_answer_is_committed(
 @pytest.mark.anyio
 @pytest.mark.usefixtures("patient")
 async def test_while_outcomes_come_in_every_answer_is_committed(settings: Settings) -> None:
-    """Three callers report outcomes without a pause, and few of them overtake an answer: without
-    turns some answer waits until dozens have."""
+    """Three callers report outcomes without a pause, and few of them overtake an answer."""
     names = [f"{number:06}" for number in range(3_000)]
     with closing(SqlRecords(f"sqlite:///{settings.data_dir / 'records.db'}")) as store:
         store.append([record(name, at=now()) for name in names])
