@@ -22,7 +22,12 @@ from engine.arguments import (
 )
 from engine.assemble import Stores, card_of, open_records, open_stores
 from engine.domain import history
-from engine.domain.errors import InvalidSetting, NothingToJudge, UnknownVersion
+from engine.domain.errors import (
+    InvalidSetting,
+    NothingToJudge,
+    UnknownVersion,
+    UnusableTable,
+)
 from engine.domain.ports import Records
 from engine.domain.problem import Problem
 from engine.domain.schema import BINARY
@@ -171,12 +176,12 @@ def roll_out(
 ) -> bool:
     """A look at the roll-out that is under way or else a challenger, and at the copy that stands
     by; whether the champion changed."""
-    from engine.learning.data import tables_in  # a rollback must not wait for these
-    from engine.learning.standby import Post
+    from engine.learning.standby import Post  # a rollback must not wait for this
 
     if helm.champion.stamp() is None:
         raise NothingToJudge("there is no champion yet; train one with train_model.py")
-    tables_in(arguments.data or ())
+    for missing in (path for path in arguments.data or () if not path.exists()):
+        raise UnusableTable(f"{missing} does not exist")
     only_copies = arguments.recalibrate and helm.problem.target.kind != BINARY
     if only_copies and (arguments.data or arguments.since):
         raise InvalidSetting("--rollout --recalibrate looks at the newest records, at no others")

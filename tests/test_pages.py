@@ -88,6 +88,7 @@ def test_what_is_not_known_of_a_variant_is_not_drawn() -> None:
         latency=None,
         coverage=None,
         agreement=None,
+        far_better=None,
         more_outcomes=None,
     )
     better = replace(unknown, improvement=Difference(0.1, 0.05, 0.2))

@@ -22,6 +22,7 @@ from engine.settings import Settings
 from engine.watching.rollout import ROLL_BACK, STAGES, under_way
 from engine.watching.steer import Helm
 from problems.housing import HOUSING
+from tests.test_retrain import retrain_here
 from tests.test_rollout import (
     CANDIDATE,
     KEPT,
@@ -33,7 +34,6 @@ from tests.test_rollout import (
     helm,
     look,
     records,
-    run,
 )
 
 __all__ = ["callers", "helm", "records"]
@@ -163,7 +163,7 @@ def test_a_rollout_goes_on_at_its_stage_with_its_callers_beside_the_new_champion
     assert look(helm, records).to == STAGES[2]
     before = helm.champion.history()[-1]
     callers.ask(WINDOW, market_times=RISEN)
-    done = run(settings)
+    done = retrain_here(settings, "--rollout")
     past = helm.champion.history()
     found = under_way(past)
     assert done.returncode == PROMOTED, done.stdout + done.stderr
@@ -200,7 +200,7 @@ def test_the_script_without_training_only_looks_after_intervals(
     for _ in range(2):
         with closing(open_records(settings)) as opened:
             Callers(helm, opened, artifacts[:1]).ask(WINDOW, market_times=RISEN)
-        done.append(run(settings, "--recalibrate"))
+        done.append(retrain_here(settings, "--rollout", "--recalibrate"))
     assert [one.returncode for one in done] == [KEPT, PROMOTED], done[-1].stderr
     assert actions(helm) == ["trained", STANDS_BY, "promoted", STANDS_BY]
 
@@ -219,6 +219,6 @@ def test_the_script_without_training_only_looks_after_intervals(
 def test_what_cannot_be_done_is_refused_before_anything_changes(
     settings: Settings, arguments: tuple[str, ...], code: int, reason: str
 ) -> None:
-    done = run(settings, *arguments)
+    done = retrain_here(settings, "--rollout", *arguments)
     assert (done.returncode, done.stdout) == (code, "")
     assert reason in done.stderr

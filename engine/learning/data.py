@@ -151,14 +151,11 @@ def gather(problem: Problem, files: Sequence[Path], layout: str | None) -> pd.Da
 
 
 def tables_in(places: Sequence[Path]) -> list[Path]:
-    """Files as they are, folders as the tables in them; raises UnusableTable for an empty one,
-    and for what is not there."""
+    """Files as they are, folders as the tables in them; raises UnusableTable for an empty one."""
     files: list[Path] = []
     for place in places:
         inside = sorted(place.iterdir()) if place.is_dir() else [place]
         found = [file for file in inside if file == place or file.suffix.lower() in READERS]
-        if not place.exists():
-            raise UnusableTable(f"{place} does not exist")
         if not found:
             raise UnusableTable(f"{place} holds no .csv and no .parquet file")
         files += found
