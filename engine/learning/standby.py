@@ -1,7 +1,7 @@
 """The stand-by: the champion's own trees, calibrated by the newest outcomes, ready to take over.
 
 Where the world changes, intervals break before anything else does, and newer calibration mends
-them at once: it takes a hundred outcomes, no training, and leaves the predictions as they are. So
+them at once: it takes two hundred outcomes, no training, and leaves the predictions alone. So
 every run of a roll-out freezes such a copy. The next run asks both what was answered since, the
 same rows of which neither has seen the outcome, and where the champion is shown to be far off and
 the copy far better (`engine.domain.far`), it is champion from then on.
