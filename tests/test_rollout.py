@@ -3,132 +3,44 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import retrain
-from engine.assemble import open_records, open_stores
+from engine.assemble import open_stores
 from engine.domain import history
 from engine.domain.arrange import arrange
-from engine.domain.artifact import Artifact
-from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.errors import InvalidTraffic
 from engine.domain.ports import Records
-from engine.domain.record import CHAMPION, Outcome, Question, Record
-from engine.domain.times import written
+from engine.domain.record import CHAMPION, Question
 from engine.domain.traffic import SHADOW, TEST, Wish
 from engine.domain.version import Version
-from engine.serving.served import serve
 from engine.settings import Settings
-from engine.watching.rollout import ADVANCE, ROLL_BACK, STAY, Step, under_way
+from engine.watching.rollout import ADVANCE, ROLL_BACK, STAY, under_way
 from engine.watching.steer import Helm, refuse_beside_others
-from problems.housing import HOUSING, simulate
+from tests.callers import (
+    CANDIDATE,
+    STEPS,
+    Callers,
+    actions,
+    callers,
+    helm,
+    look,
+    records,
+)
 from tests.scripts import Done, run_here, run_process
 from tests.test_retrain import environment, sales
 
+__all__ = ["callers", "helm", "records"]
 ROOT = Path(__file__).parents[1]
 KEPT, PROMOTED, FAILED, MISUSED = 10, 0, 1, 2
-CANDIDATE = Version.parse("v1.1.0-rc.1")
 ENOUGH = 1_200
 QUESTION = Question("housing")
 FUTURE_SECONDS = 300
-MANY = count()
-
-
-@pytest.fixture
-def records(settings: Settings) -> Iterator[Records]:
-    with closing(open_records(settings)) as opened:
-        yield opened
-
-
-@pytest.fixture
-def helm(settings: Settings) -> Helm:
-    stores = open_stores(settings, "housing")
-    return Helm(HOUSING, stores.champion, stores.artifacts, "tests")
-
-
-class Callers:
-    """Houses that are asked about: both models really answer, assigned as the traffic says."""
-
-    def __init__(self, helm: Helm, records: Records, artifacts: list[Artifact]) -> None:
-        self.helm, self.records = helm, records
-        self.models = [serve(artifact, HOUSING, loaded_at="") for artifact in artifacts]
-
-    def ask(
-        self,
-        rows: int,
-        *,
-        sold: bool = True,
-        candidate_times: float = 1.0,
-        market_times: float = 1.0,
-        unit: str | None = None,
-    ) -> None:
-        """`candidate_times` stands for a market in which the candidate is that far off,
-        `market_times` for one in which prices are that much higher."""
-        columns = dict(simulate(rows, 500 + next(MANY)))
-        price = columns.pop("price")
-        houses = [
-            dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
-        ]
-        matrix = HOUSING.schema.encode(houses)
-        traffic = history.traffic(self.helm.champion.history())
-        said = [model.predict(matrix, DEFAULT_CONFIDENCE) for model in self.models]
-        found, outcomes = [], []
-        for number, house in enumerate(houses):
-            one = f"{next(MANY):032x}-0"
-            mine = traffic.version_for(matrix[number].tobytes())
-            roles = [(1, mine)] if mine else [(0, None)]
-            if traffic.shadows:
-                roles = [(0, None), (1, CANDIDATE)]
-            for side, version in roles:
-                variant = traffic.variants[0].mode if version else CHAMPION
-                times = candidate_times if version else 1.0
-                answer = said[side]
-                found.append(
-                    Record(
-                        id=one,
-                        at=written(datetime.now(UTC)),
-                        problem="housing",
-                        version=str(version or Version.parse("v1.0.0")),
-                        variant=variant,
-                        row={name: float(value) for name, value in house.items()},
-                        value=float(answer.values[number] * times),
-                        lower=float(answer.interval.lower[number] * times),
-                        upper=float(answer.interval.upper[number] * times),
-                        level=DEFAULT_CONFIDENCE,
-                        request_id="tests",
-                        unit=unit,
-                        latency_us=100.0 + number % 7,
-                    )
-                )
-            truth = float(price[number] * market_times)
-            outcomes.append(Outcome(one, truth, written(datetime.now(UTC))))
-        self.records.append(found)
-        if sold:
-            self.records.label("housing", outcomes)
-
-
-@pytest.fixture
-def callers(helm: Helm, records: Records, artifacts: list[Artifact]) -> Callers:
-    return Callers(helm, records, artifacts)
-
-
-def look(helm: Helm, records: Records, *, clock_behind: float = 0) -> Step:
-    return helm.step(records, written(datetime.now(UTC) - timedelta(seconds=clock_behind)))
-
-
-def actions(helm: Helm) -> list[str]:
-    return [event.action for event in helm.champion.history()]
-
-
-STEPS = ["rollout shadow", "rollout canary 1 %", "rollout canary 10 %", "rollout canary 50 %"]
 
 
 @pytest.mark.slow

@@ -22,11 +22,8 @@ from engine.settings import Settings
 from engine.watching.rollout import ROLL_BACK, STAGES, under_way
 from engine.watching.steer import Helm
 from problems.housing import HOUSING
-from tests.test_retrain import retrain_here
-from tests.test_rollout import (
+from tests.callers import (
     CANDIDATE,
-    KEPT,
-    PROMOTED,
     STEPS,
     Callers,
     actions,
@@ -35,8 +32,10 @@ from tests.test_rollout import (
     look,
     records,
 )
+from tests.test_retrain import retrain_here
 
 __all__ = ["callers", "helm", "records"]
+PROMOTED, KEPT = 0, 10
 RISEN = 1.6
 COPY, RELEASE = Version.parse("v1.0.1-rc.1"), Version.parse("v1.0.1")
 
