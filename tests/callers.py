@@ -1,13 +1,8 @@
 """People who ask about houses, and the roll-out that looks at what they were answered."""
 
-from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
-import pytest
-
-from engine.assemble import open_records, open_stores
 from engine.domain import history
 from engine.domain.artifact import Artifact
 from engine.domain.conformal import DEFAULT_CONFIDENCE
@@ -17,7 +12,6 @@ from engine.domain.record import CHAMPION, Outcome, Record
 from engine.domain.times import written
 from engine.domain.version import Version
 from engine.serving.served import serve
-from engine.settings import Settings
 from engine.watching.rollout import Step
 from engine.watching.steer import Helm
 from problems.housing import HOUSING, simulate
@@ -25,18 +19,6 @@ from problems.housing import HOUSING, simulate
 FIRST, CANDIDATE = Version.parse("v1.0.0"), Version.parse("v1.1.0-rc.1")
 STEPS = ["rollout shadow", "rollout canary 1 %", "rollout canary 10 %", "rollout canary 50 %"]
 MANY = count()
-
-
-@pytest.fixture
-def records(settings: Settings) -> Iterator[Records]:
-    with closing(open_records(settings)) as opened:
-        yield opened
-
-
-@pytest.fixture
-def helm(settings: Settings) -> Helm:
-    stores = open_stores(settings, "housing")
-    return Helm(HOUSING, stores.champion, stores.artifacts, "tests")
 
 
 class Callers:
@@ -105,11 +87,6 @@ def told(answer: Prediction, row: int, times: float) -> tuple[float, float, floa
         one[row] * times for one in (answer.values, interval.lower, interval.upper)
     )
     return float(value), float(lower), float(upper)
-
-
-@pytest.fixture
-def callers(helm: Helm, records: Records, artifacts: list[Artifact]) -> Callers:
-    return Callers(helm, records, artifacts)
 
 
 def look(helm: Helm, records: Records, *, clock_behind: float = 0) -> Step:

@@ -1,8 +1,8 @@
 """Real models, small enough to train for every run; a client that speaks HTTP to a real app."""
 
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,18 @@ import httpx
 import pytest
 
 from app.main import create_app
-from engine.assemble import open_stores
+from engine.assemble import open_records, open_stores
 from engine.domain.artifact import Artifact
+from engine.domain.ports import Records
 from engine.domain.version import Version
 from engine.learning.data import Table, check
 from engine.learning.estimators import CANDIDATES
 from engine.learning.split import split
 from engine.learning.train import Origin, train
 from engine.settings import Settings
+from engine.watching.steer import Helm
 from problems.housing import HOUSING
+from tests.callers import Callers
 from tests.trained import folder_of_run, made_once
 
 HOUSE = HOUSING.contracts[0].examples["documented"]
@@ -120,3 +123,20 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     async with running(settings) as client:
         yield client
+
+
+@pytest.fixture
+def records(settings: Settings) -> Iterator[Records]:
+    with closing(open_records(settings)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def helm(settings: Settings) -> Helm:
+    stores = open_stores(settings, "housing")
+    return Helm(HOUSING, stores.champion, stores.artifacts, "tests")
+
+
+@pytest.fixture
+def callers(helm: Helm, records: Records, artifacts: list[Artifact]) -> Callers:
+    return Callers(helm, records, artifacts)

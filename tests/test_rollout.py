@@ -27,15 +27,11 @@ from tests.callers import (
     STEPS,
     Callers,
     actions,
-    callers,
-    helm,
     look,
-    records,
 )
 from tests.scripts import Done, run_here, run_process
 from tests.test_retrain import environment, sales
 
-__all__ = ["callers", "helm", "records"]
 ROOT = Path(__file__).parents[1]
 KEPT, PROMOTED, FAILED, MISUSED = 10, 0, 1, 2
 ENOUGH = 1_200

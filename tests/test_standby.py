@@ -27,14 +27,10 @@ from tests.callers import (
     STEPS,
     Callers,
     actions,
-    callers,
-    helm,
     look,
-    records,
 )
 from tests.test_retrain import retrain_here
 
-__all__ = ["callers", "helm", "records"]
 PROMOTED, KEPT = 0, 10
 RISEN = 1.6
 COPY, RELEASE = Version.parse("v1.0.1-rc.1"), Version.parse("v1.0.1")

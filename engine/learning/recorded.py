@@ -80,8 +80,8 @@ def recorded(problem: Problem, records: Records, major: int, since: str | None) 
     answered = others = 0
     for joined in records.read(Question(problem.name, since=since)):
         record = joined.record
-        if record.error is not None or record.variant in {SHADOW, DEGRADED}:
-            continue  # the reply under the same id is the row; a fallback row says nothing
+        if not is_reply(record):
+            continue
         answered += 1
         if joined.outcome is None:
             continue
@@ -92,6 +92,12 @@ def recorded(problem: Problem, records: Records, major: int, since: str | None) 
         else:
             others += 1
     return Gathered(*described(problem, list(kept.values()), answered, others))
+
+
+def is_reply(record: Record) -> bool:
+    """Whether somebody was answered: of a shadow the reply under the same id is the row, and a
+    fallback row says nothing."""
+    return record.error is None and record.variant not in {SHADOW, DEGRADED}
 
 
 def described(

@@ -27,14 +27,14 @@ from engine.domain.history import STANDS_BY
 from engine.domain.loss import is_answer
 from engine.domain.ports import Artifacts, Champion, Records
 from engine.domain.problem import Problem
-from engine.domain.record import DEGRADED, Joined, Question
+from engine.domain.record import Joined, Question
 from engine.domain.schema import BINARY
-from engine.domain.traffic import SHADOW
 from engine.domain.version import Version
 from engine.learning.compile import run
 from engine.learning.data import Table, check
 from engine.learning.promote import level
 from engine.learning.recalibrate import WINDOW, by_newest
+from engine.learning.recorded import is_reply
 from engine.learning.train import Origin
 
 FRESH = 100
@@ -143,9 +143,7 @@ def told(problem: Problem, joined: Iterator[Joined], major: int) -> Iterator[tup
     seen: set[str] = set()
     for one in joined:
         record, outcome = one.record, one.outcome
-        if outcome is None or record.error is not None or record.id in seen:
-            continue
-        if record.variant in {SHADOW, DEGRADED}:
+        if outcome is None or record.id in seen or not is_reply(record):
             continue
         truth = np.array([outcome.actual])
         if Version.parse(record.version).line[0] != major or not is_answer(

@@ -83,7 +83,8 @@ class Helm:
             found = replace(
                 found, far_better=self._compared(past[-1].traffic, champion, joined).far_better
             )
-        proven = proves(self._compared(began.traffic, champion, as_one))
+        is_canary = rollout.stage != FIRST
+        proven = is_canary and proves(self._compared(began.traffic, champion, as_one))
         agreement = card.metrics.get("judged", {}).get("agreement")
         taken = decide(rollout.stage, found, agreement, proven=proven)
         return in_time(taken, rollout.stage, here, now)
