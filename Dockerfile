@@ -49,6 +49,7 @@ FROM base AS serve
 COPY --from=serve-packages /venv /venv
 COPY engine/*.py engine/
 COPY engine/domain engine/domain
+COPY engine/model engine/model
 COPY engine/serving engine/serving
 COPY engine/stores engine/stores
 COPY engine/watching engine/watching

@@ -17,10 +17,11 @@ from engine.domain.problem import Problem
 from engine.domain.traffic import MODES, Wish
 from engine.domain.version import Version
 from engine.settings import Settings, load_settings
-from engine.watching.compare import report as compared
-from engine.watching.comparison import Comparison, Report, Side
+from engine.watching.comparison import Comparison, Report
+from engine.watching.comparison import report as compared
 from engine.watching.seen import seen
 from engine.watching.sequence import Difference
+from engine.watching.sides import Side
 from problems import named
 
 WHO = "deployment.py"
@@ -112,7 +113,7 @@ def change(arguments: argparse.Namespace, at: Place) -> None:
 
 
 def report(arguments: argparse.Namespace, at: Place) -> None:
-    from engine.watching.pictures import draw_comparisons, write_page  # only here: it is slow
+    from engine.reports.comparisons import draw_comparisons, write_page  # only here: it is slow
 
     name, past = at.problem.name, at.stores.champion.history()
     made, traffic = history.arranged(past), history.traffic(past)

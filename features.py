@@ -33,11 +33,11 @@ from engine.domain.errors import FeaturesUnavailable, InvalidSetting, UnusableTa
 from engine.domain.ports import FeatureStore
 from engine.domain.problem import Lookup, Problem
 from engine.domain.times import written
-from engine.drafts import draft
-from engine.learning.as_of import joined
-from engine.learning.batches import Source, of_columns, of_file
-from engine.learning.feature_table import FeatureTable, Finding, Part
 from engine.settings import load_settings
+from engine.stores.atomic import draft
+from engine.tables.as_of import joined
+from engine.tables.batches import Source, of_columns, of_file
+from engine.tables.feature_table import FeatureTable, Finding, Part
 from problems import named
 
 ROWS = 10_000

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import pyarrow as pa
@@ -29,11 +30,11 @@ from engine.assemble import card_of, open_records
 from engine.domain.ports import Records
 from engine.domain.problem import Problem
 from engine.domain.record import Joined, Question
+from engine.domain.retention import forget as forget_records
 from engine.domain.schema import Schema
-from engine.drafts import draft
-from engine.serving import retention
-from engine.serving.replay import chunks, is_of
+from engine.scoring.replay import chunks, is_of
 from engine.settings import Settings, load_settings
+from engine.stores.atomic import draft
 from problems import PROBLEMS, named
 
 ROW_GROUP = 20_000
@@ -143,7 +144,7 @@ def forget(arguments: argparse.Namespace, settings: Settings, records: Records) 
         say = f"{count:,} records would be removed for good; to do it, say --yes"
         print(f"error: {say}", file=sys.stderr)  # noqa: T201
         return MISUSED
-    total = retention.forget(records, arguments.before)
+    total = forget_records(records, arguments.before, pause=sleep, clock=monotonic)
     console.print(f"{total:,} records removed, all before {arguments.before}", highlight=False)
     return 0
 

@@ -21,11 +21,10 @@ from engine.domain.problem import Problem
 from engine.domain.record import Joined, Question
 from engine.domain.times import written
 from engine.domain.version import Version
-from engine.serving.finding import Finding, compared, recomputed
-from engine.serving.replay import LeftOut, Models, Replayed, replayed
-from engine.serving.served import ServedModel, serve
+from engine.model.model import Model, serve
+from engine.reports.comparisons import Thinned, draw_replay, write_page
+from engine.scoring.replay import Finding, LeftOut, Models, Replayed, compared, recomputed, replayed
 from engine.settings import Settings, load_settings
-from engine.watching.pictures import Thinned, draw_replay, write_page
 from problems import named
 
 EQUAL, DIFFERENT = 0, 10
@@ -102,7 +101,7 @@ def opener(problem: Problem, stores: Stores) -> Models:
     """A few models in memory; a version that is gone or refused is the reason why."""
 
     @lru_cache(MODELS_IN_MEMORY)
-    def model(version: str) -> ServedModel | ServiceError:
+    def model(version: str) -> Model | ServiceError:
         try:
             return serve(found(stores, problem.name, Version.parse(version)), problem, now())
         except ServiceError as error:

@@ -213,8 +213,8 @@ def challenge(
     arguments: argparse.Namespace, settings: Settings, helm: Helm, records: Records
 ) -> bool:
     """Whether the champion changed."""
-    from engine.learning.recorded import Sources  # a rollback must not wait for these
     from engine.learning.retrain import Order, retrain
+    from engine.tables.recorded import Sources  # a rollback must not wait for these
 
     uses_records = arguments.with_records or not arguments.data
     order = Order(

@@ -142,7 +142,7 @@ def look_at(name: str, arguments: argparse.Namespace, settings: Settings) -> Non
 def to_file(arguments: argparse.Namespace, settings: Settings) -> bool:
     """Whether a file was written: not where intervals do not hold, unless that is accepted."""
     from engine.learning.release import candidates, check_writable, conclude, is_accepted
-    from engine.learning.report import console
+    from engine.reports.terminal import console
 
     check_writable(arguments.out)
     wanted = problem_of(name_of(arguments, settings), arguments, settings)
@@ -160,7 +160,7 @@ def to_registry(name: str, arguments: argparse.Namespace, settings: Settings) ->
     """Register every candidate; the best is champion from now on, whatever was before, if its
     intervals hold or that is accepted. Whether it is."""
     from engine.learning.release import check_writable, release
-    from engine.learning.report import console
+    from engine.reports.terminal import console
 
     check_writable(settings.model_of(name))
     wanted = problem_of(name, arguments, settings)
@@ -221,9 +221,9 @@ def problem_of(name: str, arguments: argparse.Namespace, settings: Settings) -> 
 
 def from_table(name: str, arguments: argparse.Namespace) -> Problem:
     """Raises UnusableTable with all that stands in the way, InvalidSetting if nobody agrees."""
-    from engine.learning.confirm import confirm
-    from engine.learning.data import read_file
-    from engine.learning.infer import infer
+    from engine.reports.confirm import confirm
+    from engine.tables.files import read_file
+    from engine.tables.infer import infer
 
     file = arguments.data.name
     inferred = infer(

@@ -105,7 +105,7 @@ async def service_error(request: Request, error: Exception) -> Response:
 
 
 async def query_error(request: Request, error: Exception) -> Response:
-    """A wrong query parameter, or a body that FastAPI read; `app.predict` reads its own."""
+    """A wrong query parameter, or a body that FastAPI read; `app.routes.predict` reads its own."""
     found = error.errors()  # type: ignore[attr-defined]
     if found[0]["type"] == "json_invalid":
         return await service_error(request, MalformedBody("the body is not JSON"))

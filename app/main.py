@@ -1,8 +1,9 @@
 """The application: puts the routes together and owns the lifetime of what they share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,18 +12,18 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from structlog.typing import FilteringBoundLogger
 
-from app import deployment, feedback, health, metrics, model, monitoring, predict, redoc
+from app import metrics, monitoring
 from app.counting import counting_together
 from app.errors import add_handlers
-from app.live import Live
 from app.logs import open_log
 from app.openapi import describe
 from app.recording import keep_tidy, recording, shadowing
 from app.resolving import resolving
+from app.routes import deployment, feedback, health, model, predict, redoc
 from engine.assemble import card_of, open_records, open_stores
 from engine.domain.problem import Problem
-from engine.settings import Settings, load_settings
-from engine.unread import unread_names
+from engine.serving.live import Live
+from engine.settings import Settings, load_settings, unread_names
 from problems import named
 
 DESCRIPTION = """Predictions from a versioned model, each with an interval that covers.
@@ -111,6 +112,7 @@ def lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
             ):
                 await running.enter_async_context(background(task))
             yield {
+                "admin_key": settings.admin_api_key,
                 "lives": lives,
                 "metrics": counts,
                 "log": log,
@@ -125,16 +127,33 @@ def lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
     return lifespan
 
 
+@dataclass(frozen=True)
+class ModelNews:
+    """What is told of models that are put in place or refused: counted and logged."""
+
+    counts: metrics.Metrics
+    log: FilteringBoundLogger
+
+    def model_loaded(self, problem: str, version: str, variants: Mapping[str, str]) -> None:
+        self.counts.model_loaded(problem, version)
+        self.log.info("model_loaded", problem=problem, version=version, variants=variants)
+
+    def model_refused(self, problem: str, reason: str) -> None:
+        self.counts.model_refused(problem)
+        self.log.error("model_refused", problem=problem, reason=reason)
+
+
 def open_live(
     problem: Problem, settings: Settings, counts: metrics.Metrics, log: FilteringBoundLogger
 ) -> Live:
     """A problem's deployment, as far as there is a champion already."""
+    stores = open_stores(settings, problem.name)
     live = Live(
         problem,
-        open_stores(settings, problem.name),
-        admin_key=settings.admin_api_key,
-        metrics=counts,
-        log=log,
+        stores.champion,
+        stores.artifacts,
+        train_command=stores.train_command,
+        listener=ModelNews(counts, log),
     )
     live.refresh()
     version = live.loaded_version()

@@ -12,10 +12,10 @@ from structlog.typing import FilteringBoundLogger
 from app.metrics import Metrics
 from engine.domain.errors import RecordsUnavailable
 from engine.domain.ports import Records
+from engine.domain.retention import forget
 from engine.domain.times import written
 from engine.serving.deployment import Answered
 from engine.serving.recorder import COMMITTED, DROPPED, Pending, Recorder
-from engine.serving.retention import forget
 from engine.serving.shadow import Shadows
 from engine.settings import Settings
 
@@ -84,7 +84,7 @@ def tidy(records: Records, keep_days: int, log: FilteringBoundLogger, ending: Ev
     while not ending.is_set():
         before = datetime.now(UTC) - timedelta(days=keep_days)
         try:
-            forgotten = forget(records, written(before), ending.wait)
+            forgotten = forget(records, written(before), pause=ending.wait, clock=monotonic)
         except RecordsUnavailable as error:
             log.error("records_not_forgotten", reason=str(error))
         else:

@@ -12,7 +12,7 @@ from scipy import integrate, optimize, stats
 
 from engine.domain.prediction import Interval
 from engine.domain.schema import BINARY, Vector
-from engine.learning.evidence import Answers, Evidence
+from engine.judging.evidence import Answers, Evidence
 
 KNOWN = 1.5
 """The standard deviation of s; that of the noise is 1."""

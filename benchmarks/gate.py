@@ -35,13 +35,14 @@ from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
 from engine.domain.loss import loss
 from engine.domain.prediction import Interval
 from engine.domain.schema import POSITIVE, Matrix, Vector
-from engine.learning import promote
-from engine.learning.data import Table, check, read_file, translate
+from engine.judging import gate
+from engine.judging.evidence import Answers, Evidence
+from engine.judging.guardrails import p_positive
+from engine.judging.intervals import slices_of
 from engine.learning.estimators import boosted_location
-from engine.learning.evaluate import slices_of
-from engine.learning.evidence import Answers, Evidence
-from engine.learning.guardrails import p_positive
-from engine.learning.split import Rows, hold_out
+from engine.tables.files import read_file
+from engine.tables.split import Rows, hold_out
+from engine.tables.table import Table, check, translate
 from problems.housing import HOUSING
 
 KING_COUNTY = Path(__file__).parents[2] / "shared" / "data" / "kc_house_data.csv"
@@ -90,11 +91,11 @@ def ruled(evidence: Evidence) -> Vector:
     truth, attempt = evidence.truth, evidence.attempt
     champion, challenger = (answers.values for answers in evidence.sides)
     old, new = (loss(evidence.kind, values, truth) for values in (champion, challenger))
-    loss_passes = p_positive((1 - MINIMUM_EFFECT) * old - new) <= promote.level(attempt)
-    gate = loss_passes and promote.judge(evidence).promote
+    loss_passes = p_positive((1 - MINIMUM_EFFECT) * old - new) <= gate.level(attempt)
+    gate_passes = loss_passes and gate.judge(evidence).promote
     rmse_is_lower = ((challenger - truth) ** 2).mean() < ((champion - truth) ** 2).mean()
     plain = p_positive(old - new) <= ALPHA
-    return np.array([gate, loss_passes, plain, rmse_is_lower], dtype=float)
+    return np.array([gate_passes, loss_passes, plain, rmse_is_lower], dtype=float)
 
 
 @dataclass(frozen=True)

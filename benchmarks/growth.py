@@ -23,13 +23,13 @@ from pathlib import Path
 from statistics import median
 
 from engine.domain.record import CHAMPION, Outcome, Record
+from engine.domain.retention import STEP_ROWS
 from engine.domain.times import written
 from engine.domain.traffic import CANARY, SLOTS, Traffic, Variant
 from engine.domain.version import Version
-from engine.learning.recorded import recorded
-from engine.serving.retention import STEP_ROWS
 from engine.stores.records import MOST_ROWS, SqlRecords
-from engine.watching.compare import report
+from engine.tables.recorded import recorded
+from engine.watching.comparison import report
 from engine.watching.seen import seen
 from problems.housing import HOUSING
 
@@ -83,7 +83,7 @@ def at(number: int) -> datetime:
 
 
 def id_of(number: int) -> str:
-    """As `app.predict` makes them."""
+    """As `app.routes.predict` makes them."""
     return f"{int(at(number).timestamp() * 1_000):012x}{number * SCATTER % 2**80:020x}-0"
 
 

@@ -21,13 +21,14 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from engine.domain.prediction import Interval
 from engine.domain.schema import Vector
-from engine.learning.compile import run
-from engine.learning.data import Table, check, read_file, translate
+from engine.judging.intervals import SLICE_LEVEL as LEVEL
+from engine.judging.intervals import covered, point_errors, slices_of, winkler, worst_slice
 from engine.learning.estimators import CANDIDATES
-from engine.learning.evaluate import SLICE_LEVEL as LEVEL
-from engine.learning.evaluate import covered, point_errors, slices_of, winkler, worst_slice
 from engine.learning.fit import calibrate, fit
-from engine.learning.split import Split, calibration_share, hold_out
+from engine.model.runtime import run
+from engine.tables.files import read_file
+from engine.tables.split import Split, calibration_share, hold_out
+from engine.tables.table import Table, check, translate
 from problems.housing import HOUSING
 
 KING_COUNTY = Path(__file__).parents[2] / "shared" / "data" / "kc_house_data.csv"

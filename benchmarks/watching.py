@@ -39,10 +39,9 @@ from benchmarks.gate import KING_COUNTY, learned, market, of_equal_loss
 from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
 from engine.domain.schema import BINARY, POSITIVE, Matrix, Vector
 from engine.domain.traffic import SHADOW, TEST
-from engine.learning.split import hold_out
+from engine.tables.split import hold_out
 from engine.watching.chance import least_spread
-from engine.watching.compare import compare, in_units, means
-from engine.watching.comparison import BY_COVERAGE, HARMS, Comparison
+from engine.watching.comparison import BY_COVERAGE, HARMS, Comparison, compare, means
 from engine.watching.groups import Answers, losses
 from engine.watching.rollout import (
     LEVEL,
@@ -55,6 +54,7 @@ from engine.watching.rollout import (
     proves,
 )
 from engine.watching.sequence import FEWEST, NO_SPREAD, apart, improvement, paired, reach
+from engine.watching.sides import in_units
 
 MODELS = 5
 MOST = 20

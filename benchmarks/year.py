@@ -42,13 +42,13 @@ from engine.domain.schema import Vector
 from engine.domain.times import written
 from engine.domain.traffic import SHADOW
 from engine.domain.version import Version
-from engine.learning.compile import run
-from engine.learning.data import Table
 from engine.learning.recalibrate import by_newest
 from engine.learning.standby import Post, compared
 from engine.learning.train import Origin
-from engine.serving.served import serve
+from engine.model.model import serve
+from engine.model.runtime import run
 from engine.settings import Settings, load_settings
+from engine.tables.table import Table
 from problems import named
 
 ROOT = Path(__file__).parents[1]

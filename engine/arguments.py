@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.domain.errors import InvalidSetting, ServiceError
 from engine.domain.times import utc
-from engine.unread import unread_names
+from engine.settings import unread_names
 
 FAILED, MISUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 

@@ -11,7 +11,7 @@ from engine.domain.prediction import Prediction
 from engine.domain.record import CHAMPION, Outcome, Record
 from engine.domain.times import written
 from engine.domain.version import Version
-from engine.serving.served import serve
+from engine.model.model import serve
 from engine.watching.rollout import Step
 from engine.watching.steer import Helm
 from problems.housing import HOUSING, simulate

@@ -14,11 +14,11 @@ from engine.assemble import open_records, open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.ports import Records
 from engine.domain.version import Version
-from engine.learning.data import Table, check
 from engine.learning.estimators import CANDIDATES
-from engine.learning.split import split
 from engine.learning.train import Origin, train
 from engine.settings import Settings
+from engine.tables.split import split
+from engine.tables.table import Table, check
 from engine.watching.steer import Helm
 from problems.housing import HOUSING
 from tests.callers import Callers

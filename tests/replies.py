@@ -15,7 +15,7 @@ from engine.domain.problem import Problem
 from engine.domain.record import Outcome, Record
 from engine.domain.schema import Row
 from engine.domain.version import Version
-from engine.serving.served import serve
+from engine.model.model import serve
 from engine.settings import Settings
 from problems.housing import HOUSING, simulate
 

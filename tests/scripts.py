@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from rich.console import Console
 
-from engine.learning.report import console
+from engine.reports.terminal import console
 from tests.servers import ROOT
 
 Done = subprocess.CompletedProcess[str]

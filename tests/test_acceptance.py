@@ -14,11 +14,11 @@ from engine.domain.problem import Problem
 from engine.domain.schema import BINARY, POSITIVE, Number, Target
 from engine.domain.version import FIRST
 from engine.learning.acceptance import Acceptance, examine
-from engine.learning.compile import run
-from engine.learning.data import check
 from engine.learning.estimators import candidates
-from engine.learning.split import split
 from engine.learning.train import Origin, train
+from engine.model.runtime import run
+from engine.tables.split import split
+from engine.tables.table import check
 from problems import own
 from tests.conftest import running
 from tests.test_train_script import train as run_script

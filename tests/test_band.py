@@ -12,7 +12,7 @@ from engine.domain.conformal import Outputs
 from engine.domain.prediction import Interval
 from engine.domain.schema import Vector
 from engine.domain.venn_abers import LEVELS, VennAbers
-from engine.learning.probability import CHANCE, Bin, bins, by_chance
+from engine.judging.probabilities import CHANCE, Bin, bins, by_chance
 
 DRAWS = 150
 WORLDS = 60

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from engine.domain.artifact import Artifact
-from engine.learning.picture import write_card
+from engine.reports.models import write_card
 from problems.housing import HOUSING
 from tests.conftest import HOUSE, empty_settings, market
 from tests.servers import ROOT, serving

@@ -17,8 +17,9 @@ from pydantic import TypeAdapter
 from engine.domain import cells
 from engine.domain.problem import Problem
 from engine.domain.schema import LARGEST, Category, Matrix
-from engine.learning.data import check, read_file
-from engine.learning.infer import infer
+from engine.tables.files import read_file
+from engine.tables.infer import infer
+from engine.tables.table import check
 from problems import own
 
 ROWS = 240

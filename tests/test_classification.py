@@ -18,20 +18,21 @@ from engine.domain.problem import Problem
 from engine.domain.record import DEGRADED, Outcome, Record
 from engine.domain.schema import BINARY, REAL, Category, Number, Schema, Target
 from engine.domain.version import FIRST, Version
+from engine.judging.intervals import covered
+from engine.judging.probabilities import skill
 from engine.learning.challenge import challenge
-from engine.learning.compile import Ensembles, compile_graph, disagreement, run
-from engine.learning.data import Table, check, row_hashes
+from engine.learning.compile import Ensembles, compile_graph, disagreement
 from engine.learning.estimators import boosted_location, forest_location, shape, spread
-from engine.learning.evaluate import covered
 from engine.learning.parity import ensembles_of
-from engine.learning.picture import write_card, write_report
-from engine.learning.probability import skill
 from engine.learning.recalibrate import recalibrate
-from engine.learning.recorded import Sources, gathered
 from engine.learning.refuse import refuse_unlearnable
-from engine.learning.report import console, progress, show_candidates
-from engine.learning.split import split
 from engine.learning.train import Origin, train_all
+from engine.model.runtime import run
+from engine.reports.models import write_card, write_report
+from engine.reports.terminal import console, progress, show_candidates
+from engine.tables.recorded import Sources, gathered
+from engine.tables.split import split
+from engine.tables.table import Table, check, row_hashes
 from tests.conftest import empty_settings
 
 COLUMNS = (

@@ -12,10 +12,10 @@ from engine.domain.problem import Problem
 from engine.domain.schema import BINARY, Category, Schema, Target
 from engine.domain.version import FIRST
 from engine.learning.challenge import fresh_rows, unseen
-from engine.learning.data import Table, check, row_hashes
 from engine.learning.estimators import candidates
-from engine.learning.split import split
 from engine.learning.train import Origin, train
+from engine.tables.split import split
+from engine.tables.table import Table, check, row_hashes
 from problems.housing import HOUSING
 
 NAMES = tuple("abcdef")

@@ -13,10 +13,9 @@ from sklearn.ensemble import (
 from engine.assemble import open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.schema import Matrix
-from engine.learning.compile import Ensembles, compile_graph, disagreement, run
-from engine.learning.data import Table
+from engine.learning.compile import Ensembles, compile_graph, disagreement
 from engine.learning.parity import ensembles_of
-from engine.serving.compiled import CompiledModel
+from engine.tables.table import Table
 from tests.conftest import empty_settings, market
 
 EXACT = 1e-12
@@ -52,13 +51,6 @@ def test_they_agree_on_values_that_stand_right_at_a_forest_threshold(
     rows = table.rows[np.arange(len(feet)) % len(table)].copy()
     rows[:, 0] = feet
     assert disagreement(source, artifacts[1].graph, rows) < EXACT
-
-
-def test_the_server_asks_the_graph_as_training_did(artifacts: list[Artifact]) -> None:
-    rows = market(300, seed=6).rows
-    served, trained = CompiledModel(artifacts[0].graph).outputs(rows), run(artifacts[0].graph, rows)
-    for name, part in vars(trained).items():
-        assert np.array_equal(getattr(served, name), part)
 
 
 def test_trees_that_never_split_are_compiled_too() -> None:

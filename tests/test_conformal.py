@@ -12,9 +12,9 @@ from engine.domain.artifact import Artifact
 from engine.domain.conformal import Calibration, Outputs, tail_ranks
 from engine.domain.errors import UnsupportedConfidence
 from engine.domain.schema import Vector
-from engine.learning.compile import run
-from engine.learning.data import Table
-from engine.learning.evaluate import covered
+from engine.judging.intervals import covered
+from engine.model.runtime import run
+from engine.tables.table import Table
 from tests.conftest import market
 
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)

@@ -17,11 +17,11 @@ from engine.domain.contract import differences, same_contract
 from engine.domain.problem import Columns, Problem
 from engine.domain.schema import BINARY, POSITIVE, REAL, Category, Column, Number, Target
 from engine.domain.version import FIRST, Version
-from engine.learning.data import check
 from engine.learning.estimators import candidates
-from engine.learning.split import split
 from engine.learning.train import Origin, train
 from engine.settings import Settings
+from engine.tables.split import split
+from engine.tables.table import check
 from problems.housing import HOUSING
 from problems.own import Declaration, problem
 from tests.conftest import empty_settings, running

@@ -14,16 +14,16 @@ import pytest
 from pydantic import SecretStr
 
 import deployment
-from app.deployment import REPORT_SECONDS, REST
-from app.live import now
+from app.routes.deployment import REPORT_SECONDS, REST
 from engine.assemble import open_records, open_stores
 from engine.domain import history
 from engine.domain.record import Joined, Question
 from engine.domain.version import Version
 from engine.learning.estimators import CANDIDATES
-from engine.learning.split import split
 from engine.learning.train import Origin, train
+from engine.serving.live import now
 from engine.settings import Settings
+from engine.tables.split import split
 from problems.housing import HOUSING
 from tests.conftest import HOUSE, market, running
 from tests.scripts import Done, run_here, run_process
@@ -225,7 +225,7 @@ async def report(client: httpx.AsyncClient, path: str = "/deployment/report") ->
 async def test_a_report_counts_what_was_answered_and_says_when_it_was_made(
     unwatched: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.deployment.REPORT_SECONDS", 600)
+    monkeypatch.setattr("app.routes.deployment.REPORT_SECONDS", 600)
     async with running(unwatched) as client:
         await deploy(client, HALF)
         before = now()
@@ -247,9 +247,9 @@ async def test_who_asks_for_reports_in_a_loop_gets_few_new_ones(
 ) -> None:
     """Each is good for many times as long as it took: here a second passes at every look at the
     clock, and one while a report is made."""
-    monkeypatch.setattr("app.deployment.REPORT_SECONDS", 0)
+    monkeypatch.setattr("app.routes.deployment.REPORT_SECONDS", 0)
     looks = count()
-    monkeypatch.setattr("app.deployment.monotonic", lambda: next(looks))
+    monkeypatch.setattr("app.routes.deployment.monotonic", lambda: next(looks))
     same = 0
     async with running(unwatched) as client:
         await deploy(client, HALF)
@@ -269,7 +269,7 @@ async def test_a_report_that_fails_is_not_tried_in_a_loop_either(
             people.commit()
 
     seconds = 0.0
-    monkeypatch.setattr("app.deployment.monotonic", lambda: seconds)
+    monkeypatch.setattr("app.routes.deployment.monotonic", lambda: seconds)
     async with running(unwatched) as client:
         await deploy(client, HALF)
         await client.post("/predict", json=HOUSE)

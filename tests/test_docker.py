@@ -9,7 +9,7 @@ import pytest
 
 from engine.assemble import open_seal
 from engine.domain.version import Version
-from engine.serving.served import serve
+from engine.model.model import serve
 from engine.settings import Settings
 from engine.stores.files import ArtifactFile
 from problems.housing import HOUSING

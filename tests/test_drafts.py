@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.drafts import draft
+from engine.stores.atomic import draft
 
 
 @pytest.fixture

@@ -23,8 +23,7 @@ from engine.domain.record import Record
 from engine.domain.schema import BINARY, REAL, Row
 from engine.domain.traffic import SHADOW, Wish
 from engine.domain.version import Version
-from engine.serving.finding import compared, recomputed
-from engine.serving.replay import LeftOut, Replayed
+from engine.scoring.replay import LeftOut, Replayed, compared, recomputed
 from engine.settings import Settings
 from problems.churn import CHURN, simulate
 from tests.conftest import running

@@ -9,7 +9,7 @@ from scipy import stats
 from engine.domain.far import FEWEST, LESS, MORE, Bounds, e_value, far_better
 from engine.domain.judgement import ALPHA
 from engine.domain.schema import POSITIVE, REAL, Vector
-from engine.learning.promote import level
+from engine.judging.gate import level
 
 LEVEL = 0.9
 CHAMPIONS = 400

@@ -16,9 +16,9 @@ from engine.assemble import open_features
 from engine.domain.problem import Lookup, Problem
 from engine.domain.schema import REAL, Category, Number, Row, Schema, Target
 from engine.domain.times import written
-from engine.learning.batches import BATCH_ROWS
-from engine.learning.feature_table import moment_of
 from engine.settings import Settings
+from engine.tables.batches import BATCH_ROWS
+from engine.tables.feature_table import moment_of
 from tests.conftest import empty_settings
 from tests.replies import script
 from tests.servers import ROOT

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.feedback import WRITERS
+from app.routes.feedback import WRITERS
 from engine.domain.record import Outcome
 from engine.settings import Settings
 from engine.stores.records import SqlRecords

@@ -8,9 +8,9 @@ import pytest
 
 from engine.domain.errors import UnusableTable
 from engine.domain.schema import BINARY, POSITIVE, REAL, Category, Column, Number, Target
-from engine.learning.confirm import aim
-from engine.learning.infer import Inferred, infer
-from engine.learning.moments import as_times, timed
+from engine.reports.confirm import aim
+from engine.tables.infer import Inferred, infer
+from engine.tables.moments import as_times, timed
 
 ROWS = 300
 

@@ -13,12 +13,12 @@ import pytest
 from engine.assemble import open_records, open_stores
 from engine.domain.record import Question
 from engine.domain.version import FIRST
-from engine.learning.data import check
 from engine.learning.estimators import candidates
-from engine.learning.infer import infer
-from engine.learning.split import split
 from engine.learning.train import Origin, train
 from engine.settings import Settings
+from engine.tables.infer import infer
+from engine.tables.split import split
+from engine.tables.table import check
 from problems import own
 from tests.conftest import empty_settings, running
 

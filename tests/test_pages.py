@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from engine.domain.artifact import Artifact
-from engine.learning.picture import write_card
-from engine.watching.comparison import Comparison, Side
-from engine.watching.pictures import draw_comparisons
+from engine.reports.comparisons import draw_comparisons
+from engine.reports.models import write_card
+from engine.watching.comparison import Comparison
 from engine.watching.sequence import Difference
+from engine.watching.sides import Side
 from problems.housing import HOUSING
 from tests.conftest import market
 

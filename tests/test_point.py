@@ -15,11 +15,11 @@ from engine.domain.loss import loss
 from engine.domain.problem import Problem
 from engine.domain.schema import POSITIVE, REAL, Number, Target, Vector
 from engine.domain.version import FIRST
-from engine.learning.compile import run
-from engine.learning.data import Table, check
 from engine.learning.estimators import LEVELS, candidates
-from engine.learning.split import split
 from engine.learning.train import Origin, train
+from engine.model.runtime import run
+from engine.tables.split import split
+from engine.tables.table import Table, check
 from problems import own
 
 ROWS = 400

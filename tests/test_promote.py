@@ -11,9 +11,9 @@ from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
 from engine.domain.loss import loss
 from engine.domain.prediction import Interval
 from engine.domain.schema import POSITIVE, REAL, Vector
-from engine.learning.evidence import Answers, Evidence
-from engine.learning.guardrails import VETO_LEVEL, p_positive
-from engine.learning.promote import Verdict, improvement, judge, level
+from engine.judging.evidence import Answers, Evidence
+from engine.judging.gate import Verdict, improvement, judge, level
+from engine.judging.guardrails import VETO_LEVEL, p_positive
 
 DECISIONS = 1_000
 NIGHTS = 30

@@ -14,9 +14,9 @@ from benchmarks.events import evidence as built
 from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
 from engine.domain.loss import loss
 from engine.domain.schema import BINARY, Vector
-from engine.learning.evidence import Evidence
-from engine.learning.guardrails import VETO_LEVEL, p_positive
-from engine.learning.promote import judge, level
+from engine.judging.evidence import Evidence
+from engine.judging.gate import judge, level
+from engine.judging.guardrails import VETO_LEVEL, p_positive
 from tests.test_promote import NIGHTS, RUNS, altered, most, vetoes
 
 COMMON, RARE = 0.3, 0.03

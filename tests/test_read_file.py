@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from engine.domain.errors import UnusableTable
-from engine.learning.columns import as_names
-from engine.learning.data import read_file
+from engine.tables.cells import as_names
+from engine.tables.files import read_file
 
 
 def written(folder: Path, content: str | bytes) -> Path:

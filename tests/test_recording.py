@@ -19,8 +19,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.live import now
 from engine.domain.record import Record
+from engine.domain.retention import LEAST_REST_SECONDS, REST, STEP_ROWS, forget
+from engine.serving.live import now
 from engine.serving.recorder import (
     COMMITTED,
     DROPPED,
@@ -30,7 +31,6 @@ from engine.serving.recorder import (
     Pending,
     Recorder,
 )
-from engine.serving.retention import LEAST_REST_SECONDS, REST, STEP_ROWS, forget
 from engine.settings import Settings
 from engine.stores.records import MemoryRecords, SqlRecords
 from tests.conftest import HOUSE, PATIENT_SECONDS, running
@@ -346,17 +346,16 @@ def test_what_cannot_be_kept_is_set_aside_alone(told: Told, tmp_path: Path) -> N
     assert ids(told.store) == ["a", "b", "c", "first"]
 
 
-def test_forgetting_rests_several_times_as_long_as_it_works(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_forgetting_rests_several_times_as_long_as_it_works() -> None:
     """Time passes only while a step works: half a second, next to nothing, three seconds."""
     moments = [0.0, 0.5, 0.5, 0.501, 0.501, 3.501, 3.501]
     clock = iter(moments)
-    monkeypatch.setattr("engine.serving.retention.monotonic", lambda: next(clock))
     records = MemoryRecords()
     records.append([record(f"{number:05}") for number in range(2 * STEP_ROWS + 1)])
     rests: list[float] = []
-    assert forget(records, "2030", rests.append) == 2 * STEP_ROWS + 1
+    assert (
+        forget(records, "2030", pause=rests.append, clock=lambda: next(clock)) == 2 * STEP_ROWS + 1
+    )
     assert rests == pytest.approx([REST * 0.5, LEAST_REST_SECONDS, REST * 3])
     assert next(clock, None) is None
 
@@ -364,7 +363,7 @@ def test_forgetting_rests_several_times_as_long_as_it_works(
 def test_while_forgetting_rests_everybody_may_write(told: Told, tmp_path: Path) -> None:
     """Another program, and another thread of this one: without any wait, after a few rows each."""
     told.store.append([record(f"{number:05}") for number in range(3 * STEP_ROWS + 1)])
-    assert forget(told.store, "2030", lambda seconds: True) == STEP_ROWS
+    assert forget(told.store, "2030", pause=lambda seconds: True, clock=time.monotonic) == STEP_ROWS
     left = [2 * STEP_ROWS + 2]
 
     def pause(seconds: float) -> bool:
@@ -374,7 +373,7 @@ def test_while_forgetting_rests_everybody_may_write(told: Told, tmp_path: Path) 
         left.append(sum(not one.startswith("new") for one in ids(told.store)))
         return False
 
-    assert forget(told.store, "2030", pause) == 2 * STEP_ROWS + 2
+    assert forget(told.store, "2030", pause=pause, clock=time.monotonic) == 2 * STEP_ROWS + 2
     assert [before - after for before, after in pairwise(left)] == [STEP_ROWS, STEP_ROWS, 2]
 
 

@@ -15,10 +15,10 @@ import pytest
 import replay
 from engine.domain.artifact import Artifact
 from engine.domain.record import Joined
-from engine.serving.replay import CHUNK_ROWS, LeftOut, replayed
-from engine.serving.served import serve
+from engine.model.model import serve
+from engine.reports.comparisons import MOST_POINTS, Thinned
+from engine.scoring.replay import CHUNK_ROWS, LeftOut, replayed
 from engine.settings import Settings
-from engine.watching.pictures import MOST_POINTS, Thinned
 from problems.housing import HOUSING
 from tests.replies import houses, keep, replies, script
 

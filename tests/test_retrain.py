@@ -21,8 +21,8 @@ from engine.domain.contract import same_contract
 from engine.domain.errors import Outpaced
 from engine.domain.version import Version
 from engine.learning.challenge import unseen
-from engine.learning.data import check, row_hashes
 from engine.settings import Settings
+from engine.tables.table import check, row_hashes
 from problems.housing import HOUSING
 from tests.conftest import empty_settings, market
 from tests.scripts import Done, run_here, run_process

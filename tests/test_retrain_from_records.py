@@ -14,9 +14,9 @@ from engine.domain.artifact import Artifact
 from engine.domain.ports import Records
 from engine.domain.record import Record
 from engine.learning.challenge import unseen
-from engine.learning.data import Table, check, row_hashes
-from engine.learning.recorded import Gathered, Sources, gathered
 from engine.settings import Settings
+from engine.tables.recorded import Gathered, Sources, gathered
+from engine.tables.table import Table, check, row_hashes
 from problems.housing import HOUSING
 from tests.replies import START, houses, keep, replies
 from tests.test_retrain import FAILED, KEPT, PROMOTED, champion, retrain, retrain_here, sales

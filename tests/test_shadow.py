@@ -15,8 +15,8 @@ from engine.domain.record import CHAMPION
 from engine.domain.schema import Matrix
 from engine.domain.traffic import ALONE, CANARY, SHADOW, Wish
 from engine.domain.version import Version
+from engine.model.model import Model, serve
 from engine.serving.deployment import Answered, Arm, Deployment
-from engine.serving.served import ServedModel, serve
 from engine.serving.shadow import MOST_WAITING_ROWS, Question, Shadows
 from problems.housing import HOUSING
 from tests.conftest import HOUSE
@@ -26,7 +26,7 @@ ROWS = HOUSING.schema.encode([HOUSE] * 100)
 
 
 @pytest.fixture(scope="module")
-def model(artifacts: list[Artifact]) -> ServedModel:
+def model(artifacts: list[Artifact]) -> Model:
     return serve(artifacts[0], HOUSING, loaded_at="")
 
 
@@ -52,7 +52,7 @@ class Stuck(Arm):
         return super().predict(rows, confidence)
 
 
-def question(model: ServedModel, *shadows: Arm) -> Question:
+def question(model: Model, *shadows: Arm) -> Question:
     deployment = Deployment(Arm(Version.parse("v1.0.0"), CHAMPION, model))
     answered = Answered(
         problem="housing",
@@ -69,7 +69,7 @@ def question(model: ServedModel, *shadows: Arm) -> Question:
     return Question(shadows, answered, ROWS)
 
 
-def test_an_answer_that_is_no_number_never_reaches_a_caller(model: ServedModel) -> None:
+def test_an_answer_that_is_no_number_never_reaches_a_caller(model: Model) -> None:
     traffic = ALONE.changed([Wish(FIRST, CANARY, 0.5)], "s")
     champion = Arm(Version.parse("v1.0.0"), CHAMPION, model)
     deployment = Deployment(champion, (Nonsense(FIRST, CANARY, model),), traffic)
@@ -85,7 +85,7 @@ def test_an_answer_that_is_no_number_never_reaches_a_caller(model: ServedModel) 
     assert variants["canary"] == variants["fallback"] == 100 - variants["champion"] > 0
 
 
-def test_a_shadow_that_is_slow_takes_no_answer_off_the_event_loop(model: ServedModel) -> None:
+def test_a_shadow_that_is_slow_takes_no_answer_off_the_event_loop(model: Model) -> None:
     slow = replace(model, inline_rows=0)
     champion = Arm(Version.parse("v1.0.0"), CHAMPION, model)
     for mode, share, rows in ((SHADOW, 0.0, model.inline_rows), (CANARY, 0.5, 0)):
@@ -115,7 +115,7 @@ def shadows(kept: list[Answered], skipped: Counter[Version]) -> Iterator[Shadows
 
 
 def test_a_shadow_that_hangs_holds_up_no_other_and_its_queue_is_bounded(
-    model: ServedModel, shadows: Shadows, kept: list[Answered], skipped: Counter[Version]
+    model: Model, shadows: Shadows, kept: list[Answered], skipped: Counter[Version]
 ) -> None:
     stuck = Stuck(FIRST, SHADOW, model)
     asked = question(model, stuck, Arm(SECOND, SHADOW, model))
@@ -134,7 +134,7 @@ def test_a_shadow_that_hangs_holds_up_no_other_and_its_queue_is_bounded(
 
 
 def test_ending_does_not_wait_for_a_shadow_that_hangs(
-    model: ServedModel, shadows: Shadows, skipped: Counter[Version]
+    model: Model, shadows: Shadows, skipped: Counter[Version]
 ) -> None:
     stuck = Stuck(FIRST, SHADOW, model)
     for _ in range(3):

@@ -6,10 +6,10 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from engine.learning.data import Table
 from engine.learning.estimators import Candidate
 from engine.learning.fit import Fitted, fit
 from engine.learning.parity import prove_parity
+from engine.tables.table import Table
 from problems.housing import HOUSING
 from tests.conftest import market
 

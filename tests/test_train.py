@@ -11,10 +11,10 @@ import train_model
 from engine.assemble import open_seal
 from engine.domain.artifact import Artifact
 from engine.domain.schema import Vector
-from engine.learning.compile import run
-from engine.learning.data import check
-from engine.learning.split import hold_out, split
+from engine.model.runtime import run
 from engine.stores.files import ArtifactFile
+from engine.tables.split import hold_out, split
+from engine.tables.table import check
 from problems.housing import HOUSING, SEATTLE, miles_from
 from tests.conftest import KING_COUNTY, empty_settings, market, needs_king_county
 from tests.scripts import Done, run_here, run_process

@@ -16,8 +16,7 @@ from engine.domain.schema import BINARY, POSITIVE, REAL, Vector
 from engine.domain.traffic import CANARY, SHADOW, TEST, Traffic, Variant
 from engine.domain.version import Version
 from engine.stores.records import MemoryRecords
-from engine.watching.compare import compare, report
-from engine.watching.comparison import BETTER, HARMS, OPEN, WORSE, Comparison
+from engine.watching.comparison import BETTER, HARMS, OPEN, WORSE, Comparison, compare, report
 from engine.watching.groups import Answers
 from engine.watching.seen import seen as newest
 from engine.watching.sequence import (

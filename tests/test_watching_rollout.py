@@ -13,8 +13,7 @@ from engine.domain.judgement import ALPHA
 from engine.domain.schema import BINARY, POSITIVE, Vector
 from engine.domain.traffic import ALONE, CANARY, SHADOW, TEST, Traffic, Variant
 from engine.domain.version import Version
-from engine.watching.compare import compare
-from engine.watching.comparison import BETTER, HARMS, Comparison
+from engine.watching.comparison import BETTER, HARMS, Comparison, compare
 from engine.watching.groups import Answers
 from engine.watching.rollout import (
     ADVANCE,

@@ -14,11 +14,11 @@ from engine.assemble import open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.problem import Problem
 from engine.domain.version import FIRST
-from engine.learning.data import check
 from engine.learning.estimators import candidates
-from engine.learning.split import split
 from engine.learning.train import Origin, train
 from engine.settings import Settings
+from engine.tables.split import split
+from engine.tables.table import check
 
 ROWS, SEED = 2_000, 1
 

@@ -13,14 +13,14 @@ from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.errors import NothingToJudge, UnusableTable
 from engine.domain.problem import Problem
 from engine.domain.schema import BINARY
-from engine.learning.compile import run
-from engine.learning.data import Table
-from engine.learning.evaluate import covered
-from engine.learning.evidence import percent
-from engine.learning.guardrails import p_of_coverage, p_of_probabilities
+from engine.judging.evidence import percent
+from engine.judging.guardrails import p_of_coverage, p_of_probabilities
+from engine.judging.intervals import covered
 from engine.learning.recalibrate import recalibrated, with_calibration
-from engine.learning.split import Split, hold_out
 from engine.learning.train import Origin, measure
+from engine.model.runtime import run
+from engine.tables.split import Split, hold_out
+from engine.tables.table import Table
 
 CHANCE = 0.001
 """How often a model whose intervals hold is turned away."""

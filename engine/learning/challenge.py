@@ -13,13 +13,13 @@ from engine.domain.contract import same_contract
 from engine.domain.errors import NothingToJudge
 from engine.domain.problem import Problem
 from engine.domain.schema import Matrix
-from engine.learning.compile import opened, run
-from engine.learning.data import FEWEST_ROWS, Table, row_hashes
-from engine.learning.evaluate import covered, slices_of
-from engine.learning.evidence import Answers, Check, Evidence
-from engine.learning.promote import FEWEST_JUDGED, Verdict, judge, too_few
-from engine.learning.split import Rows, Split, calibration_share_of, hold_out, split
+from engine.judging.evidence import Answers, Check, Evidence
+from engine.judging.gate import FEWEST_JUDGED, Verdict, judge, too_few
+from engine.judging.intervals import covered, slices_of
 from engine.learning.train import Origin, Progress, train_all
+from engine.model.runtime import CompiledModel, run
+from engine.tables.split import Rows, Split, calibration_share_of, hold_out, split
+from engine.tables.table import FEWEST_ROWS, Table, row_hashes
 
 JUDGED_SHARE = 0.2
 """Of the table, as far as the champion has not seen it."""
@@ -168,7 +168,7 @@ def compare(
 
 def latencies_us(champion: Artifact, challenger: Artifact, row: Matrix) -> list[float]:
     """The median time of one prediction with its interval, of each in turn: speeds drift."""
-    calls = [opened(artifact.graph) for artifact in (champion, challenger)]
+    calls = [CompiledModel(artifact.graph).outputs for artifact in (champion, challenger)]
     calibrations = champion.calibration, challenger.calibration
     times = np.empty((LATENCY_ROUNDS, 2))
     for turn in range(LATENCY_ROUNDS):

@@ -7,19 +7,19 @@ become two targets of one node; of the shape forest the same node answers which 
 in, and the leaves' distributions are looked up and averaged. Of an event there is the score alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.domain.conformal import Outputs
 from engine.domain.schema import Matrix
 from engine.learning.trees import STUMP, Tree, answer, leaf_finder, mean_of
+from engine.model.runtime import run
 
 OPSETS = (("", 21), ("ai.onnx.ml", 5))
 IR_VERSION = 10
@@ -153,23 +153,6 @@ def _model(
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
     serialized: bytes = model.SerializeToString()
     return serialized
-
-
-def run(graph: bytes, rows: Matrix) -> Outputs:
-    """Ask a compiled graph once."""
-    return opened(graph)(rows)
-
-
-def opened(graph: bytes) -> Callable[[Matrix], Outputs]:
-    """A graph to ask often, on one thread, as the server will: sums come in the same order."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(graph, options, ["CPUExecutionProvider"])
-
-    def ask_graph(rows: Matrix) -> Outputs:
-        return Outputs.of(*session.run(None, {"rows": rows}))
-
-    return ask_graph
 
 
 def ask(ensembles: Ensembles, rows: Matrix) -> Outputs:

@@ -6,7 +6,8 @@ nothing (`docs/decisions/0002-intervals.md`). Of an event a location is all ther
 which the order alone counts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from threadpoolctl import threadpool_limits
 
 from engine.domain.schema import BINARY
 
@@ -128,3 +130,15 @@ EVENT_CANDIDATES = (
 
 def candidates(kind: str) -> tuple[Candidate, ...]:
     return EVENT_CANDIDATES if kind == BINARY else CANDIDATES
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Whatever is fitted or asked inside uses one thread, with or without OMP_NUM_THREADS.
+
+    The libraries below scikit-learn (OpenMP, BLAS) start a thread for every core. On tables that
+    are learned from here those threads wait for each other longer than they work. A forest has
+    `n_jobs=1` for the same reason.
+    """
+    with threadpool_limits(limits=1):
+        yield

@@ -13,14 +13,14 @@ from engine.domain.errors import UnusableTable
 from engine.domain.loss import loss
 from engine.domain.schema import BINARY, POSITIVE, REAL, Matrix, Vector
 from engine.domain.venn_abers import VennAbers
+from engine.judging.probabilities import skill
 from engine.learning import estimators
-from engine.learning.compile import Ensembles, compile_graph, run
-from engine.learning.data import Table
-from engine.learning.estimators import Candidate
-from engine.learning.probability import skill
-from engine.learning.split import FOLDS, Rows, folds
-from engine.learning.threads import one_thread
+from engine.learning.compile import Ensembles, compile_graph
+from engine.learning.estimators import Candidate, one_thread
 from engine.learning.trees import answer
+from engine.model.runtime import run
+from engine.tables.split import FOLDS, Rows, folds
+from engine.tables.table import Table
 
 SMALLEST_SPREAD = 0.25
 """The floor of the spread, as a share of its median."""

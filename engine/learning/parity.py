@@ -12,8 +12,8 @@ from engine.domain.errors import UntrustedArtifact
 from engine.domain.problem import Problem
 from engine.domain.schema import REAL, Category, Matrix
 from engine.learning.compile import Ensembles, disagreement
-from engine.learning.data import Table
-from engine.learning.threads import one_thread
+from engine.learning.estimators import one_thread
+from engine.tables.table import Table
 
 PARITY = 1e-9
 """Largest difference allowed between the compiled graph and the estimators, on the target's scale:

@@ -9,9 +9,12 @@ import numpy as np
 from engine.domain.artifact import Artifact
 from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration
 from engine.domain.errors import NothingToJudge
+from engine.domain.events import rarer
 from engine.domain.problem import Problem
 from engine.domain.schema import BINARY
 from engine.domain.venn_abers import VennAbers
+from engine.judging.evidence import Evidence
+from engine.judging.gate import FEWEST_JUDGED, Verdict, judge, sentence
 from engine.learning.challenge import (
     JUDGED_SHARE,
     Trial,
@@ -21,15 +24,12 @@ from engine.learning.challenge import (
     noted,
     refuse_rare,
 )
-from engine.learning.compile import run
-from engine.learning.data import Table, row_hashes
-from engine.learning.evidence import Evidence
 from engine.learning.fit import MOST_CALIBRATION_EVENTS, spaced
 from engine.learning.parity import ensembles_of, prove_parity
-from engine.learning.promote import FEWEST_JUDGED, Verdict, judge, sentence
 from engine.learning.refuse import FEWEST_IN_A_PART
-from engine.learning.split import rarer
 from engine.learning.train import Origin
+from engine.model.runtime import run
+from engine.tables.table import Table, row_hashes
 
 FEWEST_CALIBRATION = 199
 WINDOW = 199

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from engine.domain.errors import UnusableTable
+from engine.domain.events import rarer
 from engine.domain.problem import Problem
 from engine.domain.schema import BINARY, Vector
-from engine.learning.data import FEWEST_ROWS, Rejected, Table
-from engine.learning.split import Split, folds, rarer
+from engine.tables.split import Split, folds
+from engine.tables.table import FEWEST_ROWS, Rejected, Table
 
 FEWEST_GROUPS = 50
 FEWEST_EVENTS = 50

@@ -12,12 +12,12 @@ from engine.domain.problem import SIMULATED, Lookup, Problem
 from engine.domain.times import utc
 from engine.domain.version import Version
 from engine.learning.acceptance import Acceptance, advice, examine
-from engine.learning.data import Table
-from engine.learning.load import checked, load
-from engine.learning.picture import write_card
-from engine.learning.report import console, progress, show_candidates
-from engine.learning.split import split
 from engine.learning.train import Origin, train_all
+from engine.reports.models import write_card
+from engine.reports.terminal import console, progress, show_candidates
+from engine.tables.loading import checked, load
+from engine.tables.split import split
+from engine.tables.table import Table
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,22 @@ from engine.domain import history
 from engine.domain.artifact import Artifact
 from engine.domain.contract import same_contract
 from engine.domain.errors import ContractChanged, NothingToJudge, UnusableTable
+from engine.domain.events import rarer
 from engine.domain.history import KEPT, History
 from engine.domain.ports import Artifacts, Champion
 from engine.domain.problem import Problem
 from engine.domain.schema import BINARY
 from engine.domain.version import Version
 from engine.learning.challenge import Trial, challenge, succeed, unseen
-from engine.learning.data import FEWEST_ROWS, Table
-from engine.learning.figures import side_by_side
-from engine.learning.load import checked
-from engine.learning.picture import write_report
 from engine.learning.recalibrate import for_shadow, recalibrate
-from engine.learning.recorded import Gathered, Sources, gathered
 from engine.learning.refuse import FEWEST_EVENTS
-from engine.learning.report import console, progress, show_comparison, show_verdict
-from engine.learning.split import rarer
 from engine.learning.train import Origin
+from engine.reports.metrics import side_by_side
+from engine.reports.models import write_report
+from engine.reports.terminal import console, progress, show_comparison, show_verdict
+from engine.tables.loading import checked
+from engine.tables.recorded import Gathered, Sources, gathered
+from engine.tables.table import FEWEST_ROWS, Table
 
 RollOut = Callable[[Version, str, int], None]
 """A candidate, why, and the length of the history it was decided on."""

@@ -30,12 +30,12 @@ from engine.domain.problem import Problem
 from engine.domain.record import Joined, Question
 from engine.domain.schema import BINARY
 from engine.domain.version import Version
-from engine.learning.compile import run
-from engine.learning.data import Table, check
-from engine.learning.promote import level
+from engine.judging.gate import level
 from engine.learning.recalibrate import WINDOW, by_newest
-from engine.learning.recorded import is_reply
 from engine.learning.train import Origin
+from engine.model.runtime import run
+from engine.tables.recorded import is_reply
+from engine.tables.table import Table, check
 
 FRESH = 100
 """After so many new outcomes a copy makes room for a newer one."""

@@ -19,15 +19,15 @@ from engine.domain.problem import Problem
 from engine.domain.schema import BINARY, POSITIVE, REAL, Matrix, Vector
 from engine.domain.venn_abers import VennAbers
 from engine.domain.version import Version
-from engine.learning import probability
-from engine.learning.compile import run
-from engine.learning.data import Table, row_hashes
+from engine.judging import probabilities
+from engine.judging.intervals import evaluate, slices_of
 from engine.learning.estimators import Candidate, candidates
-from engine.learning.evaluate import evaluate, slices_of
 from engine.learning.fit import CHOSEN_BY, Fitted, Tell, calibrate, fit, steps
 from engine.learning.parity import prove_parity
 from engine.learning.refuse import refuse_parts
-from engine.learning.split import Split
+from engine.model.runtime import run
+from engine.tables.split import Split
+from engine.tables.table import Table, row_hashes
 
 Progress = Callable[[str, int], AbstractContextManager[Tell]]
 """Called with an algorithm and its number of steps; gives what is told of each."""
@@ -133,7 +133,7 @@ def measure(
 
     sliced = slices_of(problem.schema.names, problem.slices, table.rows)
     if isinstance(calibration, VennAbers):
-        return probability.figures(*predict(DEFAULT_CONFIDENCE), table.target, sliced)
+        return probabilities.figures(*predict(DEFAULT_CONFIDENCE), table.target, sliced)
     highest = calibration.highest_confidence
     return evaluate(predict, table.target, sliced, highest, problem.target.kind)
 

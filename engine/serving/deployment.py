@@ -14,7 +14,7 @@ from engine.domain.record import CHAMPION, DEGRADED, FALLBACK, PINNED, Record
 from engine.domain.schema import Matrix, Row
 from engine.domain.traffic import ALONE, Traffic
 from engine.domain.version import Version
-from engine.serving.served import ServedModel
+from engine.model.model import Model
 
 LONGEST_ERROR = 500
 
@@ -25,7 +25,7 @@ class Arm:
 
     version: Version
     variant: str
-    model: ServedModel | None
+    model: Model | None
     refusal: str = ""
 
     def predict(self, rows: Matrix, confidence: float) -> Prediction:
@@ -58,7 +58,7 @@ class Deployment:
     traffic: Traffic = ALONE
 
     @classmethod
-    def pinned(cls, model: ServedModel) -> "Deployment":
+    def pinned(cls, model: Model) -> "Deployment":
         """One version that the caller named; nobody else is asked."""
         return cls(Arm(Version.parse(model.card.version), PINNED, model))
 

@@ -13,7 +13,7 @@ from engine.domain.errors import FeaturesUnavailable, InvalidSetting
 from engine.domain.features import LONGEST_KEY, Features
 from engine.domain.schema import Row
 from engine.stores.databases import POSTGRESQL, SQLITE, Database
-from engine.stores.tables import KEY, insertion
+from engine.stores.insertion import KEY, insertion
 
 BUSY_SECONDS = 5
 """How long one who writes to SQLite waits for another."""

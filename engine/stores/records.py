@@ -17,13 +17,12 @@ from engine.domain.errors import (
 )
 from engine.domain.record import Joined, Outcome, Question, Record
 from engine.stores.databases import POSTGRESQL, SQLITE, Database, reason
+from engine.stores.insertion import Rows, insertion
 from engine.stores.tables import (
     OUTCOMES,
     PREDICTIONS,
     TABLES,
-    Rows,
     asked,
-    insertion,
     joined,
     row_of,
 )

@@ -1,4 +1,4 @@
-"""The two tables of records and outcomes: rows as one INSERT, a question as one SELECT."""
+"""The two tables of records and outcomes: a record as a row, a question as one SELECT."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -13,7 +13,6 @@ from sqlalchemy import (
     Index,
     MetaData,
     Select,
-    String,
     Subquery,
     Table,
     Text,
@@ -24,10 +23,8 @@ from sqlalchemy import (
 
 from engine.domain.errors import RecordsUnavailable
 from engine.domain.record import Joined, Outcome, Question, Record
-from engine.stores.databases import POSTGRESQL
+from engine.stores.insertion import KEY
 
-KEY = String(100).with_variant(String(100, collation="C"), POSTGRESQL)
-"""Ordered by code point, whatever language the database was made for."""
 TABLES = MetaData()
 PREDICTIONS = Table(
     "predictions",
@@ -63,7 +60,6 @@ OUTCOMES = Table(
 """Ids begin with the time: the index finds the latest predictions that have an outcome."""
 FIELDS = [field.name for field in fields(Record)]
 FEATURES = FIELDS.index("row")
-Rows = Sequence[Sequence[Any]]
 _fields_of = attrgetter(*FIELDS)
 
 
@@ -71,40 +67,6 @@ def row_of(record: Record) -> list[Any]:
     values = list(_fields_of(record))
     values[FEATURES] = orjson.dumps(dict(record.row)).decode()
     return values
-
-
-def insertion(
-    kind: str, table: Table, rows: Rows, conflict: str = "DO NOTHING"
-) -> tuple[str, tuple[Any, ...]]:
-    """One statement with its parameters, however many rows; a row that is there already stays,
-    unless `conflict` says otherwise.
-
-    One, because sqlite3 lets go of the GIL in each and beside a busy event loop gets it back
-    late. SQLAlchemy's own is compiled for every number of rows, which takes 0.15 ms a row.
-    """
-    source, parameters = (_arrays if kind == POSTGRESQL else _values)(table, rows)
-    into = f"INSERT INTO {table.name} ({', '.join(table.c.keys())})"
-    return f"{into} {source} ON CONFLICT {conflict}", parameters
-
-
-def _values(table: Table, rows: Rows) -> tuple[str, tuple[Any, ...]]:
-    row = f"({', '.join('?' * len(table.c))})"
-    return f"VALUES {', '.join([row] * len(rows))}", tuple(value for row in rows for value in row)
-
-
-def _arrays(table: Table, rows: Rows) -> tuple[str, tuple[Any, ...]]:
-    """A parameter a column: psycopg takes longer over thousands than the server does."""
-    kinds, arrays = [], []
-    for column, values in zip(table.c, zip(*rows, strict=True), strict=True):
-        is_number = isinstance(column.type, Double)
-        kinds.append("%s::float8[]" if is_number else "%s::text[]")
-        arrays.append([*map(_float, values)] if is_number else [*values])
-    return f"SELECT * FROM unnest({', '.join(kinds)})", tuple(arrays)  # noqa: S608 - all ours
-
-
-def _float(value: float | None) -> float | None:
-    """An array is of one type."""
-    return None if value is None else float(value)
 
 
 def joined(row: Sequence[Any]) -> Joined:

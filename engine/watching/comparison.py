@@ -1,4 +1,4 @@
-"""What is known about a variant beside the champion, and what may be said of it.
+"""A variant beside the champion, from records: what is known, and what may be said of it.
 
 The promise: however often a report is looked at, a variant that is not at least MINIMUM_EFFECT
 better, nor covers more than a champion that is far off, is ever called better with probability at
@@ -6,13 +6,42 @@ most alpha, and one that is as good is ever called worse with probability at mos
 aside, which are counted and not tested). A report gives each of k variants alpha / k.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from engine.domain.judgement import MINIMUM_EFFECT, SLOWEST
-from engine.domain.traffic import SHADOW
-from engine.watching.sequence import FEWEST, Difference
+import numpy as np
+
+from engine.domain.far import Bounds, far_better
+from engine.domain.judgement import ALPHA, MINIMUM_EFFECT, SLOWEST
+from engine.domain.loss import LOSS
+from engine.domain.record import CHAMPION, Joined
+from engine.domain.traffic import SHADOW, Traffic
+from engine.domain.version import Version
+from engine.watching.chance import least_spread
+from engine.watching.groups import (
+    Answers,
+    columns,
+    coverage_gap,
+    grouped,
+    log_latency,
+    losses,
+    pairs,
+)
+from engine.watching.sequence import (
+    FEWEST,
+    NO_SPREAD,
+    Difference,
+    Means,
+    Spread,
+    apart,
+    difference,
+    improvement,
+    paired,
+    ratio_of_medians,
+    times_longer,
+)
+from engine.watching.sides import Agreement, Pair, Side, agreement, in_units, outcomes, side
 
 BETTER, WORSE, OPEN = "better", "worse", "no difference shown yet"
 HARMS = 3
@@ -28,40 +57,6 @@ SLOWEST_RARE_US, SLOWEST_SHADOW_US = 10_000, 100_000
 """Where it is asked less often, and as a shadow, only a median above this is a reproach, too."""
 FAILURES = 0.001
 """Share of failed predictions above which a variant needs a person; a single one does not."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """What one version did: rows and units it was asked about, and what came of them.
-
-    latency_us is the median, loss the mean of the declared one, coverage_gap the share of truths
-    inside its intervals less the share that was claimed; all of units, None where nothing is known,
-    and no coverage of an event: its bounds are of a probability.
-    """
-
-    version: str
-    predictions: int
-    units: int
-    errors: int
-    outcomes: int
-    error_share: float | None
-    latency_us: float | None
-    loss: float | None
-    coverage_gap: Difference | None
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How a shadow's answers differ from the champion's to the same questions.
-
-    share: of values inside the champion's interval. distance: the mean one of the values, as
-    `engine.domain.loss` has it. width: mean relative difference of the intervals' widths, None
-    of an event.
-    """
-
-    share: Difference | None
-    distance: float | None
-    width: Difference | None
 
 
 @dataclass(frozen=True)
@@ -126,6 +121,90 @@ class Report:
         """Plain JSON values; None for what is not known."""
         comparisons = [comparison.as_json() for comparison in self.comparisons]
         return {"champion": self.champion, "since": self.since, "comparisons": comparisons}
+
+
+def report(
+    kind: str,
+    traffic: Traffic,
+    champion: Version,
+    since: str | None,
+    joined: Iterable[Joined],
+    *,
+    alpha: float = ALPHA,
+) -> Report:
+    """Each variant beside the champion, from the records since the traffic was arranged so; `kind`
+    is the target's."""
+    asked = [(str(v.version), v.mode, v.share) for v in traffic.variants]
+    groups = grouped(joined, [(str(champion), CHAMPION), *(one[:2] for one in asked)])
+    own = groups[str(champion), CHAMPION]
+    found = []
+    for version, mode, share in asked:
+        other = groups[version, mode]
+        if mode == SHADOW:
+            old, new = pairs(kind, own, other)
+        else:
+            old, new = columns(kind, own), columns(kind, other)
+        sides = (str(champion), old), (version, new)
+        found.append(compare(mode, *sides, share=share, alpha=alpha / len(asked)))
+    return Report(str(champion), since, tuple(found))
+
+
+def compare(
+    mode: str,
+    champion: tuple[str, Answers],
+    variant: tuple[str, Answers],
+    *,
+    share: float,
+    alpha: float,
+) -> Comparison:
+    """Both versions and their answers; row by row to the same questions if it is a shadow."""
+    each, old, new = alpha / HARMS, champion[1], variant[1]
+    loss, gap, time = (
+        in_units(mode, old, new, quantity=q) for q in (losses, coverage_gap, log_latency)
+    )
+    compared = means(mode, loss, least_spread(mode, old, new))
+    return Comparison(
+        variant[0],
+        mode,
+        LOSS[old.kind],
+        alpha,
+        share,
+        side(*champion, loss[0], gap=gap[0], time=time[0], alpha=each),
+        side(*variant, loss[1], gap=gap[1], time=time[1], alpha=each),
+        agreement(old, new, each) if mode == SHADOW else None,
+        latency=ratio_of_medians(np.exp(time[0]), np.exp(time[1]), each),
+        improvement=improvement(compared, below=(1 - BY_COVERAGE) * alpha, above=each),
+        coverage=difference(means(mode, gap), each, is_share=True),
+        far_better=far(champion, variant, BY_COVERAGE * alpha) if mode == SHADOW else None,
+        more_outcomes=more_outcomes(compared, outcomes(new), alpha),
+    )
+
+
+def means(mode: str, of: Pair, least: Spread = NO_SPREAD) -> Means | None:
+    return (paired if mode == SHADOW else apart)(*of, least)
+
+
+def far(champion: tuple[str, Answers], variant: tuple[str, Answers], alpha: float) -> str | None:
+    """Over the rows that both answered and whose truth is known; an event has no coverage."""
+    old, new = champion[1], variant[1]
+    known = old.is_known & new.is_known & np.isfinite(old.lower + old.upper + new.lower + new.upper)
+    sides = (Bounds(side.lower[known], side.upper[known], side.level[known]) for side in (old, new))
+    if not old.has_coverage:
+        return None
+    found = far_better(old.kind, old.unit[known], old.actual[known], *sides, alpha=alpha)
+    return None if found is None else found.told(champion[0], variant[0])
+
+
+def more_outcomes(loss: Means | None, known: int, alpha: float) -> int | None:
+    """How many more outcomes would show the present difference; two digits, it is a guess."""
+    if loss is None:
+        return None
+    kept = 1 - MINIMUM_EFFECT
+    level = (1 - BY_COVERAGE) * alpha
+    better = times_longer(loss, kept * loss.old - loss.new, loss.variance(kept), alpha=level)
+    worse = times_longer(loss, loss.new - loss.old, loss.variance(1.0), alpha=alpha / HARMS)
+    times = better or worse
+    return int(float(f"{(times - 1) * known:.2g}")) if times is not None and times > 1 else None
 
 
 def harms(found: Comparison) -> Iterator[str]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.domain.judgement import fieller
 from engine.domain.schema import Vector
 
 FEWEST = 50
@@ -141,21 +142,22 @@ def improvement(means: Means | None, below: float, above: float) -> Difference |
     if means is None:
         return None
     estimate = 1 - means.new / means.old if means.old else 0.0
-    low, high = fieller(means, reach(means.n, below)), fieller(means, reach(means.n, above))
+    low, high = (ratio_bounds(means, reach(means.n, level)) for level in (below, above))
     if low is None or high is None:
         return None
     return Difference(estimate, 1 - low[1], 1 - high[0])
 
 
-def fieller(means: Means, z: float) -> tuple[float, float] | None:
-    """Bounds of new / old at z standard errors; None when old may be 0."""
-    denominator = means.old**2 - z**2 * means.old_variance
-    if denominator <= 0:
-        return None
-    middle = (means.old * means.new - z**2 * means.covariance) / denominator
-    rest = (means.new**2 - z**2 * means.new_variance) / denominator
-    half = math.sqrt(max(middle**2 - rest, 0.0))
-    return middle - half, middle + half
+def ratio_bounds(means: Means, z: float) -> tuple[float, float] | None:
+    """Of new / old at z standard errors; None when old may be 0."""
+    return fieller(
+        means.old,
+        means.new,
+        old_variance=means.old_variance,
+        new_variance=means.new_variance,
+        covariance=means.covariance,
+        squared_errors=z**2,
+    )
 
 
 def times_longer(means: Means, gap: float, variance: float, *, alpha: float) -> float | None:

@@ -18,8 +18,7 @@ from engine.domain.record import Joined
 from engine.domain.times import written
 from engine.domain.traffic import Traffic
 from engine.domain.version import Version
-from engine.watching.compare import report
-from engine.watching.comparison import Comparison
+from engine.watching.comparison import Comparison, report
 from engine.watching.rollout import (
     ADVANCE,
     FIRST,

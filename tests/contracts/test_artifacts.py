@@ -9,7 +9,7 @@ from engine.domain.artifact import Artifact
 from engine.domain.errors import UnknownVersion, UntrustedArtifact, VersionExists
 from engine.domain.ports import Artifacts
 from engine.domain.version import Version
-from engine.learning.compile import run
+from engine.model.runtime import run
 from engine.stores.files import ArtifactFile, FileArtifacts, pack
 from engine.stores.seal import Seal
 from tests.conftest import market

@@ -27,11 +27,12 @@ from engine.domain.features import Features
 from engine.domain.loss import is_answer, loss
 from engine.domain.problem import Columns, Contract, Lookup, Problem
 from engine.domain.schema import BINARY, POSITIVE, REAL, Category, Number, Target
-from engine.learning.compile import disagreement, run
-from engine.learning.data import check
-from engine.learning.evaluate import covered
+from engine.judging.intervals import covered
+from engine.learning.compile import disagreement
 from engine.learning.parity import ensembles_of
+from engine.model.runtime import run
 from engine.settings import Settings
+from engine.tables.table import check
 from problems import PROBLEMS
 from problems.own import Declaration
 from problems.own import problem as own

@@ -1,0 +1,135 @@
+"""What truly happened: outcomes for predictions that were made, at once or much later."""
+
+# No `from __future__ import annotations` here: FastAPI could not resolve the local types.
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, NotRequired
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Request
+from pydantic import AfterValidator, Field, TypeAdapter
+from typing_extensions import TypedDict
+
+from app.body import BY_SETTING, check_names, parsed, read
+from app.openapi import refusals, request_body
+from engine.domain.errors import RecordsUnavailable
+from engine.domain.problem import Problem
+from engine.domain.record import Outcome
+from engine.domain.schema import BINARY, REAL, WHOLE, Target, body_type
+from engine.domain.times import MOMENT, utc, written
+from engine.serving.live import now
+from engine.settings import Settings
+
+MOST_OUTCOMES = 1_000
+MANY = re.compile(rb'"outcomes"\s*:')
+WRITERS = 2
+"""Threads of their own: outcomes that wait for the database hold up no prediction."""
+LATEST = timedelta(days=1)
+"""A truth may be known so long after now, as clocks go."""
+PREDICTION = "019a9c1e2f3b5cf04e53a9a0f0b0a9f4-0"
+
+
+class FeedbackReply(TypedDict):
+    """All outcomes of the request are kept."""
+
+    status: Annotated[
+        Literal["recorded"], Field(description="All of the request is kept. Unit: none.")
+    ]
+    recorded: Annotated[int, Field(description="New outcomes. Unit: predictions.", examples=[1])]
+    unchanged: Annotated[
+        int, Field(description="Reported before with the same value. Unit: predictions.")
+    ]
+
+
+def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
+    routes = APIRouter(prefix=prefix, tags=[problem.name])
+    one, many = map(TypeAdapter, feedback_types(problem))
+    writers = CapacityLimiter(WRITERS)
+
+    @routes.post(
+        "/feedback",
+        summary="Report what truly happened",
+        operation_id=f"{prefix}/feedback".strip("/").replace("/", "_"),
+        response_model=FeedbackReply,
+        openapi_extra=request_body([one, many], examples(problem.target)),
+        responses=refusals(400, 404, 408, 409, 413, 415, 422, 503),
+    )
+    async def feedback(request: Request) -> Any:
+        """All outcomes of a request are kept or none. Saying the same again changes nothing."""
+        check_names(request)
+        content = await read(request, settings.max_body_bytes, BY_SETTING)
+        body = await parsed(many if MANY.search(content) else one, content)
+        outcomes = [outcome_of(outcome) for outcome in body.get("outcomes", [body])]
+        new = await to_thread.run_sync(label, request, problem.name, outcomes, limiter=writers)
+        unchanged = len(outcomes) - new
+        request.state.metrics.labelled(problem.name, new=new, unchanged=unchanged)
+        return {"status": "recorded", "recorded": new, "unchanged": unchanged}
+
+    return routes
+
+
+def examples(target: Target) -> dict[str, Any]:
+    middle = round((target.low + target.high) / 2) if target.kind == REAL else 10 * target.low
+    one = {"prediction_id": PREDICTION, "actual": 1 if target.kind == BINARY else middle}
+    return {"one": one, "many": {"outcomes": [one]}}
+
+
+def label(request: Request, problem: str, outcomes: list[Outcome]) -> int:
+    """How many were new. Nobody waits for a database that is known to fail."""
+    if request.state.recorder.refusal:
+        raise RecordsUnavailable(request.state.recorder.refusal)
+    return int(request.state.records.label(problem, outcomes))
+
+
+def feedback_types(problem: Problem) -> tuple[Any, Any]:
+    """The two bodies: one outcome, or many under `outcomes`; an event happened (1) or not (0)."""
+    fields = {
+        "prediction_id": Annotated[
+            str,
+            Field(
+                min_length=1,
+                max_length=80,
+                pattern=r"^[A-Za-z0-9_.:-]+$",
+                description="As the prediction's reply has it. Unit: none.",
+            ),
+        ],
+        "actual": actual_type(problem.target),
+        "known_at": NotRequired[
+            Annotated[
+                str,
+                AfterValidator(known_time),
+                Field(
+                    max_length=50,
+                    description="When it became known, at most a day from now; default: now. "
+                    "Unit: ISO 8601, UTC where no zone is named.",
+                    examples=["2026-11-20T12:00:00Z"],
+                    json_schema_extra={"pattern": f"^{MOMENT}$"},
+                ),
+            ]
+        ],
+    }
+    one = body_type(f"{problem.name}_Outcome", fields)
+    limits = Field(min_length=1, max_length=MOST_OUTCOMES, description="Unit: one item a row.")
+    many = body_type(f"{problem.name}_Outcomes", {"outcomes": Annotated[list[one], limits]})  # type: ignore[valid-type]
+    return one, many
+
+
+def actual_type(target: Target) -> Any:
+    about = Field(
+        ge=target.low, le=target.high, description=f"{target.description} Unit: {target.unit}."
+    )
+    happens = Annotated[float, about, Field(multiple_of=1), WHOLE]
+    return happens if target.kind == BINARY else Annotated[float, about]
+
+
+def outcome_of(body: Any) -> Outcome:
+    return Outcome(body["prediction_id"], body["actual"], body.get("known_at") or now())
+
+
+def known_time(text: str) -> str:
+    """Raises ValueError for what is no time, and for one that is still to come."""
+    moment = utc(text)
+    if moment > written(datetime.now(UTC) + LATEST):
+        raise ValueError(f"{text[:50]} is still to come; leave known_at out for now")
+    return moment

@@ -1,0 +1,115 @@
+"""One verified version in memory, ready to answer."""
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from engine.domain.artifact import Artifact, ModelCard, reproduces
+from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration
+from engine.domain.contract import differences, same_contract
+from engine.domain.errors import UntrustedArtifact
+from engine.domain.prediction import Prediction
+from engine.domain.problem import Problem
+from engine.domain.schema import Matrix, Vector
+from engine.domain.venn_abers import VennAbers
+from engine.model.runtime import CompiledModel
+
+INLINE_SECONDS = 0.001
+"""Work up to this long is done on the event loop; a hop to a thread costs about a fifth of it."""
+TIMINGS = 3
+"""The fastest counts: the others say what else the machine does."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A version that has answered its golden rows; everything a request reads is frozen."""
+
+    card: ModelCard
+    model: CompiledModel
+    calibration: Calibration | VennAbers
+    low: Vector
+    high: Vector
+    loaded_at: str
+    inline_rows: int
+
+    def predict(self, rows: Matrix, confidence: float) -> Prediction:
+        """Values and intervals for encoded rows (n, features), in the target's unit.
+
+        Raises UnsupportedConfidence for a level the calibration rows cannot vouch for.
+        """
+        values, interval = self.calibration.predict(self.model.outputs(rows), confidence)
+        return Prediction(values, interval, self._warnings(rows))
+
+    def predict_widely(self, rows: Matrix, confidence: float) -> Prediction:
+        """The same for rows that stand in for features nobody knows: bounds that cover anyhow."""
+        outputs = self.model.outputs(rows)
+        bounds = self.calibration.widest(outputs, confidence)
+        return Prediction(self.calibration.values(outputs), bounds, [[] for _ in rows])
+
+    def _warnings(self, rows: Matrix) -> list[list[str]]:
+        """For each row, the numbers outside of the range seen in training."""
+        outside = (rows < self.low) | (rows > self.high)
+        warnings: list[list[str]] = [[] for _ in rows]
+        for row, column in np.argwhere(outside):
+            feature = self.card.features[column]
+            warnings[row].append(
+                f"{feature.name} {rows[row, column]:g} is outside the range seen in training, "
+                f"{feature.low:g} to {feature.high:g} {feature.unit}: trust the answer less"
+            )
+        return warnings
+
+
+def serve(artifact: Artifact, problem: Problem, loaded_at: str) -> Model:
+    """Compile, ask the golden rows, and only then call it a served model.
+
+    Raises UntrustedArtifact when it was made for another contract, when an answer differs, and
+    when it cannot answer at all, for whatever reason: a file can hold anything.
+    """
+    card = artifact.card
+    refuse_other_contract(card, problem)
+    served = Model(
+        card=card,
+        model=CompiledModel(artifact.graph),
+        calibration=artifact.calibration,
+        low=np.array([-np.inf if f.categories else f.low for f in card.features]),
+        high=np.array([np.inf if f.categories else f.high for f in card.features]),
+        loaded_at=loaded_at,
+        inline_rows=1,
+    )
+    try:
+        return _timed(served, _checked(served, artifact))
+    except UntrustedArtifact:
+        raise
+    except Exception as error:
+        raise UntrustedArtifact(f"{artifact.card.version} cannot answer: {error}") from error
+
+
+def refuse_other_contract(card: ModelCard, problem: Problem) -> None:
+    """Raises UntrustedArtifact, with what differs, for a model that was made for other terms than
+    this process validates and answers by."""
+    if not same_contract(problem, card):
+        raise UntrustedArtifact(
+            f"{card.version} has another contract ({differences(problem, card)}); "
+            "to serve a champion with another one, restart the service"
+        )
+
+
+def _checked(served: Model, artifact: Artifact) -> Matrix:
+    golden = artifact.golden
+    answer = served.predict(golden.rows, DEFAULT_CONFIDENCE)
+    if not reproduces(golden, answer.values, answer.interval.lower, answer.interval.upper):
+        raise UntrustedArtifact(
+            f"{artifact.card.version} does not reproduce its golden answers on this machine"
+        )
+    return golden.rows
+
+
+def _timed(served: Model, rows: Matrix) -> Model:
+    """Measure how many rows fit into the time the event loop may be held."""
+    times = []
+    for _ in range(TIMINGS):
+        start = time.perf_counter()
+        served.predict(rows, DEFAULT_CONFIDENCE)
+        times.append(time.perf_counter() - start)
+    return replace(served, inline_rows=int(INLINE_SECONDS * len(rows) / min(times)))
