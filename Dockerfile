@@ -36,9 +36,10 @@ RUN install -d data/trusted_keys \
 
 FROM base AS train
 COPY --from=train-packages /venv /venv
+COPY cli cli
 COPY engine engine
 COPY problems problems
-COPY deployment.py features.py records.py replay.py retrain.py train_model.py ./
+COPY retrain.py train_model.py ./
 # The key that signs models lives apart from /data: the server has no use for it.
 ENV SIGNING_KEY=/keys/signing_key.pem
 USER 10001:10001
@@ -47,7 +48,7 @@ CMD ["train_model.py"]
 
 FROM base AS serve
 COPY --from=serve-packages /venv /venv
-COPY engine/*.py engine/
+COPY engine/__init__.py engine/assemble.py engine/settings.py engine/
 COPY engine/domain engine/domain
 COPY engine/model engine/model
 COPY engine/serving engine/serving

@@ -2,7 +2,7 @@
 export OMP_NUM_THREADS = 1
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := app engine problems tests benchmarks $(wildcard *.py)
+CODE := app cli engine problems tests benchmarks $(wildcard *.py)
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -45,7 +45,7 @@ test-docker: .make/dev  ## build, start, predict, restart: in real containers
 	$(BIN)/pytest -m docker
 
 demo: .make/dev  ## a month of a moving market in two minutes: drift, a roll-out, a roll-back
-	$(BIN)/python demo.py
+	$(BIN)/python -m cli demo
 
 bench-intervals: .make/bench  ## our intervals beside MAPIE and crepes on King County
 	$(BIN)/python -m benchmarks.intervals

@@ -1,242 +1,160 @@
-"""Challenge the champion with newer rows: promote what is honestly better, else say why not."""
+"""The retraining story: gather, judge, promote or keep."""
 
-import argparse
-import random
-import subprocess
-import sys
-import time
 from contextlib import closing
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from engine.arguments import (
-    add_problem,
-    exit_code,
-    moment,
-    parser_of,
-    seconds,
-    seed,
-    share,
-    unwind_when_terminated,
-)
-from engine.assemble import Stores, card_of, open_records, open_stores
-from engine.domain import history
-from engine.domain.errors import (
-    InvalidSetting,
-    NothingToJudge,
-    UnknownVersion,
-    UnusableTable,
-)
+from cli.retrain import RetrainingOrder, retraining_command
+from cli.rollback import roll_back
+from cli.rollout import roll_out
+from cli.shared import now, run
+from engine.assemble import Stores, open_records, open_stores
+from engine.domain.errors import InvalidSetting, NothingToJudge
+from engine.domain.history import attempts, candidates_of
 from engine.domain.ports import Records
 from engine.domain.problem import Problem
-from engine.domain.schema import BINARY
-from engine.domain.times import written
 from engine.domain.version import Version
-from engine.settings import Settings, load_settings
-from engine.watching.rollout import ADVANCE, REPLACE, under_way
-from engine.watching.steer import Helm, refuse_beside_others
-from problems import named
+from engine.settings import Settings
+from engine.watching.steer import Helm
+
+if TYPE_CHECKING:
+    from engine.domain.artifact import Artifact
+    from engine.learning.challenge import Trial
+    from engine.tables.recorded import Sources
+    from engine.tables.table import Table
 
 PROMOTED, KEPT_CHAMPION = 0, 10
 WHO = "retrain.py"
-JITTER = 0.1
-"""Repeated runs start up to this share of the interval later, so that many do not start at once."""
-EXAMPLES = """examples:
-  python retrain.py                              from the records with outcomes
-  python retrain.py --data sales.csv             judge a challenger, promote it if it has earned it
-  python retrain.py --data sales.csv --dry-run   the same, changing nothing
-  python retrain.py --data sales.csv --every 24h
-  python retrain.py --data sales.csv --with-records --recalibrate
-  python retrain.py --rollout                    step by step, and newer intervals when they break
-  python retrain.py --rollout --recalibrate      only the newer intervals; nothing is trained
-  python retrain.py --rollback                   back to the champion before; --rollback v1.0.0
-
-exit code: 0 promoted, 10 the champion was kept, 1 it failed, 2 wrong settings or arguments
-"""
 
 
-def main() -> int:
-    arguments = parse()
-    return exit_code(lambda: run(arguments))
+@dataclass(frozen=True)
+class Run:
+    """What is asked for, of which problem, and what it reads from and writes to."""
+
+    order: RetrainingOrder
+    settings: Settings
+    problem: Problem
+    stores: Stores
+    records: Records
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """One run, or one after the other; what can be refused is refused before the first."""
-    settings = load_settings()
-    problem = named(arguments.problem or settings.serve[0], partial(card_of, settings))
-    if arguments.layout not in {None, *problem.layouts}:
-        raise InvalidSetting(f"--layout: {problem.name} has no layout {arguments.layout}")
-    return repeat(arguments.every) if arguments.every else once(arguments, settings, problem)
-
-
-def repeat(interval: int) -> int:
-    """Each run is a process of its own: whatever happens to one, the next one starts.
-
-    A run ends with this process: `subprocess.run` kills it when the exception of a signal passes.
-    """
-    position = next(at for at, word in enumerate(sys.argv) if word.startswith("--every"))
-    width = 1 if "=" in sys.argv[position] else 2
-    command = [sys.executable, *sys.argv[:position], *sys.argv[position + width :]]
-    unwind_when_terminated()
-    while True:
-        code = subprocess.run(command, check=False).returncode  # noqa: S603
-        pause = interval * (1 + random.uniform(0, JITTER))  # noqa: S311
-        print(f"exit code {code}; next run in {pause:,.0f} s", flush=True)  # noqa: T201
-        time.sleep(pause)
-
-
-def parse() -> argparse.Namespace:
-    parser = parser_of(__doc__, EXAMPLES)
-    add_problem(parser)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        nargs="+",
-        help="CSV or Parquet tables, old and new; without, the records with outcomes",
-    )
-    parser.add_argument("--with-records", action="store_true", help="add the records to --data")
-    parser.add_argument("--since", type=moment, help="only records from this date or time on")
-    parser.add_argument("--layout", help="whose columns the tables have; default: ours")
-    parser.add_argument("--seed", type=seed, default=0, help="seed of everything random (0)")
-    parser.add_argument("--max-bad-share", type=share, default=0.05, help="as in train_model.py")
-    parser.add_argument("--every", type=seconds, help="run again and again: 90s, 30m, 24h, 7d")
-    parser.add_argument("--dry-run", action="store_true", help="judge, but change nothing")
-    parser.add_argument("--yes-major", action="store_true", help="allow a changed contract")
-    parser.add_argument(
-        "--other-library", action="store_true", help="recalibrate under another scikit-learn"
-    )
-    parser.add_argument("--recalibrate", action="store_true", help="same trees, new intervals")
-    parser.add_argument(
-        "--rollout", action="store_true", help="step by step: shadow, canary, champion; or go on"
-    )
-    parser.add_argument(
-        "--rollback", nargs="?", const="", metavar="VERSION", help="back to an earlier champion"
-    )
-    return checked(parser, parser.parse_args())
-
-
-def checked(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> argparse.Namespace:
-    """Ends with exit code 2 where arguments do not go together."""
-    others = ("since", "data", "with_records", "every", "dry_run", "recalibrate", "rollout")
-    if arguments.rollback is not None and any(getattr(arguments, name) for name in others):
-        parser.error("--rollback goes alone: it moves the pointer, at once and once")
-    if arguments.rollout and (arguments.dry_run or arguments.yes_major):
-        parser.error("--rollout compares on live traffic: no --dry-run, and no changed contract")
-    if arguments.since and arguments.data and not arguments.with_records:
-        parser.error("--since is about records; add them with --with-records")
-    if arguments.layout and not arguments.data:
-        parser.error("--layout says whose columns tables have; name them with --data")
-    return arguments
-
-
-def once(arguments: argparse.Namespace, settings: Settings, problem: Problem) -> int:
-    """One run, whatever it finds; the exit code."""
+def retrain_problem(order: RetrainingOrder, settings: Settings, problem: Problem) -> int:
+    """Challenge the champion with newer rows: promote what is honestly better, else say why not."""
     stores = open_stores(settings, problem.name)
-    if arguments.rollback is not None:
-        return rollback(stores, arguments.rollback)
-    with stores.training():
-        return reconcile(arguments, settings, problem, stores)
-
-
-def rollback(stores: Stores, wanted: str) -> int:
-    """A pointer move; nothing is trained, so no training library is imported on this way."""
-    past = stores.champion.history()
-    version = Version.parse(wanted) if wanted else history.before(past)
-    if version not in history.champions(past):
-        raise UnknownVersion(f"{version} never was champion; those were {known_champions(past)}")
-    why = f"back from {history.champion(past)}"
-    follows = stores.champion.move("rolled back", version, who=WHO, why=why, after=len(past))
-    note = "" if follows else f"; {stores.champion.place} could not be written"
-    print(f"champion: {version}, {why}{note}")  # noqa: T201
-    return PROMOTED
-
-
-def known_champions(past: history.History) -> str:
-    return ", ".join(map(str, history.champions(past))) or "none"
-
-
-def reconcile(
-    arguments: argparse.Namespace, settings: Settings, problem: Problem, stores: Stores
-) -> int:
-    """Go on with the roll-out that is under way, or judge a challenger and act on the verdict."""
-    helm = Helm(problem, stores.champion, stores.artifacts, WHO)
-    with closing(open_records(settings)) as records:
-        if not arguments.rollout:
-            changed = challenge(arguments, settings, helm, records)
+    if order.rollback is not None:
+        roll_back(stores, order.rollback, WHO)
+        return PROMOTED
+    with stores.training(), closing(open_records(settings)) as records:
+        this = Run(order, settings, problem, stores, records)
+        if not order.rollout:
+            changed = challenge_champion(this)
         elif settings.records == "off":
             raise InvalidSetting("RECORDS: off; a roll-out goes by what is recorded")
         else:
-            changed = roll_out(arguments, settings, helm, records)
+            helm = Helm(problem, stores.champion, stores.artifacts, WHO)
+            changed = roll_out(order, helm, records, partial(challenge_champion, this, helm))
     return PROMOTED if changed else KEPT_CHAMPION
 
 
-def roll_out(
-    arguments: argparse.Namespace, settings: Settings, helm: Helm, records: Records
-) -> bool:
-    """A look at the roll-out that is under way or else a challenger, and at the copy that stands
-    by; whether the champion changed."""
-    from engine.learning.standby import Post  # a rollback must not wait for this
+def challenge_champion(this: Run, helm: Helm | None = None) -> bool:
+    """Train a challenger, judge it beside the champion, promote it or keep the champion; whether
+    the champion changed. With a helm, what is better begins a roll-out instead.
 
-    if helm.champion.stamp() is None:
+    Raises what reading, training and moving the pointer raise; nothing is half done then.
+    """
+    from engine.learning.retrain import Method, next_release, train_and_judge
+    from engine.learning.train import Origin
+    from engine.reports.console import say
+    from engine.reports.terminal import progress, show_trial
+    from engine.tables.recorded import Sources
+
+    order, champion, artifacts = this.order, this.stores.champion, this.stores.artifacts
+    if champion.stamp() is None:
         raise NothingToJudge("there is no champion yet; train one with train_model.py")
-    for missing in (path for path in arguments.data or () if not path.exists()):
-        raise UnusableTable(f"{missing} does not exist")
-    only_copies = arguments.recalibrate and helm.problem.target.kind != BINARY
-    if only_copies and (arguments.data or arguments.since):
-        raise InvalidSetting("--rollout --recalibrate looks at the newest records, at no others")
-    is_under_way = under_way(helm.champion.history()) is not None
-    if not is_under_way:
-        refuse_beside_others(helm.champion.history())
-    arrived = is_under_way and roll_on(helm, records)
-    now = written(datetime.now(UTC))
-    night = Post(helm.problem, helm.champion, helm.artifacts, helm.who, now).watch(records)
-    for line in night.told:
-        say(f"roll-out: {line}")
-    trained = not (is_under_way or only_copies) and challenge(arguments, settings, helm, records)
-    return arrived or night.is_replaced or trained
+    if not order.dry_run:
+        champion.adopt(WHO)
+    past, reigning = champion.history(), champion.load()
+    taken = artifacts.versions(this.problem.name)
+    method = Method(order.recalibrate, helm is not None, order.yes_major, order.other_library)
+    release = next_release(this.problem, reigning, past, taken, method)
+    read = this.records if order.uses_records else None
+    sources = Sources(order.data, order.layout, read, order.since)
+    try:
+        trial = train_and_judge(
+            this.problem,
+            gather_rows(this, sources, release.line[0]),
+            reigning,
+            attempt=attempts(past) + 1,
+            method=method,
+            origin=Origin(next(candidates_of(release, taken)), now(), order.seed),
+            progress=progress,
+        )
+    except NothingToJudge as error:
+        say(f"Keep the champion: {error}{sources.way_out}.", style="bold")
+        return False
+    show_trial(trial)
+    return not order.dry_run and act(this, trial, reigning, helm, release=release, after=len(past))
 
 
-def say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201
+def gather_rows(this: Run, sources: "Sources", major: int) -> "Table":
+    """The rows of all sources that keep the schema.
+
+    Raises NothingToJudge when too little became known in the records yet, else UnusableTable.
+    """
+    from engine.learning.refuse import nothing_to_judge_yet, refuse_unlearnable
+    from engine.reports.console import say
+    from engine.reports.terminal import show_rows
+    from engine.tables.recorded import gathered
+    from engine.tables.table import check
+
+    rows = gathered(this.problem, sources, major)
+    if rows.summary:
+        say(rows.summary)
+    with nothing_to_judge_yet(this.problem, rows, sources):
+        table, rejected = check(this.problem, rows.frame, rows.source)
+        show_rows(table, rejected, this.settings.reports)
+        share = this.order.max_bad_share
+        refuse_unlearnable(this.problem, table, rejected, max_bad_share=share)
+    return table
 
 
-def roll_on(helm: Helm, records: Records) -> bool:
-    """One look at the candidate; whether it is champion now."""
-    step = helm.step(records, written(datetime.now(UTC)))
-    past = helm.champion.history()
-    say(f"roll-out: {step.move} - {step.reason} champion: {history.champion(past)}")
-    return step.move in {ADVANCE, REPLACE} and under_way(past) is None
-
-
-def challenge(
-    arguments: argparse.Namespace, settings: Settings, helm: Helm, records: Records
+def act(
+    this: Run,
+    trial: "Trial",
+    reigning: "Artifact",
+    helm: Helm | None,
+    *,
+    release: Version,
+    after: int,
 ) -> bool:
-    """Whether the champion changed."""
-    from engine.learning.retrain import Order, retrain
-    from engine.tables.recorded import Sources  # a rollback must not wait for these
+    """Register the challenger; the event in the history is what promotes it, rolls it out, or turns
+    it away. Whether the champion changed."""
+    from engine.learning.release import promote_challenger, turn_away
+    from engine.reports.console import say
+    from engine.reports.models import write_report
 
-    uses_records = arguments.with_records or not arguments.data
-    order = Order(
-        sources=Sources(
-            arguments.data or (),
-            arguments.layout,
-            records if uses_records else None,
-            arguments.since,
-        ),
-        seed=arguments.seed,
-        max_bad_share=arguments.max_bad_share,
-        reports=settings.data_dir / "reports",
-        who=WHO,
-        at=written(datetime.now(UTC)),
-        is_dry=arguments.dry_run,
-        is_recalibration=arguments.recalibrate,
-        allows_major=arguments.yes_major,
-        allows_other_library=arguments.other_library,
-        roll_out=helm.start if arguments.rollout else None,
-    )
-    return retrain(helm.problem, helm.champion, helm.artifacts, order)
+    champion, artifacts, challenger = this.stores.champion, this.stores.artifacts, trial.challenger
+    page = this.settings.reports / f"{this.problem.name}-{challenger.card.version}.html"
+    write_report(page, this.problem, trial, reigning)
+    say(f"report: {page}")
+    artifacts.save(challenger)
+    why = trial.verdict.sentence
+    if not trial.verdict.promote:
+        turn_away(champion, challenger, who=WHO, why=why, after=after)
+        return False
+    if helm is not None:
+        candidate = Version.parse(challenger.card.version)
+        helm.start(candidate, why, after)
+        say(f"roll-out: {candidate} is a shadow now; the next run looks at it")
+        return False
+    artifacts.save(challenger.named(release))
+    follows = promote_challenger(champion, challenger, release, who=WHO, why=why, after=after)
+    say(f"champion: {release}{'' if follows else f'; {champion.place} is not writable'}")
+    return True
 
+
+retrain = retraining_command(retrain_problem)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(retrain)

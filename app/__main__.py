@@ -1,12 +1,12 @@
 """`python -m app`: serve with the settings of the environment and `.env`."""
 
-import argparse
 import sys
 from contextlib import suppress
 from functools import partial
 from socket import socket
 from typing import Any
 
+import click
 import uvicorn
 
 from app.logs import logging_config
@@ -21,20 +21,17 @@ STARTUP_FAILURE = 3
 THIS_MACHINE = {"127.0.0.1", "0.0.0.0", "localhost", "::", "::1"}  # noqa: S104 - names, not a choice
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m app",
-        description="Serve predictions over HTTP. Settings are environment variables or .env; "
-        "the README lists them.",
-        epilog="example: SERVE=churn,housing API_PORT=8080 python -m app",
-    )
-    parser.parse_args()
+@click.command(epilog="Example: SERVE=churn,housing API_PORT=8080 python -m app")
+def main() -> None:
+    """Serve predictions over HTTP.
+
+    Settings are environment variables or lines of .env; docs/reference.md lists them.
+    """
     try:
         start(load_settings())
     except InvalidSetting as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return 2
-    return 0
+        say(f"error: {error}")
+        sys.exit(2)
 
 
 def start(settings: Settings) -> None:
@@ -89,8 +86,8 @@ def way_to(settings: Settings) -> str:
 
 def say(line: str) -> None:
     """A plain line among the JSON of the log, on standard error: it is for people."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    click.echo(line, err=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

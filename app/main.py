@@ -20,6 +20,7 @@ from app.openapi import describe
 from app.recording import keep_tidy, recording, shadowing
 from app.resolving import resolving
 from app.routes import deployment, feedback, health, model, predict, redoc
+from engine import __version__
 from engine.assemble import card_of, open_records, open_stores
 from engine.domain.problem import Problem
 from engine.serving.live import Live
@@ -42,7 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems = served_problems(settings)
     app = FastAPIOffline(
         title=health.NAME,
-        version=health.API_VERSION,
+        version=__version__,
         description=DESCRIPTION,
         redoc_url=None,
         lifespan=lifespan_of(settings, problems),

@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import median
 
+from cli.server import ROOT, free_port, stop, wait_until_live
 from problems.housing import HOUSING
-from tests.servers import ROOT, free_port, stop, wait_until_live
 
 BODY = json.dumps(HOUSING.schema.example).encode()
 REQUEST = (

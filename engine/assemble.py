@@ -64,6 +64,13 @@ def card_of(settings: Settings, problem: str) -> ModelCard:
     return open_stores(settings, problem).champion.load().card
 
 
+def has_model(settings: Settings, problem: str) -> bool:
+    """Whether there is a model of the problem, whatever may be wrong with it."""
+    files = settings.model_of(problem), settings.bundled_model_of(problem)
+    is_there = any(file is not None and file.exists() for file in files)
+    return is_there or open_stores(settings, problem).champion.stamp() is not None
+
+
 def open_records(settings: Settings) -> Records:
     """The records of every problem; nothing is touched before it is needed."""
     return SqlRecords(settings.records_url or f"sqlite:///{settings.data_dir / 'records.db'}")

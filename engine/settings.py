@@ -142,6 +142,11 @@ class Settings(BaseSettings):
         may_be_bundled = self.bundled_model_of(self.serve[0]) is not None
         return (own, bundled) if may_be_bundled else (own,)
 
+    @property
+    def reports(self) -> Path:
+        """The folder of pages and of rows that were set aside."""
+        return self.data_dir / "reports"
+
     def script(self, *words: str) -> str:
         """What a person types to run one of the scripts here: in containers, in the trainer's."""
         return " ".join((self.script_runner, *words))

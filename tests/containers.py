@@ -14,7 +14,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.servers import ROOT, free_port
+from cli.server import ROOT, free_port
 
 HEALTHY_SECONDS = 60
 

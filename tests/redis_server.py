@@ -17,7 +17,7 @@ from pathlib import Path
 
 import redis
 
-from tests.servers import free_port
+from cli.server import free_port
 
 START_SECONDS = 30
 STOP_SECONDS = 10

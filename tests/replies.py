@@ -1,12 +1,11 @@
 """Records as the server writes them: what versions really say, kept in the real store."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from types import ModuleType
 from typing import Any
 
+import click
 import pandas as pd
 import pytest
 
@@ -18,6 +17,7 @@ from engine.domain.version import Version
 from engine.model.model import serve
 from engine.settings import Settings
 from problems.housing import HOUSING, simulate
+from tests.scripts import through_group
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 KNOWN_AT = "2026-11-20T12:00:00.000Z"
@@ -91,22 +91,19 @@ def keep(
 
 
 def script(
-    module: ModuleType,
+    command: click.Command,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[int, str, str]]:
-    """A script's `main` in this process: exit code, what it printed, what it complained of."""
+    """A command in this process: exit code, what it printed, what it complained of."""
     monkeypatch.setenv("DATA_DIR", str(settings.data_dir))
     monkeypatch.setenv("MODEL_PATH", str(settings.model_path))
     monkeypatch.setenv("SERVE", ",".join(settings.serve))
 
     def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [f"{module.__name__}.py", *arguments])
-        try:
-            code = module.main()
-        except SystemExit as end:
-            code = int(str(end.code))
-        return code, *capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            through_group(command, arguments)
+        return int(str(end.value.code)), *capsys.readouterr()
 
     return run

@@ -6,19 +6,22 @@ A process imports everything anew, which takes longer than what most scripts are
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from types import ModuleType
 from typing import TextIO
 from unittest.mock import patch
 
+import click
+import pytest
 from rich.console import Console
 
-from engine.reports.terminal import console
-from tests.servers import ROOT
+from cli.__main__ import predictive
+from cli.server import ROOT
+from engine.reports.console import console
 
+FILES = ("train_model", "retrain")
 Done = subprocess.CompletedProcess[str]
 WIDTH = 200
 """Of the terminal, in letters: no sentence that is looked for is broken."""
@@ -27,10 +30,10 @@ WIDTH = 200
 def run_process(
     script: str, *arguments: str, environment: Mapping[str, str], folder: Path = ROOT
 ) -> Done:
-    """What `python script.py` does, with nobody at a terminal."""
+    """What `python script.py` or `python -m cli script` does, with nobody at a terminal."""
     return subprocess.run(
-        [sys.executable, str(ROOT / f"{script}.py"), *arguments],
-        env={**os.environ, "COLUMNS": str(WIDTH), **environment},
+        [*started(script), *arguments],
+        env={**os.environ, "COLUMNS": str(WIDTH), "PYTHONPATH": str(ROOT), **environment},
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -39,30 +42,41 @@ def run_process(
     )
 
 
+def started(script: str) -> list[str]:
+    """The words that start it."""
+    if script in FILES:
+        return [sys.executable, str(ROOT / f"{script}.py")]
+    return [sys.executable, "-m", "cli", script]
+
+
 def run_here(
-    script: ModuleType,
+    script: click.Command,
     *arguments: str,
     environment: Mapping[str, str],
     folder: Path = ROOT,
     answers: TextIO | None = None,
 ) -> Done:
-    """The same by the script's `main`, in this process; `answers` is what somebody types."""
-    name = f"{script.__name__}.py"
+    """The same in this process; `answers` is what somebody types."""
     said, complained = StringIO(), StringIO()
     with (
         chdir(folder),
         patch.dict(os.environ, environment),
-        patch.object(sys, "argv", [name, *arguments]),
         patch.object(sys, "stdin", answers or StringIO()),
         wide(console),
         redirect_stdout(said),
         redirect_stderr(complained),
+        pytest.raises(SystemExit) as end,
     ):
-        try:
-            code = script.main()
-        except SystemExit as end:
-            code = int(str(end.code))
-    return Done([name, *arguments], code, said.getvalue(), complained.getvalue())
+        through_group(script, arguments)
+    return Done(arguments, int(str(end.value.code)), said.getvalue(), complained.getvalue())
+
+
+def through_group(command: click.Command, arguments: Sequence[str]) -> None:
+    """As `predictive command` runs it; always raises SystemExit."""
+    name = str(command.name)
+    if predictive.commands.get(name) is command:
+        predictive.main([name, *arguments], "predictive")
+    command.main(arguments, name)
 
 
 @contextmanager

@@ -11,11 +11,11 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
+from cli.server import ROOT, serving
 from engine.domain.artifact import Artifact
 from engine.reports.models import write_card
 from problems.housing import HOUSING
 from tests.conftest import HOUSE, empty_settings, market
-from tests.servers import ROOT, serving
 
 pytestmark = pytest.mark.browser
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

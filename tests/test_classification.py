@@ -28,8 +28,9 @@ from engine.learning.recalibrate import recalibrate
 from engine.learning.refuse import refuse_unlearnable
 from engine.learning.train import Origin, train_all
 from engine.model.runtime import run
+from engine.reports.console import console
 from engine.reports.models import write_card, write_report
-from engine.reports.terminal import console, progress, show_candidates
+from engine.reports.terminal import progress, show_candidates
 from engine.tables.recorded import Sources, gathered
 from engine.tables.split import split
 from engine.tables.table import Table, check, row_hashes

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import demo
+from cli import demo
 
 ROOT = Path(__file__).parents[1]
 PROMOTED, STOPPED = demo.PROMOTED, demo.STOPPED
@@ -16,11 +16,12 @@ TRAINED = PROMOTED, "v1.1.0"
 
 
 def test_a_folder_in_which_something_is_stays_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "letter.txt").write_text("of somebody's")
-    monkeypatch.setattr(sys, "argv", ["demo.py", "--keep", str(tmp_path)])
-    assert demo.main() == 2
+    with pytest.raises(SystemExit) as end:
+        demo.demo.main(["--keep", str(tmp_path)])
+    assert end.value.code == 2
     said = f"error: --keep: {tmp_path} is not empty; name an empty folder or a new one\n"
     assert tuple(capsys.readouterr()) == ("", said)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
@@ -34,7 +35,7 @@ def test_a_month_sees_one_promotion_and_one_rollback_and_touches_nobody_elses_fi
     others = tmp_path / "others"
     named = {f"{name}_URL": f"sqlite:///{others / name}.db" for name in ("RECORDS", "REGISTRY")}
     done = subprocess.run(
-        [sys.executable, str(ROOT / "demo.py"), "--keep", str(tmp_path / "kept")],
+        [sys.executable, "-m", "cli", "demo", "--keep", str(tmp_path / "kept")],
         cwd=ROOT,
         env={**os.environ, **named, "DATA_DIR": str(others), "OMP_NUM_THREADS": "1"},
         capture_output=True,

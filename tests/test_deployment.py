@@ -13,8 +13,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-import deployment
 from app.routes.deployment import REPORT_SECONDS, REST
+from cli.deployment import deployment
 from engine.assemble import open_records, open_stores
 from engine.domain import history
 from engine.domain.record import Joined, Question
@@ -413,7 +413,7 @@ async def test_the_command_does_the_same(admin: Settings) -> None:
         (("set", "v1.0.0:shadow"), 1, "is the champion"),
         (("set", "nonsense"), 2, "VERSION:MODE"),
         (("set", f"{CHALLENGER}:test:much"), 2, "VERSION:MODE"),
-        ((), 2, "command"),
+        ((), 2, "Commands:"),
     ],
 )
 def test_the_command_refuses_in_one_line(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cli.server import ROOT
 from engine.assemble import open_seal
 from engine.domain.version import Version
 from engine.model.model import serve
@@ -15,7 +16,6 @@ from engine.stores.files import ArtifactFile
 from problems.housing import HOUSING
 from tests.conftest import HOUSE
 from tests.containers import Stack, run, started
-from tests.servers import ROOT
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 SHIPPED = ArtifactFile(ROOT / "housing_model.joblib", open_seal(Settings(_env_file=None)))
@@ -143,8 +143,10 @@ def test_what_was_trained_and_recorded_outlives_the_container(stack: Stack) -> N
 def test_the_records_are_read_by_the_scripts_in_the_other_container(stack: Stack) -> None:
     answer = stack.ask("/predict", HOUSE)
     other = (*stack.command, "run", "--rm", "-T", "--entrypoint", "python", "trainer")
-    shown = run(*other, "replay.py", "--newest", "1", env=stack.env)
-    exported = run(*other, "records.py", "export", "--out", "/data/r.parquet", env=stack.env)
+    shown = run(*other, "-m", "cli", "replay", "--newest", "1", env=stack.env)
+    exported = run(
+        *other, "-m", "cli", "records", "export", "--out", "/data/r.parquet", env=stack.env
+    )
     assert answer["model_version"] in shown
     assert "computed again to the last bit" in shown
     assert "records" in exported

@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cli.server import ROOT
 from problems.housing import HOUSING
 from tests.conftest import HOUSE
 from tests.containers import Stack, run, started
-from tests.servers import ROOT
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from cli.server import serving
 from engine.assemble import open_stores
 from engine.domain.version import Version
 from tests.contracts.test_problems import EVERY
-from tests.servers import serving
 from tests.trained import folder_of_run, home_with, settings_of
 
 Bodies = st.SearchStrategy[Any]

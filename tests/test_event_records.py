@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import deployment
-import records
-import replay
-import retrain
+from cli.deployment import deployment
+from cli.records import records
+from cli.replay import replay
 from engine.assemble import open_stores
 from engine.domain.arrange import arrange
 from engine.domain.loss import loss
@@ -26,6 +25,7 @@ from engine.domain.version import Version
 from engine.scoring.replay import LeftOut, Replayed, compared, recomputed
 from engine.settings import Settings
 from problems.churn import CHURN, simulate
+from retrain import retrain
 from tests.conftest import running
 from tests.replies import keep, replies, script
 from tests.trained import folder_of_run, home_with, settings_of
@@ -200,7 +200,7 @@ def test_forgetting_counts_the_records_of_every_problem(
     (churn.data_dir / "models" / "flats").mkdir()
     keep(churn, own, problem=CHURN)
     said = run(records)("forget", "--before", "2027-01-01")
-    assert said[2] == "error: 3 records would be removed for good; to do it, say --yes\n"
+    assert said[2] == "error: 3 records would be removed for good: pass --yes\n"
 
 
 def test_a_report_of_an_event_is_by_log_loss_without_coverage(
@@ -260,7 +260,7 @@ def a_fifth(record: Record) -> Record:
         (replay, ("--newest", "1", "--problem", "weather")),
         (records, ("show", "--problem", "weather")),
         (records, ("export", "--out", "x.parquet", "--problem", "weather")),
-        (deployment, ("--problem", "weather", "show")),
+        (deployment, ("show", "--problem", "weather")),
         (retrain, ("--rollback", "--problem", "weather")),
     ],
 )

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-import features
+from cli.features import features
+from cli.server import ROOT
 from engine.assemble import open_features
 from engine.domain.problem import Lookup, Problem
 from engine.domain.schema import REAL, Category, Number, Row, Schema, Target
@@ -19,9 +20,9 @@ from engine.domain.times import written
 from engine.settings import Settings
 from engine.tables.batches import BATCH_ROWS
 from engine.tables.feature_table import moment_of
+from problems import PROBLEMS
 from tests.conftest import empty_settings
 from tests.replies import script
-from tests.servers import ROOT
 
 DONE, FAILED, MISUSED = 0, 1, 2
 FOREVER = "9999-01-01T00:00:00.000Z"
@@ -69,7 +70,7 @@ def settings(tmp_path: Path) -> Settings:
 def run(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Run:
-    monkeypatch.setitem(features.named.__globals__["PROBLEMS"], "visits", VISITS)
+    monkeypatch.setitem(PROBLEMS, "visits", VISITS)
     return script(features, settings, monkeypatch, capsys)
 
 
@@ -80,9 +81,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def load(run: Run) -> Callable[..., tuple[int, str, str]]:
-    return lambda path, *more: run(
-        "load-features", "--problem", "visits", "--data", str(path), *more
-    )
+    return lambda path, *more: run("load", "--problem", "visits", "--data", str(path), *more)
 
 
 def known(settings: Settings, *keys: str, at: str = FOREVER) -> Mapping[str, Row]:
@@ -248,7 +247,7 @@ def test_what_is_no_moment_is_refused(value: Any) -> None:
 
 
 def test_the_simulated_table_is_the_problems_own(run: Run, settings: Settings) -> None:
-    simulated = ("load-features", "--simulated", "--rows", "20", "--seed", "3", "--problem")
+    simulated = ("load", "--simulated", "--rows", "20", "--seed", "3", "--problem")
     assert run(*simulated, "visits")[0] == DONE
     assert known(settings, "user 3-19") == {"user 3-19": {"visits": 19, "plan": "free"}}
     assert history(settings, "user 3-0") == [(NOON, 0)]
@@ -380,14 +379,18 @@ def test_show_tells_what_was_known_and_from_when_on(load: Run, run: Run, file: P
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        ((), MISUSED, "load-features|show|as-of"),
-        (("load-features",), MISUSED, "--data --simulated is required"),
-        (("load-features", "--simulated", "--data", "x.csv"), MISUSED, "not allowed with"),
-        (("load-features", "--simulated", "--as-of", "soon"), MISUSED, "'soon' is no date"),
+        ((), MISUSED, "Exit code: 0 done"),
+        (("load",), MISUSED, "name a table with --data, or load the --simulated one"),
+        (
+            ("load", "--simulated", "--data", "x.csv"),
+            MISUSED,
+            "does not go with --data",
+        ),
+        (("load", "--simulated", "--as-of", "soon"), MISUSED, "'soon' is no date"),
         (("show", "--problem", "housing"), MISUSED, "housing looks nothing up"),
         (("show", "--problem", "nonsense"), MISUSED, "no problem nonsense"),
         (
-            ("load-features", "--problem", "visits", "--data", "x.txt"),
+            ("load", "--problem", "visits", "--data", "x.txt"),
             FAILED,
             "a .csv or a .parquet",
         ),
@@ -418,14 +421,14 @@ def test_a_store_that_cannot_be_used_says_why_in_one_line(
     assert reason in complaint
 
 
-@pytest.mark.parametrize("name", ["load-features", "show", "as-of"])
+@pytest.mark.parametrize("name", ["load", "show", "as-of"])
 def test_every_command_has_help_with_an_example(run: Run, name: str) -> None:
     code, printed, _ = run(name, "--help")
     assert code == DONE
-    assert f"example: python features.py {name}" in printed
+    assert f"Example:\n  predictive features {name}" in printed
 
 
 def test_it_runs_as_a_module() -> None:
-    command = [sys.executable, "-m", "features", "load-features", "--help"]
+    command = [sys.executable, "-m", "cli", "features", "load", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cli.server import serving_process
 from engine.assemble import open_stores
 from engine.domain.version import Version
 from engine.settings import Settings
 from tests.conftest import HOUSE
-from tests.servers import serving_process
 
 pytestmark = pytest.mark.load
 SWAPS = 100

@@ -8,7 +8,7 @@ import pytest
 
 from engine.domain.errors import UnusableTable
 from engine.domain.schema import BINARY, POSITIVE, REAL, Category, Column, Number, Target
-from engine.reports.confirm import aim
+from engine.reports.inferred import aim
 from engine.tables.infer import Inferred, infer
 from engine.tables.moments import as_times, timed
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cli.server import ROOT, free_port
 from engine.domain.errors import UnknownEntity
 from engine.domain.features import Features
 from engine.domain.prediction import Entity, Instances
@@ -22,7 +23,6 @@ from engine.serving.lookup import BUSY, FAILING, INVALID, LAST_SECONDS, SLOW, TH
 from engine.stores.features import MemoryFeatures, SqlFeatures
 from engine.stores.redis_features import RedisFeatures
 from tests.redis_server import program, redis_server
-from tests.servers import ROOT, free_port
 
 AT = "2026-11-01T12:00:00.000Z"
 LATER = "2026-11-01T12:00:00.001Z"

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from cli.server import ROOT, free_port, stop, wait_until_live
 from engine.domain.artifact import Artifact, ModelCard
 from engine.domain.errors import UntrustedArtifact
 from engine.domain.prediction import Answer, Interval, Prediction
@@ -27,7 +28,6 @@ from problems.own import (
     problem,
     problem_of,
 )
-from tests.servers import ROOT, free_port, stop, wait_until_live
 
 PAGE = (ROOT / "docs" / "your-own-data.md").read_text()
 SERVER = "python -m app"

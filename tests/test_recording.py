@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cli.server import serving_process
 from engine.domain.record import Record
 from engine.domain.retention import LEAST_REST_SECONDS, REST, STEP_ROWS, forget
 from engine.serving.live import now
@@ -35,7 +36,6 @@ from engine.settings import Settings
 from engine.stores.records import MemoryRecords, SqlRecords
 from tests.conftest import HOUSE, PATIENT_SECONDS, running
 from tests.contracts.test_records import ids, record
-from tests.servers import serving_process
 from tests.test_deployment import recorded
 from tests.test_model import until
 from tests.test_retrain import environment

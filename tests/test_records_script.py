@@ -5,7 +5,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -16,12 +15,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-import records
+from cli.records import records
 from engine.assemble import open_records
 from engine.domain.record import Joined, Question
 from engine.settings import Settings
 from problems.housing import HOUSING
 from tests.replies import KNOWN_AT, houses, keep, replies, script
+from tests.scripts import started
 
 ROOT = Path(__file__).parents[1]
 DONE, FAILED, MISUSED, TERMINATED = 0, 1, 2, 143
@@ -102,8 +102,8 @@ def test_an_export_that_is_killed_leaves_the_file_as_it_was(
     out = settings.data_dir / "exports" / "records.parquet"
     out.parent.mkdir()
     out.write_text("of yesterday")
-    command = [sys.executable, str(ROOT / "records.py"), "export", "--out", str(out)]
-    own = {**os.environ, "DATA_DIR": str(settings.data_dir)}
+    command = [*started("records"), "export", "--out", str(out)]
+    own = {**os.environ, "PYTHONPATH": str(ROOT), "DATA_DIR": str(settings.data_dir)}
     with subprocess.Popen(command, env=own) as process:
         while not any(path.stat().st_size for path in out.parent.glob(".records.parquet.*")):
             assert process.poll() is None
@@ -140,7 +140,7 @@ def test_show_counts_by_version_and_variant(busy: Settings, run: Run) -> None:
 
 def test_forgetting_takes_a_yes_and_takes_the_old_ones_only(busy: Settings, run: Run) -> None:
     border = "2026-11-01T06:00Z"
-    question = "error: 4 records would be removed for good; to do it, say --yes\n"
+    question = "error: 4 records would be removed for good: pass --yes\n"
     assert run("forget", "--before", border) == (MISUSED, "", question)
     assert len(stored(busy)) == 20
     answer = "4 records removed, all before 2026-11-01T06:00:00.000Z\n"
@@ -153,7 +153,7 @@ def test_forgetting_takes_a_yes_and_takes_the_old_ones_only(busy: Settings, run:
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        ((), MISUSED, "show|export|forget"),
+        ((), MISUSED, "Exit code: 0 done"),
         (("export",), MISUSED, "--out"),
         (("forget", "--yes"), MISUSED, "--before"),
         (("forget", "--before", "last year"), MISUSED, "'last year' is no date such as"),
@@ -172,4 +172,4 @@ def test_wrong_arguments_say_so_in_the_last_line(
 def test_every_command_has_help_with_an_example(run: Run, name: str) -> None:
     code, printed, _ = run(name, "--help")
     assert code == DONE
-    assert f"example: python records.py {name}" in printed
+    assert f"Example:\n  predictive records {name}" in printed

@@ -3,7 +3,6 @@
 import re
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import replay
+from cli.replay import replay
 from engine.domain.artifact import Artifact
 from engine.domain.record import Joined
 from engine.model.model import serve
@@ -21,6 +20,7 @@ from engine.scoring.replay import CHUNK_ROWS, LeftOut, replayed
 from engine.settings import Settings
 from problems.housing import HOUSING
 from tests.replies import houses, keep, replies, script
+from tests.scripts import started
 
 ROOT = Path(__file__).parents[1]
 EQUAL, DIFFERENT, FAILED, MISUSED = 0, 10, 1, 2
@@ -202,9 +202,13 @@ def test_who_was_right_is_said_only_when_outcomes_show_it(
     ("arguments", "code", "reason"),
     [
         ((), MISUSED, "--since TIME or --newest N is needed"),
-        (("--since", "soon"), MISUSED, "--since: 'soon' is no date such as 2026-11-01"),
+        (
+            ("--since", "soon"),
+            MISUSED,
+            "'--since': 'soon' is no date such as 2026-11-01",
+        ),
         ((*SINCE, "--until", "2026-10-01"), MISUSED, "--until lies before --since"),
-        (("--newest", "0"), MISUSED, "--newest: invalid positive value: '0'"),
+        (("--newest", "0"), MISUSED, "Invalid value for '--newest': 0 is not in the range"),
         ((*SINCE, "--problem", "weather"), MISUSED, "error: no problem weather ("),
         ((*SINCE, "--version", "v7.0.0"), FAILED, "housing has no version v7.0.0"),
         ((*SINCE, "--version", "best"), FAILED, "'best' is not a version such as v1.2.3"),
@@ -250,8 +254,8 @@ def test_a_picture_shows_evenly_spaced_points_of_any_number_of_rows() -> None:
 
 def test_help_shows_examples_and_exit_codes() -> None:
     result = subprocess.run(
-        [sys.executable, str(ROOT / "replay.py"), "--help"], capture_output=True, text=True
+        [*started("replay"), "--help"], cwd=ROOT, capture_output=True, text=True
     )
     assert result.returncode == 0
-    assert "python replay.py --since 2026-11-01 --version v1.1.0" in result.stdout
+    assert "python -m cli replay --since 2026-11-01 --version v1.1.0" in result.stdout
     assert "10 some differ" in result.stdout

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import retrain as script
 from engine.assemble import export, open_stores
 from engine.domain import history
 from engine.domain.artifact import Artifact
@@ -24,6 +23,7 @@ from engine.learning.challenge import unseen
 from engine.settings import Settings
 from engine.tables.table import check, row_hashes
 from problems.housing import HOUSING
+from retrain import retrain as script
 from tests.conftest import empty_settings, market
 from tests.scripts import Done, run_here, run_process
 
@@ -226,7 +226,7 @@ def test_a_table_without_news_is_not_judged(settings: Settings, artifacts: list[
         (("--data", "x.csv", "--every", "soon"), 2, "--every"),
         (("--data", "x.csv", "--every=-2s"), 2, "--every"),
         (("--data", "x.csv", "--seed", "-1"), 2, "--seed"),
-        (("--rollback", "--dry-run"), 2, "--rollback goes alone"),
+        (("--rollback", "--dry-run"), 2, "--rollback does not go with --dry-run"),
     ],
 )
 def test_wrong_arguments_say_so(

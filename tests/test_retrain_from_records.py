@@ -191,4 +191,4 @@ def test_rows_of_a_file_are_older_than_the_records_unless_dates_say_otherwise(
 def test_a_layout_belongs_to_files(settings: Settings) -> None:
     result = retrain_here(settings, "--layout", "king-county")
     assert result.returncode == 2
-    assert "name them with --data" in result.stderr.splitlines()[-1]
+    assert "--layout needs --data" in result.stderr.splitlines()[-1]

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import retrain
 from engine.assemble import open_stores
 from engine.domain import history
 from engine.domain.arrange import arrange
@@ -22,6 +21,7 @@ from engine.domain.version import Version
 from engine.settings import Settings
 from engine.watching.rollout import ADVANCE, ROLL_BACK, STAY, under_way
 from engine.watching.steer import Helm, refuse_beside_others
+from retrain import retrain
 from tests.callers import (
     CANDIDATE,
     STEPS,
@@ -154,7 +154,7 @@ def test_traffic_set_by_hand_ends_a_roll_out_and_is_not_overruled_by_one(helm: H
     arrange(helm.champion, known, [Wish(CANDIDATE, TEST, 0.5)], who="somebody", why="mine")
     past = helm.champion.history()
     assert under_way(past) is None
-    with pytest.raises(InvalidTraffic, match=r"deployment\.py clear"):
+    with pytest.raises(InvalidTraffic, match=r"python -m cli deployment clear"):
         refuse_beside_others(past)
 
 
@@ -197,7 +197,10 @@ def judged_agreement(settings: Settings, candidate: Version | None) -> float:
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
-    [(("--dry-run",), "no --dry-run"), (("--yes-major",), "changed contract")],
+    [
+        (("--dry-run",), "--rollout does not go with --dry-run"),
+        (("--yes-major",), "--rollout does not go with --yes-major"),
+    ],
 )
 def test_the_script_refuses_what_does_not_go_together(
     settings: Settings, arguments: tuple[str, ...], reason: str

@@ -14,11 +14,11 @@ import httpx
 import pytest
 
 import app.__main__
+from cli.server import free_port, serving, stop, wait_until_live
 from engine.domain.errors import InvalidSetting
 from engine.settings import Settings, load_settings
 from tests.conftest import HOUSE, running
 from tests.scripts import run_here
-from tests.servers import free_port, serving, stop, wait_until_live
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,7 +53,7 @@ def test_a_wrong_setting_ends_the_process_with_one_line_that_names_it(tmp_path: 
 )
 def test_a_wrong_setting_is_one_line_that_names_it(tmp_path: Path, name: str, value: str) -> None:
     environment = {"MODEL_PATH": "a.joblib", name: value}
-    result = run_here(app.__main__, environment=environment, folder=tmp_path)
+    result = run_here(app.__main__.main, environment=environment, folder=tmp_path)
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: {name}: ")
     assert len(result.stderr.splitlines()) == 1
@@ -115,8 +115,8 @@ def script(folder: Path, **environment: str) -> list[str]:
     """What a script that has nothing to do complains of, by lines."""
     plain = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     result = subprocess.run(
-        [sys.executable, str(ROOT / "deployment.py"), "show"],
-        env={**plain, **environment},
+        [sys.executable, "-m", "cli", "deployment", "show"],
+        env={**plain, "PYTHONPATH": str(ROOT), **environment},
         cwd=folder,
         capture_output=True,
         text=True,

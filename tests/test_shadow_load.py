@@ -13,13 +13,13 @@ from shutil import copytree
 import numpy as np
 import pytest
 
+from cli.server import ROOT, free_port, stop, wait_until_live
 from engine.assemble import open_stores
 from engine.domain.arrange import arrange
 from engine.domain.traffic import SHADOW, Wish
 from engine.domain.version import Version
 from engine.settings import Settings
 from tests.conftest import HOUSE, empty_settings
-from tests.servers import ROOT, free_port, stop, wait_until_live
 from tests.test_retrain import environment
 
 pytestmark = pytest.mark.load

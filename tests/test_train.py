@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import train_model
 from engine.assemble import open_seal
 from engine.domain.artifact import Artifact
 from engine.domain.schema import Vector
@@ -18,6 +17,7 @@ from engine.tables.table import check
 from problems.housing import HOUSING, SEATTLE, miles_from
 from tests.conftest import KING_COUNTY, empty_settings, market, needs_king_county
 from tests.scripts import Done, run_here, run_process
+from train_model import train as train_command
 
 
 def below(folder: Path) -> dict[str, str]:
@@ -30,7 +30,7 @@ def train(folder: Path, *arguments: str) -> Done:
 
 
 def train_here(folder: Path, *arguments: str) -> Done:
-    return run_here(train_model, *arguments, environment=below(folder), folder=folder)
+    return run_here(train_command, *arguments, environment=below(folder), folder=folder)
 
 
 def predictions(path: Path) -> Vector:

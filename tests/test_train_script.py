@@ -14,15 +14,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import train_model
+from cli.server import ROOT, free_port
 from engine.assemble import card_of, export, open_features, open_stores
 from engine.settings import Settings
 from problems.basket import BASKET
 from problems.housing import HOUSING
 from tests.conftest import running
 from tests.scripts import Done, run_here, run_process
-from tests.servers import ROOT, free_port
 from tests.trained import folder_of_run, home_with, settings_of
+from train_model import train as train_command
 
 ROWS = 300
 
@@ -50,7 +50,7 @@ def train(folder: Path, *arguments: str, **environment: str) -> Done:
 
 
 def train_here(folder: Path, *arguments: str, **environment: str) -> Done:
-    return run_here(train_model, *arguments, environment=environment, folder=folder)
+    return run_here(train_command, *arguments, environment=environment, folder=folder)
 
 
 def answering(folder: Path, word: str, *arguments: str) -> int:
@@ -58,7 +58,7 @@ def answering(folder: Path, word: str, *arguments: str) -> int:
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "w") as fingers, os.fdopen(theirs) as terminal:
         print(word, file=fingers, flush=True)
-        done = run_here(train_model, *arguments, environment={}, folder=folder, answers=terminal)
+        done = run_here(train_command, *arguments, environment={}, folder=folder, answers=terminal)
     return done.returncode
 
 
@@ -107,7 +107,7 @@ async def test_a_table_becomes_a_service_with_its_own_columns(own_folder: Path) 
 def test_nobody_is_asked_where_nobody_can_answer(own_folder: Path) -> None:
     result = train(own_folder, *OWN)
     assert result.returncode == 2
-    assert "say --yes" in result.stderr
+    assert "pass --yes" in result.stderr
     assert "Living Area" in result.stdout
     assert saved(own_folder, "flats") == []
 
@@ -167,11 +167,11 @@ def test_whoever_agrees_gets_a_model_that_is_trained_anew_as_its_card_declares_i
     ("arguments", "reason"),
     [
         ((*OWN, "--name", "housing"), "housing is a problem of ours"),
-        ((*OWN, "--name", "Flats!"), "'Flats!' is none"),
-        (("--target", "price"), "name the table with --data"),
-        ((*OWN, "--problem", "churn"), "no --problem"),
-        (("--data", "flats.csv", "--drop", "sold"), "add --target"),
-        (("--served", "--data", "flats.csv"), "--served goes alone"),
+        ((*OWN, "--name", "Flats!"), "'Flats!' is not a name"),
+        (("--target", "price"), "--target needs --data"),
+        ((*OWN, "--problem", "churn"), "--target does not go with --problem"),
+        (("--data", "flats.csv", "--drop", "sold"), "--drop needs --target"),
+        (("--served", "--data", "flats.csv"), "--served does not go with --data"),
         (("--problem", "flats"), "train one of your own"),
         (("--data", "flats.csv", "--layout", "king"), "housing has no layout king"),
     ],

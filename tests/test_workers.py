@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from app.counting import shared_folder
+from cli.server import serving, serving_process
 from engine.settings import Settings
 from tests.conftest import HOUSE
-from tests.servers import serving, serving_process
 
 UVICORN = ("uvicorn", "app.main:app", "--workers", "3", "--port", "{port}")
 GUNICORN = (

@@ -6,12 +6,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from app.openapi import refusals
+from engine import __version__
 from engine.domain.errors import ModelNotReady
 from engine.serving.live import Live, now
 from engine.serving.recorder import Recorder
 
 NAME = "Predictive service"
-API_VERSION = "1.0.0"
 
 router = APIRouter(tags=["service"])
 
@@ -111,7 +111,7 @@ async def root() -> dict[str, str]:
     """Where to go from here."""
     return {
         "name": NAME,
-        "version": API_VERSION,
+        "version": __version__,
         "status": "running",
         "docs": "/docs",
         "health": "/health",

@@ -91,6 +91,10 @@ class Number:
         """The number a cell says, None where it says nothing; raises ValueError."""
         return cells.number(cell)
 
+    def holds(self, value: Any) -> bool:
+        """Whether a recorded value has this column's type."""
+        return not isinstance(value, str)
+
     def code(self, value: Any) -> float:
         return math.nan if value is None else value
 
@@ -145,6 +149,10 @@ class Category:
         if name is None or name in self._codes:
             return name
         return self._booleans.get(name.lower(), name)
+
+    def holds(self, value: Any) -> bool:
+        """Whether a recorded value has this column's type."""
+        return isinstance(value, str)
 
     def code(self, value: Any) -> float:
         known = self._codes.get(value)

@@ -36,6 +36,10 @@ class Acceptance:
     judged: Table
     is_recalibrated: bool = False
 
+    @property
+    def holds(self) -> bool:
+        return self.artifact.card.shortfall is None
+
 
 def examine(
     problem: Problem, table: Table, parts: Split, artifact: Artifact, origin: Origin

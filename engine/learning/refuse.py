@@ -1,13 +1,15 @@
 """Which tables cannot be learned from, and what to do about it."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
-from engine.domain.errors import UnusableTable
+from engine.domain.errors import NothingToJudge, UnusableTable
 from engine.domain.events import rarer
 from engine.domain.problem import Problem
 from engine.domain.schema import BINARY, Vector
+from engine.tables.recorded import Gathered, Sources
 from engine.tables.split import Split, folds
 from engine.tables.table import FEWEST_ROWS, Rejected, Table
 
@@ -100,3 +102,22 @@ def missing_everywhere(problem: Problem, table: Table) -> Iterator[str]:
     for name, values in zip(problem.schema.names, table.rows.T, strict=True):
         if np.isnan(values).all():
             yield name
+
+
+@contextmanager
+def nothing_to_judge_yet(problem: Problem, rows: Gathered, sources: Sources) -> Iterator[None]:
+    """Raises NothingToJudge instead of UnusableTable where more outcomes are all it takes."""
+    try:
+        yield
+    except UnusableTable as error:
+        if sources.records is None or not is_too_little(problem, rows, sources):
+            raise
+        raise NothingToJudge(str(error)) from error
+
+
+def is_too_little(problem: Problem, rows: Gathered, sources: Sources) -> bool:
+    """Whether more outcomes are all it takes: rows, or of records alone events."""
+    if len(rows.frame) < FEWEST_ROWS:
+        return True
+    is_event = problem.target.kind == BINARY and not sources.files
+    return is_event and rarer(rows.frame[problem.target.name].to_numpy()) < FEWEST_EVENTS

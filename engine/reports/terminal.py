@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table as Grid
 
 from engine.domain.artifact import Artifact
@@ -13,34 +12,44 @@ from engine.domain.loss import LOSS
 from engine.domain.problem import Problem
 from engine.domain.schema import BINARY
 from engine.judging.gate import Verdict
+from engine.learning.acceptance import Acceptance, advice
+from engine.learning.challenge import Trial
 from engine.learning.train import selection_score
-from engine.reports.metrics import figure, figures_of
-from engine.tables.table import Rejected
+from engine.reports.console import console, progress_bar, say, show_grid
+from engine.reports.metrics import figure, figures_of, side_by_side
+from engine.tables.table import Rejected, Table
 
 SHOWN_REJECTS = 5
-console = Console()
+
+
+def show_rows(table: Table, rejected: Rejected, folder: Path) -> None:
+    """How many rows are left to learn from, and what was set aside, all of it in a file."""
+    say(f"{table.source}: {len(table):,} rows to learn from")
+    if rejected.rows:
+        show_rejected(rejected, folder / "rejected_rows.csv")
+    for name, count in rejected.unknown.items():
+        say(f"{name}: {count:,} rows name an unknown category, taken as missing")
 
 
 def show_rejected(rejected: Rejected, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     rejected.report.to_csv(path, index=False)
-    console.print(f"{rejected.rows:,} of {rejected.of:,} rows set aside, all listed in {path}:")
+    say(f"{rejected.rows:,} of {rejected.of:,} rows set aside, all listed in {path}:")
     for finding in rejected.report.head(SHOWN_REJECTS).itertuples():
-        console.print(f"  row {finding.row}: {finding.column} {finding.rule}, is {finding.value!r}")
+        say(f"  row {finding.row}: {finding.column} {finding.rule}, is {finding.value!r}")
 
 
 @contextmanager
 def progress(algorithm: str, steps: int) -> Iterator[Callable[[str], None]]:
     """A bar that moves with every step of one candidate, and names it."""
     columns = (
-        TextColumn("{task.fields[algorithm]:22}"),
+        TextColumn(f"{algorithm:22}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=steps, algorithm=algorithm)
+    with progress_bar(columns, steps) as (bar, task):
 
         def tell(step: str) -> None:
             started = bar.tasks[0].description != ""
@@ -57,12 +66,11 @@ def show_candidates(problem: Problem, artifacts: Sequence[Artifact]) -> None:
     chosen_by = LOSS[kind]
     if kind == BINARY:
         title, chosen_by = f"on test rows, probability of {problem.target.name}", "Brier score"
-    grid = Grid(title=title, min_width=80)
-    for heading in ("", *(artifact.card.algorithm for artifact in artifacts)):
-        grid.add_column(heading, justify="right" if heading else "left")
-    for label, wanted in figures_of(artifacts[0]).items():
-        grid.add_row(label, *(figure(artifact, wanted) for artifact in artifacts))
-    console.print(grid)
+    rows = [
+        (label, *(figure(artifact, wanted) for artifact in artifacts))
+        for label, wanted in figures_of(artifacts[0]).items()
+    ]
+    show_grid([("", *(artifact.card.algorithm for artifact in artifacts)), *rows], title)
     scores = ", ".join(f"{selection_score(artifact):.4f}" for artifact in artifacts)
     console.print(
         f"chosen: {artifacts[0].card.algorithm}, the lower cross-fitted {chosen_by} ({scores})"
@@ -71,12 +79,8 @@ def show_candidates(problem: Problem, artifacts: Sequence[Artifact]) -> None:
 
 def show_comparison(figures: Mapping[str, tuple[str, str]]) -> None:
     """Champion and challenger on the judged rows."""
-    grid = Grid(title="on rows that neither has seen", min_width=80)
-    for heading in ("", "champion", "challenger"):
-        grid.add_column(heading, justify="right" if heading else "left")
-    for name, (old, new) in figures.items():
-        grid.add_row(name, old, new)
-    console.print(grid)
+    rows = [(name, old, new) for name, (old, new) in figures.items()]
+    show_grid([("", "champion", "challenger"), *rows], title="on rows that neither has seen")
 
 
 def show_verdict(verdict: Verdict) -> None:
@@ -87,3 +91,31 @@ def show_verdict(verdict: Verdict) -> None:
         grid.add_row("✓" if check_.passed else "✗", check_.name, check_.figure, check_.rule)
     console.print(grid)
     console.print(verdict.sentence, style="bold")
+
+
+def show_recalibrated(found: Acceptance) -> None:
+    """Which rows calibrate a model that holds only since it was calibrated anew."""
+    if found.is_recalibrated and found.holds:
+        rows = found.artifact.card.calibration["rows"]
+        say(
+            f"intervals did not hold on the newest rows: {rows:,} of these calibrate now, and on "
+            f"the {len(found.judged):,} after them they hold"
+        )
+
+
+def show_shortfall(found: Acceptance, *, is_promoted: bool, left: str) -> None:
+    """The last line where intervals did not hold: why, what was `left` behind, and the way out."""
+    shortfall = found.artifact.card.shortfall
+    if shortfall is None:
+        return
+    even = ", even after calibration on newer rows" if found.is_recalibrated else ""
+    text = f"not promoted, {left}: {shortfall}{even}; {advice(found.judged)}, or --accept it"
+    if is_promoted:
+        text = f"accepted: {shortfall}{even}; /health goes on saying it"
+    say(text, style="bold yellow")
+
+
+def show_trial(trial: Trial) -> None:
+    if trial.evidence is not None:
+        show_comparison(side_by_side(trial.evidence))
+    show_verdict(trial.verdict)

@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +16,6 @@ from engine.domain.schema import (
     BINARY,
     POSITIVE,
     REAL,
-    Category,
-    Column,
     Matrix,
     Row,
     Schema,
@@ -128,12 +125,7 @@ def fits(row: Row, schema: Schema) -> bool:
     if not row.keys() <= set(schema.names):
         return False
     values = ((column, row.get(column.name)) for column in schema.columns)
-    return all(c.may_be_missing if value is None else is_of(c, value) for c, value in values)
-
-
-def is_of(column: Column, value: Any) -> bool:
-    """Whether a value has the column's type: categories are text, numbers are not."""
-    return isinstance(value, str) == isinstance(column, Category)
+    return all(c.may_be_missing if value is None else c.holds(value) for c, value in values)
 
 
 def ask(

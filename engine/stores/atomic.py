@@ -7,6 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def check_writable(path: Path) -> None:
+    """Raises OSError now, rather than after an hour of training."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file")
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
+
+
 @contextmanager
 def draft(path: Path) -> Iterator[Path]:
     """A file beside `path`, of this block alone, that takes its place when the block ends well and

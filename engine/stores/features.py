@@ -167,7 +167,7 @@ class SqlFeatures:
 
 def nothing_kept(problem: str) -> FeaturesUnavailable:
     """A store that holds nothing of a problem was lost, or never filled: nobody's key is wrong."""
-    way_out = f"features.py load-features --problem {problem} puts some there"
+    way_out = f"python -m cli features load --problem {problem} puts some there"
     return FeaturesUnavailable(f"no features of {problem} are kept: {way_out}")
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from engine.domain.features import LONGEST_KEY, Features
-from engine.domain.problem import Problem
+from engine.domain.problem import Lookup, Problem
 from engine.domain.schema import Column
-from engine.domain.times import written
+from engine.domain.times import utc, written
 from engine.tables.batches import Source
 
 EPOCH = re.compile(r"-?\d{9,19}(\.\d+)?")
@@ -167,3 +167,15 @@ def _broken(
             is_missing = found["type"] == "missing"
             rule = f"{found['msg']}, is {str(found['input'])[:80]!r}"
             yield int(row), str(column), "must not be missing" if is_missing else rule
+
+
+def simulated_features(problem: Problem, lookup: Lookup, rows: int, seed: int) -> list[Features]:
+    """The features of simulated keys; what is missing is left out."""
+    columns, names = lookup.simulate(rows, seed), problem.schema.names
+    cells = (columns[name].tolist() for name in (lookup.key, "at", *names))
+    found = []
+    for key, at, *values in zip(*cells, strict=True):
+        row = zip(names, values, strict=True)
+        known = {name: value for name, value in row if value is not None and value == value}
+        found.append(Features(key, utc(at), known))
+    return found

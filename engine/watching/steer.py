@@ -136,7 +136,7 @@ def refuse_beside_others(past: History) -> None:
     if history.traffic(past).variants and under_way(past) is None:
         raise InvalidTraffic(
             "variants were set by hand, and a roll-out would take their place; end them first: "
-            "python deployment.py clear"
+            "python -m cli deployment clear"
         )
 
 

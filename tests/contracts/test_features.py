@@ -14,6 +14,7 @@ import psycopg
 import pytest
 import redis
 
+from cli.server import free_port
 from engine.assemble import open_features
 from engine.domain.errors import FeaturesUnavailable, InvalidSetting
 from engine.domain.features import LONGEST_KEY, Features
@@ -24,7 +25,6 @@ from engine.stores.redis_features import SILENT_SECONDS, RedisFeatures
 from tests.conftest import empty_settings
 from tests.postgres import PostgresServer
 from tests.redis_server import RedisServer, program, redis_server
-from tests.servers import free_port
 
 EARLY, NOON, LATE = (f"2026-11-01T{hour:02}:00:00.000Z" for hour in (6, 12, 18))
 ODD_KEYS = [
@@ -94,7 +94,7 @@ def test_what_was_put_is_found_and_what_was_not_is_left_out(store: FeatureStore)
 def test_a_store_without_anything_of_a_problem_says_so_and_blames_no_key(
     store: FeatureStore,
 ) -> None:
-    with pytest.raises(FeaturesUnavailable, match=r"features\.py load-features --problem basket"):
+    with pytest.raises(FeaturesUnavailable, match=r"python -m cli features load --problem basket"):
         store.get("basket", ["a"], NOON)
     assert list(store.history("basket", ["a"])) == []
     assert store.put("basket", []) == 0

@@ -12,6 +12,7 @@ from threading import Timer
 
 import pytest
 
+from cli.server import ROOT
 from engine.assemble import open_records
 from engine.domain.errors import RecordsUnavailable
 from engine.stores.databases import Database
@@ -19,7 +20,6 @@ from engine.stores.records import BUSY_SECONDS, SqlRecords
 from engine.stores.tables import TABLES
 from tests.conftest import empty_settings
 from tests.contracts.test_records import ids, outcome, read, record
-from tests.servers import ROOT
 
 
 @pytest.fixture

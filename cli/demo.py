@@ -18,24 +18,25 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
-import httpx
+import click
 import numpy as np
 
-from engine.arguments import FAILED, exit_code, parser_of, unwind_when_terminated
+from cli.server import ROOT, ask, serving
+from cli.shared import FAILED, command, now, option
 from engine.assemble import open_stores
 from engine.domain.errors import InvalidSetting
 from engine.domain.history import History
-from engine.domain.times import written
 from engine.settings import Settings
 from problems.housing import HOUSING, simulate
-from tests.servers import serving
 
-ROOT = Path(__file__).parent
+EXAMPLES = """Example:
+  predictive demo --keep /tmp/month
+"""
 DAYS = 30
 HOUSES = 2_000
 SOLD = 0.25
@@ -56,7 +57,6 @@ class Month:
     """What the market knows and the service does not yet: prices, by the day they become known."""
 
     url: str
-    client: httpx.Client
     due: dict[int, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     covered: list[bool] = field(default_factory=list)
     low: list[int] = field(default_factory=list)
@@ -69,8 +69,8 @@ class Month:
         self.covered, self.errors, self.versions = [], [], defaultdict(int)
         for half in np.array_split(np.arange(HOUSES), 2):
             body = {"houses": [houses[number] for number in half]}
-            reply = self.client.post(f"{self.url}/predict/batch", json=body).raise_for_status()
-            for number, answer in zip(half, reply.json()["predictions"], strict=True):
+            reply = ask(f"{self.url}/predict/batch", body)
+            for number, answer in zip(half, reply["predictions"], strict=True):
                 self.versions[answer["model_version"]] += 1
                 if rng.random() < SOLD:
                     self.sell(answer, prices[number], day + int(rng.integers(LATEST_DAYS)))
@@ -86,7 +86,7 @@ class Month:
         outcomes = self.due.pop(day, [])[::-1]
         for start in range(0, len(outcomes), 1_000):
             body = {"outcomes": outcomes[start : start + 1_000]}
-            self.client.post(f"{self.url}/feedback", json=body).raise_for_status()
+            ask(f"{self.url}/feedback", body)
         return len(outcomes)
 
 
@@ -103,22 +103,20 @@ def market(day: int) -> tuple[list[dict[str, float]], list[float]]:
     return [dict(zip(names, row, strict=True)) for row in rows], price.round(-2).tolist()
 
 
-def main() -> int:
-    parser = parser_of(__doc__, "example: python demo.py")
-    parser.add_argument("--keep", type=Path, help="an empty folder for all files; default: none")
-    arguments = parser.parse_args()
-    return exit_code(lambda: timed(arguments.keep))
-
-
-def timed(kept: Path | None) -> int:
+@command(examples=EXAMPLES)
+@option(
+    "--keep", type=click.Path(path_type=Path), help="An empty folder for all files; default: none."
+)
+def demo(keep: Path | None) -> int:
+    """Live through a month of a moving market in two minutes: drift, a roll-out, a roll-back."""
     start = time.monotonic()
     try:
-        with folder(kept) as place:
-            run(place)
-    except (RuntimeError, httpx.HTTPError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        with folder(keep) as place:
+            live(place)
+    except (RuntimeError, URLError) as error:
+        click.echo(f"error: {error}", err=True)
         return FAILED
-    print(f"took {time.monotonic() - start:.0f} s")
+    click.echo(f"took {time.monotonic() - start:.0f} s")
     return 0
 
 
@@ -136,26 +134,26 @@ def folder(kept: Path | None) -> Iterator[Path]:
         yield Path(place)
 
 
-def run(place: Path) -> None:
+def live(place: Path) -> None:
     """Train, serve, live through the month, print what happened."""
     env = settings_of_its_own(place)
-    print("training the first champion on the market as it was ...", flush=True)
-    command(env, "train_model.py", "--rows", "3000")
-    with serving(env) as url, httpx.Client(trust_env=False) as client:
-        month, rng, began = Month(url, client), np.random.default_rng(0), {}
+    click.echo("training the first champion on the market as it was ...")
+    script(env, "train_model.py", "--rows", "3000")
+    with serving(env) as url:
+        month, rng, began = Month(url), np.random.default_rng(0), {}
         for day in range(1, DAYS + 1):
-            began[day] = written(datetime.now(UTC))
+            began[day] = now()
             month.ask(day, rng)
             known = month.report(day)
             show(day, month, known)
             if day in TRAINED:
                 lines = nightly(env, "--since", began[TRAINED[day]])
-            elif client.get(f"{url}/deployment").json()["variants"]:
+            elif ask(f"{url}/deployment")["variants"]:
                 lines = nightly(env)
             else:
                 lines = nightly(env, "--recalibrate")
             for line in lines:
-                print(f"        night: {line}", flush=True)
+                click.echo(f"        night: {line}")
     past = history_in(place)
     print_history(past)
     judge(past, month.low)
@@ -204,13 +202,13 @@ def settings_of_its_own(place: Path) -> dict[str, str]:
 
 def nightly(env: dict[str, str], *arguments: str) -> list[str]:
     """What the scheduled run decides; that yet another copy stands by is no news."""
-    lines = command(env, "retrain.py", "--rollout", *arguments).splitlines()
+    lines = script(env, "retrain.py", "--rollout", *arguments).splitlines()
     time.sleep(DAWN_SECONDS)
     told = [line for line in lines if line.startswith(("Keep", "Promote", "roll-out"))]
     return [line for line in told if " stands by" not in line and " outcomes are known" not in line]
 
 
-def command(env: dict[str, str], *arguments: str) -> str:
+def script(env: dict[str, str], *arguments: str) -> str:
     """What one of the scripts prints; raises RuntimeError when it fails."""
     done = subprocess.run(
         [sys.executable, *arguments],
@@ -230,10 +228,9 @@ def show(day: int, month: Month, known: int) -> None:
     if coverage < LOW:
         month.low.append(day)
     versions = ", ".join(f"{v} {n}" for v, n in sorted(month.versions.items()))
-    print(
+    click.echo(
         f"day {day:2}  {versions:34} {len(month.errors):4} sold, {known:4} outcomes known, "
         f"median error {np.median(month.errors):5.1%}, covered {coverage:5.1%}",
-        flush=True,
     )
 
 
@@ -249,14 +246,9 @@ def history_in(place: Path) -> History:
 
 
 def print_history(past: History) -> None:
-    print("the history of the champion:")
+    click.echo("the history of the champion:")
     for event in past:
         challenger = f" ({event.challenger})" if event.challenger else ""
-        print(
+        click.echo(
             f"{event.number:3}  {event.action:19} champion {event.version}{challenger}: {event.why}"
         )
-
-
-if __name__ == "__main__":
-    unwind_when_terminated()
-    sys.exit(main())

@@ -1,5 +1,6 @@
 """A real server in a process of its own, on a free port of this machine."""
 
+import json
 import os
 import socket
 import subprocess
@@ -9,9 +10,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 30
@@ -92,3 +93,11 @@ def stop(process: subprocess.Popen[str]) -> None:
         process.kill()
         process.wait()
         raise
+
+
+def ask(url: str, body: Any = None) -> Any:
+    """The JSON of a reply to GET, or to POST where there is a body; raises URLError for others."""
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(url, data, {"Content-Type": "application/json"})  # noqa: S310 - our own server
+    with NO_PROXY.open(request) as reply:
+        return json.load(reply)

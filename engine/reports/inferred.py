@@ -1,30 +1,16 @@
-"""Show what was read off somebody's table, and ask whether that is what is meant."""
-
-import sys
+"""What was inferred from somebody's table, as a person is asked to accept it."""
 
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from engine.domain.errors import InvalidSetting
 from engine.domain.schema import BINARY, POSITIVE, Column, Number, Target
-from engine.reports.terminal import console
+from engine.reports.console import console
 from engine.tables.infer import GROUP, Inferred
 
 SHOWN_CATEGORIES = 4
 
 
-def confirm(inferred: Inferred, title: str, *, is_agreed: bool) -> None:
-    """Raises InvalidSetting when nobody agrees, or nobody can be asked."""
-    show(inferred, title)
-    if is_agreed:
-        return
-    if not sys.stdin.isatty():
-        raise InvalidSetting("nobody can be asked here: say --yes if this is what you mean")
-    if asked("Train on this? [y/N] ") not in {"y", "yes"}:
-        raise InvalidSetting("nothing was trained; change the table, or leave columns out: --drop")
-
-
-def asked(question: str) -> str:
+def ask(question: str) -> str:
     """One word in small letters; none where the input ends."""
     try:
         return console.input(question, markup=False).strip().lower()
@@ -32,7 +18,7 @@ def asked(question: str) -> str:
         return ""
 
 
-def show(inferred: Inferred, title: str) -> None:
+def show_inferred(inferred: Inferred, title: str) -> None:
     grid = Grid(title=title, min_width=80)
     for heading in ("column", "is", "from - to", "has gaps", "example"):
         grid.add_column(heading)

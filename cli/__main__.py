@@ -1,0 +1,54 @@
+"""One command line: `python -m cli COMMAND`, or `predictive COMMAND` where it is installed."""
+
+import click
+
+from cli.demo import demo
+from cli.deployment import deployment
+from cli.features import features
+from cli.records import records
+from cli.replay import replay
+from cli.rollback import rollback
+from cli.rollout import rollout
+from cli.serve import serve
+from cli.shared import Group, run
+from engine import __version__
+from retrain import retrain
+from train_model import train
+
+EXAMPLES = """Examples:
+  predictive train --data my.csv --target price --yes
+  predictive serve
+  predictive retrain --dry-run
+
+Without an installation: python -m cli COMMAND. Completion in bash, for zsh and fish likewise:
+  eval "$(_PREDICTIVE_COMPLETE=bash_source predictive)"
+"""
+
+
+@click.group(cls=Group, examples=EXAMPLES)
+@click.version_option(__version__, prog_name="predictive")
+def predictive() -> None:
+    """From a table of data to a service that predicts with intervals that cover."""
+
+
+for each in (
+    train,
+    retrain,
+    rollout,
+    rollback,
+    deployment,
+    records,
+    replay,
+    features,
+    serve,
+    demo,
+):
+    predictive.add_command(each)
+
+
+def main() -> None:
+    run(predictive)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""`deployment`: who answers besides the champion: look, change it, and compare."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from cli.shared import Function, Parsed, group, option, problem_of, problem_option
+from engine.assemble import open_records, open_stores
+from engine.domain import history
+from engine.domain.arrange import arrange
+from engine.domain.errors import ServiceError
+from engine.domain.ports import Champion
+from engine.domain.traffic import MODES, Wish
+from engine.domain.version import Version
+from engine.settings import load_settings
+from engine.watching import comparison
+from engine.watching.comparison import Comparison, Report
+from engine.watching.seen import seen
+from engine.watching.sequence import Difference
+from engine.watching.sides import Side
+
+WHO = "deployment.py"
+"""As histories have it that were written before there was one command line."""
+EXAMPLES = """Examples:
+  predictive deployment show
+  predictive deployment set v1.1.0-rc.1:test:0.2               a fifth of the units
+  predictive deployment set v1.1.0-rc.1:canary:0.01 v1.1.0-rc.2:shadow --why "try both"
+  predictive deployment clear                                  the champion alone
+  predictive deployment report                                 and a page with a picture
+"""
+
+
+def wish(text: str) -> Wish:
+    """`v1.1.0-rc.1:canary:0.1`, or `v1.1.0-rc.1:shadow`; raises ValueError for anything else."""
+    try:
+        version, mode, *share = text.split(":")
+        return Wish(Version.parse(version), mode, float(*share))
+    except (ServiceError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{text!r} is not VERSION:MODE[:SHARE]; MODE is {', '.join(MODES)}"
+        ) from error
+
+
+VARIANT = Parsed("variant", wish)
+
+
+@group(examples=EXAMPLES)
+def deployment() -> None:
+    """Who answers besides the champion: show it, change it, compare the variants."""
+
+
+def reasons(function: Function) -> Function:
+    """Why the deployment is changed, and what it was when that was decided."""
+    why = option("--why", default="by hand", show_default=True, help="The reason, for the history.")
+    revision = option("--revision", type=int, help="Refuse unless this is the revision.")
+    return problem_option(why(revision(function)))
+
+
+@deployment.command(examples="Example:\n  predictive deployment show\n")
+@problem_option
+def show(problem: str | None) -> None:
+    """Who answers, since when and why."""
+    settings = load_settings()
+    name = problem_of(problem, settings).name
+    show_deployment(open_stores(settings, name).champion)
+
+
+@deployment.command("set", examples="Example:\n  predictive deployment set v1.1.0-rc.1:test:0.2\n")
+@click.argument(
+    "variants", nargs=-1, required=True, type=VARIANT, metavar="VERSION:MODE[:SHARE] ..."
+)
+@reasons
+def set_variants(
+    problem: str | None, variants: Sequence[Wish], why: str, revision: int | None
+) -> None:
+    """Have these variants answer besides the champion, and no others."""
+    change(problem, variants, why, revision)
+
+
+@deployment.command(examples="Example:\n  predictive deployment clear --why 'the test is over'\n")
+@reasons
+def clear(problem: str | None, why: str, revision: int | None) -> None:
+    """Have the champion answer alone."""
+    change(problem, (), why, revision)
+
+
+def change(problem: str | None, wishes: Sequence[Wish], why: str, revision: int | None) -> None:
+    settings = load_settings()
+    name = problem_of(problem, settings).name
+    stores = open_stores(settings, name)
+    for one in wishes:
+        stores.artifacts.load(name, one.version)
+    known = stores.artifacts.versions(name)
+    arrange(stores.champion, known, wishes, who=WHO, why=why, revision=revision)
+    show_deployment(stores.champion)
+
+
+def show_deployment(champion: Champion) -> None:
+    from engine.reports.console import say
+
+    past = champion.history()
+    made, traffic = history.arranged(past), history.traffic(past)
+    if made is None:
+        say("no champion is registered yet")
+        return
+    rest = 1 - sum(variant.share for variant in traffic.variants)
+    say(f"revision {len(past)}, {made.action} at {made.at} by {made.who}: {made.why}")
+    say(f"  {made.version}  champion  {rest:.2%}")
+    for variant in traffic.variants:
+        say(f"  {variant.version}  {variant.mode}  {variant.share:.2%}")
+
+
+@deployment.command(examples="Example:\n  predictive deployment report --out page.html\n")
+@problem_option
+@option("--out", type=click.Path(path_type=Path), help="The page; default: in DATA_DIR/reports.")
+def report(problem: str | None, out: Path | None) -> None:
+    """How the variants do beside the champion."""
+    from engine.reports.comparisons import draw_comparisons, write_page
+    from engine.reports.console import say
+
+    settings = load_settings()
+    asked = problem_of(problem, settings)
+    past = open_stores(settings, asked.name).champion.history()
+    made, traffic = history.arranged(past), history.traffic(past)
+    if made is None or not traffic.variants:
+        say("the champion answers alone; there is nothing to compare")
+        return
+    with closing(open_records(settings)) as records:
+        answered = seen(records, asked.name, since=made.at)
+    found = comparison.report(asked.target.kind, traffic, made.version, made.at, answered)
+    for one in found.comparisons:
+        say(one.sentence)
+    table = rows_of(found)
+    width = 2 + max(len(cell) for row in table for cell in row[1:])
+    for row in table:
+        say("".join(f"{cell:>{width}}" if at else f"{cell:28}" for at, cell in enumerate(row)))
+    page = out or settings.reports / f"{asked.name}-deployment.html"
+    facts = " ".join(one.sentence for one in found.comparisons)
+    title = f"{asked.name}: variants beside {found.champion} since {found.since}"
+    write_page(page, title, facts, table=table, drawn=draw_comparisons(found.comparisons))
+    say(f"report: {page}")
+
+
+def rows_of(found: Report) -> list[list[str]]:
+    """A column for each side of each comparison."""
+    sides = [(side, one) for one in found.comparisons for side in (one.champion, one.variant)]
+    heads, judged_by = [side.version for side, _ in sides], found.comparisons[0].judged_by
+    figures: dict[str, Callable[[Side], str]] = {
+        "predictions": lambda side: f"{side.predictions:,}",
+        "units": lambda side: f"{side.units:,}",
+        "failed": lambda side: f"{side.errors:,}",
+        "outcomes known": lambda side: f"{side.outcomes:,}",
+        "median latency, µs": lambda side: number(side.latency_us, ".0f"),
+        f"mean {judged_by}": lambda side: number(side.loss, ".4g"),
+        "coverage less claimed": lambda side: bounds(side.coverage_gap),
+    }
+    rows = [[name, *(of(side) for side, _ in sides)] for name, of in figures.items()]
+    rows += [
+        [f"{judged_by} lower by", *pairs(found, lambda one: bounds(one.improvement))],
+        ["times the latency", *pairs(found, lambda one: bounds(one.latency, "{:.2f}"))],
+        ["agreement", *pairs(found, agreement)],
+    ]
+    return [["", *heads], *rows]
+
+
+def pairs(found: Report, of: Callable[[Comparison], str]) -> list[str]:
+    return [cell for one in found.comparisons for cell in ("", of(one))]
+
+
+def agreement(found: Comparison) -> str:
+    return bounds(None if found.agreement is None else found.agreement.share)
+
+
+def number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
+
+
+def bounds(found: Difference | None, form: str = "{:+.1%}") -> str:
+    """The estimate, and where the truth lies."""
+    if found is None:
+        return "-"
+    return f"{form} ({form} to {form})".format(found.estimate, found.low, found.high)

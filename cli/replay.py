@@ -1,0 +1,190 @@
+"""`replay`: recorded requests asked again: of the version that answered, or of another one."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.shared import FAILED, MOMENT, ROWS, command, now, option, problem_of, problem_option
+from engine.assemble import Stores, open_records, open_stores
+from engine.domain.artifact import Artifact
+from engine.domain.errors import ServiceError, UnknownVersion, UntrustedArtifact
+from engine.domain.problem import Problem
+from engine.domain.record import Joined, Question
+from engine.domain.version import Version
+from engine.model.model import Model, serve
+from engine.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from engine.reports.comparisons import Thinned
+    from engine.scoring.replay import Finding, LeftOut, Models, Replayed
+
+EQUAL, DIFFERENT = 0, 10
+MODELS_IN_MEMORY = 8
+STRIDE = 1_000
+"""Records between two steps of the progress bar."""
+EXAMPLES = """Examples:
+  predictive replay --since 2026-11-01                    is every record what its version says?
+  predictive replay --since 2026-11-01 --version v1.1.0   what would v1.1.0 have said?
+  predictive replay --newest 1000 --out page.html
+
+Exit code: 0 all equal (or --version), 10 some differ or their version cannot be asked, 1 it failed,
+2 wrong settings or arguments
+"""
+
+
+@command(examples=EXAMPLES)
+@problem_option
+@option("--since", type=MOMENT, help="From this date or time (UTC) on.")
+@option("--until", type=MOMENT, help="Up to, and without, this date or time.")
+@option("--newest", type=ROWS, metavar="N", help="Only the latest N records.")
+@option("--version", help="Ask this version instead of each record's own.")
+@option("--out", type=click.Path(path_type=Path), help="The page; default: in DATA_DIR/reports.")
+def replay(
+    problem: str | None,
+    since: str | None,
+    until: str | None,
+    newest: int | None,
+    version: str | None,
+    out: Path | None,
+) -> int:
+    """Ask recorded requests again: of the version that answered, or of another one."""
+    if since is None and newest is None:
+        raise click.UsageError("--since TIME or --newest N is needed: which records?")
+    if since and until and until <= since:
+        raise click.UsageError("--until lies before --since")
+    settings = load_settings()
+    asked = problem_of(problem, settings)
+    wanted = Question(asked.name, since, until, newest=newest)
+    found = ask_again(asked, wanted, version, settings)
+    for reason, count in found.left_out.reasons.items():
+        click.echo(f"left out: {count:,} records, {reason}")
+    if found.finding is None:
+        click.echo(f"error: no record of {asked.name} to ask again", err=True)
+        return FAILED
+    page = out or settings.reports / f"replay-{now()[:19].replace(':', '-')}.html"
+    show(found, found.finding, asked, wanted, page)
+    is_whole = version or not found.left_out.unanswered
+    return EQUAL if is_whole and not found.finding.differing else DIFFERENT
+
+
+@dataclass(frozen=True)
+class Again:
+    """What a replay found, if anything was asked, what it left out, and points to draw."""
+
+    finding: "Finding | None"
+    left_out: "LeftOut"
+    sample: "Thinned"
+
+
+def ask_again(asked: Problem, wanted: Question, named: str | None, settings: Settings) -> Again:
+    """Ask the records' own versions, or the named one; raises the reason why that cannot be."""
+    from engine.reports.comparisons import Thinned
+    from engine.scoring.replay import LeftOut, compared, recomputed, replayed
+
+    models = opener(asked, open_stores(settings, asked.name))
+    version = named and known(named, models)
+    left_out, sample = LeftOut(), Thinned(columns=6)
+    with closing(open_records(settings)) as records:
+        joined = watched(records.read(wanted), wanted)
+        parts = replayed(joined, asked.schema, models, version=version, left_out=left_out)
+        drawn = sampled(parts, sample)
+        if version is None:
+            return Again(recomputed(drawn, left_out), left_out, sample)
+        return Again(compared(drawn, version, asked.target.kind), left_out, sample)
+
+
+def show(found: Again, finding: "Finding", asked: Problem, wanted: Question, page: Path) -> None:
+    """What was found, in the terminal and as a page."""
+    from engine.reports.comparisons import draw_replay, write_page
+    from engine.reports.console import say, show_grid
+
+    show_grid(finding.table)
+    for note in finding.notes:
+        say(note)
+    say(finding.sentence, style="bold")
+    span = f"since {wanted.since or 'the first'}, until {wanted.until or 'now'}"
+    about = f"{asked.title}, {span}", f"{found.left_out.total:,} left out"
+    rows = found.sample.rows
+    drawn = draw_replay(rows[:, :3], rows[:, 3:], asked.target)
+    write_page(
+        page,
+        finding.sentence,
+        "; ".join([*about, *finding.notes]),
+        table=finding.table,
+        drawn=drawn,
+    )
+    say(f"page: {page}")
+
+
+def opener(problem: Problem, stores: Stores) -> "Models":
+    """A few models in memory; a version that is gone or refused is the reason why."""
+
+    @lru_cache(MODELS_IN_MEMORY)
+    def model(version: str) -> Model | ServiceError:
+        try:
+            return serve(found(stores, problem.name, Version.parse(version)), problem, now())
+        except ServiceError as error:
+            return error
+
+    return model
+
+
+def found(stores: Stores, problem: str, version: Version) -> Artifact:
+    """A registered version, or the champion's file, which may be served without being one."""
+    try:
+        return stores.artifacts.load(problem, version)
+    except UnknownVersion:
+        with suppress(UntrustedArtifact):
+            champion = stores.champion.load()
+            if champion.card.version == str(version):
+                return champion
+        raise
+
+
+def known(text: str, models: "Models") -> str:
+    """The version as it is printed; raises the reason when it cannot be asked."""
+    version = str(Version.parse(text))
+    model = models(version)
+    if isinstance(model, ServiceError):
+        raise model
+    return version
+
+
+def watched(joined: Iterable[Joined], wanted: Question) -> Iterator[Joined]:
+    """The records as they pass, and a bar that shows how much of the time is done."""
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    from engine.reports.console import progress_bar
+
+    words = TextColumn("{task.description}")
+    with progress_bar((BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), words)) as (
+        bar,
+        task,
+    ):
+        start, end = 0.0, seconds(min(wanted.until or now(), now()))
+        for number, one in enumerate(joined, start=1):
+            start = start or seconds(wanted.since or one.record.at)
+            yield one
+            if number % STRIDE == 0:
+                done = seconds(one.record.at) - start
+                text = f"{number:,} records, {one.record.at}"
+                bar.update(task, total=end - start, completed=done, description=text)
+        bar.update(task, total=1, completed=1)
+
+
+def seconds(at: str) -> float:
+    return datetime.fromisoformat(at).timestamp()
+
+
+def sampled(parts: "Iterable[Replayed]", sample: "Thinned") -> "Iterator[Replayed]":
+    import numpy as np
+
+    for part in parts:
+        sample.add(np.hstack((part.recorded, part.computed)))
+        yield part

@@ -1,0 +1,67 @@
+"""`rollout`: one look at what is on its way to be champion, or a challenger that begins its way."""
+
+from collections.abc import Callable
+from typing import Any
+
+from cli.retrain import RetrainingOrder, told
+from cli.shared import MOMENT, SEED, command, flag, now, option, problem_option
+from engine.domain.errors import InvalidSetting, NothingToJudge, UnusableTable
+from engine.domain.history import champion
+from engine.domain.ports import Records
+from engine.domain.schema import BINARY
+from engine.settings import load_settings
+from engine.watching.rollout import ADVANCE, REPLACE, under_way
+from engine.watching.steer import Helm, refuse_beside_others
+
+EXAMPLES = """Examples:
+  predictive rollout                  go on with the one under way, or train a challenger
+  predictive rollout --recalibrate    only newer intervals; nothing is trained
+"""
+
+
+@command(examples=EXAMPLES)
+@problem_option
+@option("--since", type=MOMENT, help="Learn only from records from this date or time on.")
+@option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random.")
+@flag("--recalibrate", help="Same trees, new intervals.")
+def rollout(**given: Any) -> int:
+    """Look at the roll-out that is under way, or begin one; the same as retrain --rollout."""
+    from retrain import retrain_problem
+
+    return told(RetrainingOrder(**given, rollout=True), load_settings(), retrain_problem)
+
+
+def roll_out(
+    order: RetrainingOrder, helm: Helm, records: Records, challenge: Callable[[], bool]
+) -> bool:
+    """A look at the roll-out that is under way or else a challenger, and at the copy that stands
+    by; whether the champion changed."""
+    from engine.learning.standby import Post
+    from engine.reports.console import say
+
+    if helm.champion.stamp() is None:
+        raise NothingToJudge("there is no champion yet; train one with train_model.py")
+    for missing in (path for path in order.data if not path.exists()):
+        raise UnusableTable(f"{missing} does not exist")
+    only_copies = order.recalibrate and helm.problem.target.kind != BINARY
+    if only_copies and (order.data or order.since):
+        raise InvalidSetting("--rollout --recalibrate looks at the newest records, at no others")
+    is_under_way = under_way(helm.champion.history()) is not None
+    if not is_under_way:
+        refuse_beside_others(helm.champion.history())
+    arrived = is_under_way and roll_on(helm, records)
+    night = Post(helm.problem, helm.champion, helm.artifacts, helm.who, now()).watch(records)
+    for line in night.told:
+        say(f"roll-out: {line}")
+    trained = not (is_under_way or only_copies) and challenge()
+    return arrived or night.is_replaced or trained
+
+
+def roll_on(helm: Helm, records: Records) -> bool:
+    """One look at the candidate; whether it is champion now."""
+    from engine.reports.console import say
+
+    step = helm.step(records, now())
+    past = helm.champion.history()
+    say(f"roll-out: {step.move} - {step.reason} champion: {champion(past)}")
+    return step.move in {ADVANCE, REPLACE} and under_way(past) is None

@@ -1,0 +1,248 @@
+"""What the commands share: how they are declared, arguments that are more than text, how they end.
+
+An exclusion is declared beside its option, an exit code is what the command's function returns.
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from itertools import zip_longest
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from engine.assemble import card_of
+from engine.domain.errors import InvalidSetting, ServiceError
+from engine.domain.problem import Problem
+from engine.domain.times import utc, written
+from engine.settings import Settings, unread_names
+from problems import named
+
+FAILED, MISUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+
+HIGHEST_SEED = 2**31
+MOST_ROWS = 10_000_000
+UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+TRAINING = "pip install 'predictive-service[train]'"
+
+
+class Option(click.Option):
+    """An option that may need others beside it, or go with none of some others.
+
+    `needs` and `excludes` are names of parameters; `excludes` does not count where one of `unless`
+    is given. `because` ends the sentence that refuses.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        needs: Sequence[str] = (),
+        excludes: Sequence[str] = (),
+        unless: Sequence[str] = (),
+        because: str = "",
+        **attributes: Any,
+    ) -> None:
+        super().__init__(*args, **attributes)
+        self.needs = needs
+        self.excludes = excludes
+        self.unless = unless
+        self.because = because
+
+    def refusal(self, given: set[str], flags: dict[str, str]) -> str | None:
+        """Why it does not go with what else is given, if so."""
+        missing = [flags[name] for name in self.needs if name not in given]
+        if missing:
+            return f"{flags[str(self.name)]} needs {missing[0]}: {self.because}"
+        beside = [flags[name] for name in self.excludes if name in given]
+        if beside and not given & set(self.unless):
+            return f"{flags[str(self.name)]} does not go with {beside[0]}: {self.because}"
+        return None
+
+
+class Command(click.Command):
+    """A command that ends with the exit code its function returns, None for 0; where it fails one
+    line says why. `examples` stand below its help as they are written."""
+
+    def __init__(self, *args: Any, examples: str = "", **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.examples = examples
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, list(spread(self.params, args)))
+        source = ctx.get_parameter_source
+        given = {n for n in ctx.params if source(n) is ParameterSource.COMMANDLINE}
+        flags = {str(one.name): one.opts[-1] for one in self.params}
+        for one in self.params:
+            if isinstance(one, Option) and one.name in given:
+                refusal = one.refusal(given, flags)
+                if refusal:
+                    ctx.fail(refusal)
+        return rest
+
+    def invoke(self, ctx: click.Context) -> None:
+        ctx.exit(exit_code(partial(super().invoke, ctx)))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(self.examples, ctx, formatter)
+
+
+class Group(click.Group):
+    """Commands that share a name; `examples` as of a command."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, examples: str = "", **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_examples(self.examples, ctx, formatter)
+
+
+def write_examples(examples: str, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """As they are typed here: `predictive` is what this process was started as."""
+    started_as = ctx.find_root().command_path
+    formatter.write("\n" + examples.replace("predictive", started_as) if examples else "")
+
+
+Function = Callable[..., Any]
+
+
+def command(
+    name: str | None = None, *, help: str | None = None, examples: str = ""
+) -> Callable[[Function], Command]:
+    """Its docstring is the help where there is no other."""
+    return click.command(name, cls=Command, help=help, examples=examples)
+
+
+def group(*, examples: str) -> Callable[[Function], Group]:
+    return click.group(cls=Group, examples=examples)
+
+
+def option(*names: str, **attributes: Any) -> Callable[[Function], Function]:
+    return click.option(*names, cls=Option, **attributes)
+
+
+def flag(*names: str, **attributes: Any) -> Callable[[Function], Function]:
+    return click.option(*names, cls=Option, is_flag=True, **attributes)
+
+
+def spread(params: Sequence[click.Parameter], args: Sequence[str]) -> Iterator[str]:
+    """`--drop a b` as `--drop a --drop b`, for options that may be given several times."""
+    many = {flag for one in params if one.multiple for flag in one.opts}
+    current = None
+    for word, following in zip_longest(args, args[1:], fillvalue="--"):
+        if word in many:
+            if following.startswith("--"):
+                raise click.BadOptionUsage(word, f"Option {word!r} requires an argument.")
+            current = word
+            continue
+        if word.startswith("--"):
+            current = None
+        yield from (word,) if current is None else (current, word)
+
+
+def exit_code(act: Callable[[], int | None]) -> int:
+    """What `act` returns; where it fails one line says why, and a wrong setting is misuse. Names
+    that nobody reads are told before."""
+    try:
+        for unread in unread_names():
+            click.echo(f"warning: {unread}", err=True)
+        return act() or 0
+    except (ServiceError, OSError) as error:
+        click.echo(f"error: {error}", err=True)
+        return MISUSED if isinstance(error, InvalidSetting) else FAILED
+    except ModuleNotFoundError as error:
+        click.echo(f"error: {error.name} is not installed; {TRAINING} installs it", err=True)
+        return FAILED
+    except KeyboardInterrupt:
+        click.echo("error: interrupted", err=True)
+        return INTERRUPTED
+
+
+def run(main: click.Command) -> None:
+    """Run a command of this process; SIGTERM ends it by an exception, so that what it has begun is
+    tidied up."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    main()
+
+
+def words_of(ctx: click.Context, *, without: str) -> Iterator[str]:
+    """What was given on the command line, but for one parameter, as it can be given again."""
+    for one in ctx.command.params:
+        name = str(one.name)
+        if name == without or ctx.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        value = ctx.params[name]
+        if isinstance(one, click.Option) and one.is_flag:
+            yield one.opts[-1]
+        else:
+            for each in value if one.multiple else (value,):
+                yield from (one.opts[-1], str(each))
+
+
+def now() -> str:
+    """The time in UTC as ISO 8601 with milliseconds."""
+    return written(datetime.now(UTC))
+
+
+def options(*each: Callable[[Function], Function]) -> Callable[[Function], Function]:
+    """Several options as one decorator, in the order of the help."""
+
+    def declare(function: Function) -> Function:
+        for one in reversed(each):
+            function = one(function)
+        return function
+
+    return declare
+
+
+def problem_option(function: Function) -> Function:
+    about = "What is predicted; default: the first of SERVE."
+    return option("--problem", help=about)(function)
+
+
+def problem_of(name: str | None, settings: Settings) -> Problem:
+    """A problem of ours, or one that a table declared before; without a name the first of SERVE.
+
+    Raises InvalidSetting for one that there is not.
+    """
+    return named(name or settings.serve[0], partial(card_of, settings))
+
+
+class Parsed(click.ParamType[Any]):
+    """Text that a function reads; its ValueError is the message."""
+
+    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._read(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def seconds(text: str) -> int:
+    """`90s`, `30m`, `24h` or `7d`, in seconds; raises ValueError for anything else."""
+    try:
+        found = int(text[:-1]) * UNITS[text[-1:]]
+    except (KeyError, ValueError):
+        found = 0
+    if not 1 <= found <= 366 * UNITS["d"]:
+        raise ValueError(f"{text!r} is no time span from 1s to 366d, such as 90s, 30m, 24h or 7d")
+    return found
+
+
+SEED = click.IntRange(0, HIGHEST_SEED)
+ROWS = click.IntRange(1, MOST_ROWS)
+SHARE = click.FloatRange(0, 1)
+MOMENT = Parsed("time", utc)
+"""A date or an ISO 8601 time, as the records hold it."""
+SPAN = Parsed("span", seconds)
