@@ -10,8 +10,9 @@ from functools import cache
 import numpy as np
 from scipy import integrate, optimize, stats
 
+from engine.domain.kinds import BINARY
 from engine.domain.prediction import Interval
-from engine.domain.schema import BINARY, Vector
+from engine.domain.schema import Vector
 from engine.judging.evidence import Answers, Evidence
 
 KNOWN = 1.5

@@ -32,9 +32,9 @@ from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegresso
 
 from benchmarks import events
 from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
-from engine.domain.loss import loss
+from engine.domain.kinds import POSITIVE
 from engine.domain.prediction import Interval
-from engine.domain.schema import POSITIVE, Matrix, Vector
+from engine.domain.schema import Matrix, Vector
 from engine.judging import gate
 from engine.judging.evidence import Answers, Evidence
 from engine.judging.guardrails import p_positive
@@ -90,7 +90,7 @@ def ruled(evidence: Evidence) -> Vector:
     """A guardrail can only say no, so the whole gate is asked only when the loss has passed."""
     truth, attempt = evidence.truth, evidence.attempt
     champion, challenger = (answers.values for answers in evidence.sides)
-    old, new = (loss(evidence.kind, values, truth) for values in (champion, challenger))
+    old, new = (evidence.kind.measure.loss(values, truth) for values in (champion, challenger))
     loss_passes = p_positive((1 - MINIMUM_EFFECT) * old - new) <= gate.level(attempt)
     gate_passes = loss_passes and gate.judge(evidence).promote
     rmse_is_lower = ((challenger - truth) ** 2).mean() < ((champion - truth) ** 2).mean()
@@ -235,7 +235,7 @@ def cases(table: Table, frame: pd.DataFrame | None) -> list[Case]:
         known["all columns"] = all_columns(frame)
     for title, rows in known.items():
         for name, pair in forest_and_boosted(rows, table.target, seen, unseen).items():
-            old, new = (loss(POSITIVE, np.exp(model), truth).mean() for model in pair)
+            old, new = (POSITIVE.measure.loss(np.exp(model), truth).mean() for model in pair)
             told = f"RF -> {name}, {title} ({100 * (1 - new / old):.1f} %)"
             found.append(case(told, always(pair), is_false=False))
     return found

@@ -19,12 +19,14 @@ from crepes.extras import DifficultyEstimator, MondrianCategorizer
 from mapie.regression import ConformalizedQuantileRegressor, SplitConformalRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from engine.domain.kinds import POSITIVE
 from engine.domain.prediction import Interval
 from engine.domain.schema import Vector
 from engine.judging.intervals import SLICE_LEVEL as LEVEL
 from engine.judging.intervals import covered, point_errors, slices_of, winkler, worst_slice
 from engine.learning.estimators import CANDIDATES
-from engine.learning.fit import calibrate, fit
+from engine.learning.fit import calibrate
+from engine.learning.kinds import LEARNERS
 from engine.model.runtime import run
 from engine.tables.files import read_file
 from engine.tables.split import Split, calibration_share, hold_out
@@ -52,7 +54,8 @@ def ours(number: int) -> Method:
 
     def method(parts: Parts, seed: int) -> tuple[Vector, Interval]:
         kept, held = hold_out(parts.both, calibration_share(len(parts.both)), seed)
-        fitted = fit(parts.both.take(kept), CANDIDATES[number], seed=seed, tell=lambda step: None)
+        candidate, rows = CANDIDATES[number], parts.both.take(kept)
+        fitted = LEARNERS[POSITIVE].fit(rows, candidate, seed=seed, tell=lambda step: None)
         calibration = calibrate(fitted.distribution, fitted.graph, parts.both.take(held))
         outputs = run(fitted.graph, parts.test.rows)
         return calibration.predict(outputs, LEVEL)

@@ -37,7 +37,8 @@ from scipy import special, stats
 
 from benchmarks.gate import KING_COUNTY, learned, market, of_equal_loss
 from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
-from engine.domain.schema import BINARY, POSITIVE, Matrix, Vector
+from engine.domain.kinds import BINARY, POSITIVE
+from engine.domain.schema import Matrix, Vector
 from engine.domain.traffic import SHADOW, TEST
 from engine.tables.split import hold_out
 from engine.watching.chance import least_spread

@@ -150,7 +150,7 @@ def layout(schema: Schema) -> "pa.Schema":
             ("error", text),
             ("actual", number),
             ("known_at", text),
-            *((f"feature_{c.name}", text if c.holds("") else number) for c in schema.columns),
+            *((f"feature_{c.name}", pa.type_for_alias(c.storage)) for c in schema.columns),
             ("other_features", text),
         ]
     )

@@ -8,7 +8,6 @@ from cli.shared import MOMENT, SEED, command, flag, now, option, problem_option
 from engine.domain.errors import InvalidSetting, NothingToJudge, UnusableTable
 from engine.domain.history import champion
 from engine.domain.ports import Records
-from engine.domain.schema import BINARY
 from engine.settings import load_settings
 from engine.watching.rollout import ADVANCE, REPLACE, under_way
 from engine.watching.steer import Helm, refuse_beside_others
@@ -43,7 +42,7 @@ def roll_out(
         raise NothingToJudge("there is no champion yet; train one with train_model.py")
     for missing in (path for path in order.data if not path.exists()):
         raise UnusableTable(f"{missing} does not exist")
-    only_copies = order.recalibrate and helm.problem.target.kind != BINARY
+    only_copies = order.recalibrate and helm.problem.target.kind.measure.has_coverage
     if only_copies and (order.data or order.since):
         raise InvalidSetting("--rollout --recalibrate looks at the newest records, at no others")
     is_under_way = under_way(helm.champion.history()) is not None

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from engine.domain.columns import Number
 from engine.domain.prediction import Answer, Entity
 from engine.domain.problem import Columns, Contract, Lookup, Problem
-from engine.domain.schema import Number, Schema, Target, body_type
+from engine.domain.schema import Schema, Target, body_type
 from problems.replies import Echo, Key, Level, Time, Told, told
 
 SCHEMA = Schema(

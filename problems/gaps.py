@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.domain.schema import Category, Number
+from engine.domain.columns import Category, Number
 
 KNOWING_LITTLE = 0.15
 RARELY, OFTEN = 0.04, 0.7

@@ -20,9 +20,10 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from engine.domain.columns import Number
 from engine.domain.prediction import Answer, Entity
 from engine.domain.problem import Columns, Contract, Layout, Problem
-from engine.domain.schema import Number, Schema, Target, body_type
+from engine.domain.schema import Schema, Target, body_type
 from problems.replies import Level, ModelVersion, PredictionId, Time, Warnings, told
 
 if TYPE_CHECKING:

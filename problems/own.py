@@ -8,7 +8,7 @@ features. What the table teaches about a column is what to expect of it, and no 
 table can hold is refused.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import floor, log10
 from typing import Annotated, Any, Literal, NotRequired
@@ -17,20 +17,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from engine.domain.artifact import ModelCard
+from engine.domain.columns import Column
 from engine.domain.contract import declared_terms
 from engine.domain.errors import UntrustedArtifact
+from engine.domain.kinds import ByKind
 from engine.domain.prediction import Answer, Entity, Prediction
 from engine.domain.problem import Contract, Problem
-from engine.domain.schema import (
-    BINARY,
-    LARGEST,
-    POSITIVE,
-    Category,
-    Column,
-    Schema,
-    Target,
-    body_type,
-)
+from engine.domain.schema import Schema, Target, body_type
 from problems.replies import (
     Level,
     ModelVersion,
@@ -113,11 +106,7 @@ def problem(name: str, declaration: Declaration) -> Problem:
 def as_requests_have_it(column: Column) -> Column:
     """Without the rules that a table does not know: another one may go further, or have gaps."""
     column = replace(column, may_be_missing=True, warns_of_gap=not column.may_be_missing)
-    if isinstance(column, Category):
-        return column
-    # JSON values know no difference between 3 and 3.0; people do
-    example = int(column.example) if column.is_whole else column.example
-    return replace(column, low=-LARGEST, high=LARGEST, is_whole=False, example=example)
+    return column.unbounded()
 
 
 def row_type(name: str, schema: Schema, declaration: Declaration) -> Any:
@@ -140,10 +129,9 @@ def notes_on(schema: Schema, row: Mapping[str, Any]) -> list[str]:
 
 
 def contract_of_one(target: Target, schema: Schema, row: Any, one: Any) -> Contract:
-    bounds = "a calibrated probability" if target.kind == BINARY else "an interval that covers"
     return Contract(
         path="/predict",
-        summary=f"Predict {target.name} for one row, with {bounds}",
+        summary=f"Predict {target.name} for one row, with {REPLIES[target.kind].promise}",
         request=lambda limit: row,
         reply=one,
         entities=lambda body: [Entity(row=features_of(schema, body))],
@@ -178,7 +166,7 @@ def reply_type(name: str, target: Target) -> Any:
     """What is said of one row: a quantity with its interval, or an event with its probability."""
     fields = {
         "prediction_id": PredictionId,
-        **(event_fields(target) if target.kind == BINARY else quantity_fields(name, target)),
+        **REPLIES[target.kind].fields(name, target),
         "warnings": Warnings,
         "model_version": ModelVersion,
         "predicted_at": Time,
@@ -186,7 +174,7 @@ def reply_type(name: str, target: Target) -> Any:
     return typed(f"{name}_Prediction", f"What is predicted of {target.name}.", fields)
 
 
-def event_fields(target: Target) -> dict[str, Any]:
+def event_fields(name: str, target: Target) -> dict[str, Any]:
     likelier = Field(description=f"The likelier {target.name}. Unit: none.")
     chance = Field(description=f"That {target.name} is {outcomes(target)[1]}. Unit: probability.")
     return {
@@ -220,7 +208,7 @@ def outcomes(target: Target) -> tuple[Any, Any]:
 
 def replies(target: Target, answer: Answer, notes: Sequence[list[str]]) -> list[dict[str, Any]]:
     """One reply a row, with what is to be said of the row besides."""
-    say = events_said if target.kind == BINARY else quantities_said
+    say = REPLIES[target.kind].said
     return [
         {
             "prediction_id": about["prediction_id"],
@@ -242,8 +230,18 @@ def events_said(target: Target, prediction: Prediction) -> Iterator[dict[str, An
         yield {"prediction": likelier, "probability": value, "probability_interval": bounds}
 
 
-def quantities_said(target: Target, prediction: Prediction) -> Iterator[dict[str, Any]]:
-    interval, digits = prediction.interval, digits_of(target)
+def positives_said(target: Target, prediction: Prediction) -> Iterator[dict[str, Any]]:
+    """With enough digits for the smallest value."""
+    return quantities_said(prediction, digits_of(target.low))
+
+
+def reals_said(target: Target, prediction: Prediction) -> Iterator[dict[str, Any]]:
+    """With enough digits for the span."""
+    return quantities_said(prediction, digits_of(target.high - target.low))
+
+
+def quantities_said(prediction: Prediction, digits: int) -> Iterator[dict[str, Any]]:
+    interval = prediction.interval
     columns = (prediction.values, interval.lower, interval.upper)
     for value, lower, upper in zip(*(c.round(digits).tolist() for c in columns), strict=True):
         yield {
@@ -253,11 +251,25 @@ def quantities_said(target: Target, prediction: Prediction) -> Iterator[dict[str
         }
 
 
-def digits_of(target: Target) -> int:
-    """Places behind the decimal point: enough for the smallest value of a positive quantity, for
-    the span of any other."""
-    scale = target.low if target.kind == POSITIVE else target.high - target.low
+def digits_of(scale: float) -> int:
+    """Places behind the decimal point."""
     return max(SIGNIFICANT - 1 - floor(log10(scale)), 0)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is promised of a kind of target, the fields of one row's reply, and their values."""
+
+    promise: str
+    fields: Callable[[str, Target], dict[str, Any]]
+    said: Callable[[Target, Prediction], Iterator[dict[str, Any]]]
+
+
+REPLIES = ByKind(
+    positive=Reply("an interval that covers", quantity_fields, positives_said),
+    real=Reply("an interval that covers", quantity_fields, reals_said),
+    binary=Reply("a calibrated probability", event_fields, events_said),
+)
 
 
 def continued(new: Problem, old: Problem) -> Problem | None:
@@ -265,13 +277,6 @@ def continued(new: Problem, old: Problem) -> Problem | None:
     None where a caller of one cannot go on with the other: bounds may move, nothing else."""
     before = {column.name: column.categories for column in old.schema.columns}
     declaration = PLAIN.validate_python(new.declared)
-    columns = tuple(ordered(c, before.get(c.name, ())) for c in declaration.columns)
+    columns = tuple(c.in_order(before.get(c.name, ())) for c in declaration.columns)
     same = problem(new.name, replace(declaration, columns=columns))
     return same if declared_terms(same) == declared_terms(old) else None
-
-
-def ordered(column: Column, categories: tuple[str, ...]) -> Column:
-    """With its categories in this order, where they are the same ones."""
-    if isinstance(column, Category) and set(column.categories) == set(categories):
-        return replace(column, categories=categories)
-    return column

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from engine.domain.kinds import BINARY
 from engine.domain.prediction import DEFAULT_THRESHOLD, Answer, Entity
 from engine.domain.problem import Columns, Contract, Problem
-from engine.domain.schema import BINARY, Row, Schema, Target, body_type
+from engine.domain.schema import Row, Schema, Target, body_type
 from problems.gaps import category, count, number, with_gaps
 from problems.replies import Echo, Key, ProbabilityInterval, Time, Told, chances, told
 

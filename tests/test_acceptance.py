@@ -10,11 +10,13 @@ import pytest
 
 from engine.assemble import open_stores
 from engine.domain.artifact import Artifact
+from engine.domain.columns import Number
+from engine.domain.kinds import BINARY, POSITIVE
 from engine.domain.problem import Problem
-from engine.domain.schema import BINARY, POSITIVE, Number, Target
+from engine.domain.schema import Target
 from engine.domain.version import FIRST
 from engine.learning.acceptance import Acceptance, examine
-from engine.learning.estimators import candidates
+from engine.learning.kinds import LEARNERS
 from engine.learning.train import Origin, train
 from engine.model.runtime import run
 from engine.tables.split import split
@@ -54,7 +56,7 @@ def at_last(rows: int) -> Any:
 def examined(target: Target, frame: pd.DataFrame) -> Acceptance:
     problem: Problem = own.problem("flats", own.Declaration("flats", (SIZE,), target))
     table = check(problem, frame, "flats.csv")[0]
-    parts, first = split(table, 1), candidates(target.kind)[0]
+    parts, first = split(table, 1), LEARNERS[target.kind].candidates[0]
     trained = train(problem, table, parts, first, origin=ORIGIN, tell=lambda step: None)
     return examine(problem, table, parts, trained, ORIGIN)
 

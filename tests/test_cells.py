@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from engine.domain import cells
+from engine.domain.columns import LARGEST, Category
 from engine.domain.problem import Problem
-from engine.domain.schema import LARGEST, Category, Matrix
+from engine.domain.schema import Matrix
 from engine.tables.files import read_file
 from engine.tables.infer import infer
 from engine.tables.table import check

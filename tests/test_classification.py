@@ -12,11 +12,13 @@ from scipy import special
 
 from engine.assemble import open_records, open_stores
 from engine.domain.artifact import Artifact
+from engine.domain.columns import Category, Number
 from engine.domain.contract import same_contract
 from engine.domain.errors import NothingToJudge, UnusableTable
+from engine.domain.kinds import BINARY, REAL
 from engine.domain.problem import Problem
 from engine.domain.record import DEGRADED, Outcome, Record
-from engine.domain.schema import BINARY, REAL, Category, Number, Schema, Target
+from engine.domain.schema import Schema, Target
 from engine.domain.version import FIRST, Version
 from engine.judging.intervals import covered
 from engine.judging.probabilities import skill

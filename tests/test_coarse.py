@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 
 from engine.domain.artifact import Artifact
+from engine.domain.columns import Category
+from engine.domain.kinds import BINARY
 from engine.domain.problem import Problem
-from engine.domain.schema import BINARY, Category, Schema, Target
+from engine.domain.schema import Schema, Target
 from engine.domain.version import FIRST
 from engine.learning.challenge import fresh_rows, unseen
-from engine.learning.estimators import candidates
+from engine.learning.kinds import LEARNERS
 from engine.learning.train import Origin, train
 from engine.tables.split import split
 from engine.tables.table import Table, check, row_hashes
@@ -51,7 +53,7 @@ def champion() -> Artifact:
     table = coarse(4_000, 1)
     origin = Origin(FIRST, "2026-01-01T00:00:00.000Z", seed=1)
     parts = split(table, 1)
-    first = candidates(BINARY)[0]
+    first = LEARNERS[BINARY].candidates[0]
     return train(COARSE, table, parts, first, origin=origin, tell=lambda step: None)
 
 

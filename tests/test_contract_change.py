@@ -13,11 +13,13 @@ import pytest
 
 from engine.assemble import open_stores
 from engine.domain.artifact import Artifact, Feature, ModelCard
+from engine.domain.columns import Category, Column, Number
 from engine.domain.contract import differences, same_contract
+from engine.domain.kinds import BINARY, POSITIVE, REAL
 from engine.domain.problem import Columns, Problem
-from engine.domain.schema import BINARY, POSITIVE, REAL, Category, Column, Number, Target
+from engine.domain.schema import Target
 from engine.domain.version import FIRST, Version
-from engine.learning.estimators import candidates
+from engine.learning.kinds import LEARNERS
 from engine.learning.train import Origin, train
 from engine.settings import Settings
 from engine.tables.split import split
@@ -71,7 +73,7 @@ def simulated(rows: int, seed: int) -> Columns:
 def trained() -> Artifact:
     table = check(people(), simulated(ROWS, 1), "simulated")[0]
     origin = Origin(FIRST, "2026-01-01T00:00:00.000Z", 1)
-    parts, candidate = split(table, 1), candidates(BINARY)[0]
+    parts, candidate = split(table, 1), LEARNERS[BINARY].candidates[0]
     return train(people(), table, parts, candidate, origin=origin, tell=lambda step: None)
 
 

@@ -17,9 +17,9 @@ from cli.records import records
 from cli.replay import replay
 from engine.assemble import open_stores
 from engine.domain.arrange import arrange
-from engine.domain.loss import loss
+from engine.domain.kinds import BINARY, REAL
 from engine.domain.record import Record
-from engine.domain.schema import BINARY, REAL, Row
+from engine.domain.schema import Row
 from engine.domain.traffic import SHADOW, Wish
 from engine.domain.version import Version
 from engine.scoring.replay import LeftOut, Replayed, compared, recomputed
@@ -130,7 +130,7 @@ def test_another_version_of_an_event_is_compared_by_log_loss_and_not_by_coverage
     keep(churn, said, {f"reply-{n}": happened for n, happened in enumerate(truth)}, CHURN)
     code, printed, _ = run(replay)(*SINCE, "--version", "v1.0.0")
     new = np.array([record.value for record in honest], dtype=float)
-    figures = (math.log(2), loss(BINARY, new, np.array(truth)).mean())
+    figures = (math.log(2), BINARY.measure.loss(new, np.array(truth)).mean())
     gap = f"{np.abs(new - 0.5).mean():.4f}"
     assert code == DONE
     assert line_of(printed, "mean log loss") == [f"{figure:.4f}" for figure in figures]

@@ -8,7 +8,8 @@ from scipy import stats
 
 from engine.domain.far import FEWEST, LESS, MORE, Bounds, e_value, far_better
 from engine.domain.judgement import ALPHA
-from engine.domain.schema import POSITIVE, REAL, Vector
+from engine.domain.kinds import POSITIVE, REAL
+from engine.domain.schema import Vector
 from engine.judging.gate import level
 
 LEVEL = 0.9

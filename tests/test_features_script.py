@@ -14,8 +14,10 @@ import pytest
 from cli.features import features
 from cli.server import ROOT
 from engine.assemble import open_features
+from engine.domain.columns import Category, Number
+from engine.domain.kinds import REAL
 from engine.domain.problem import Lookup, Problem
-from engine.domain.schema import REAL, Category, Number, Row, Schema, Target
+from engine.domain.schema import Row, Schema, Target
 from engine.domain.times import written
 from engine.settings import Settings
 from engine.tables.batches import BATCH_ROWS

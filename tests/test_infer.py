@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from engine.domain.columns import Category, Column, Number
 from engine.domain.errors import UnusableTable
-from engine.domain.schema import BINARY, POSITIVE, REAL, Category, Column, Number, Target
-from engine.reports.inferred import aim
+from engine.domain.kinds import BINARY, POSITIVE, REAL
+from engine.domain.schema import Target
+from engine.reports.kinds import SHOWN
 from engine.tables.infer import Inferred, infer
 from engine.tables.moments import as_times, timed
 
@@ -405,7 +407,8 @@ def test_numbers_that_trees_cannot_tell_apart_are_warned_about(values: Any) -> N
 def test_what_is_predicted_is_told_in_words_before_anything_is_trained(
     values: list[Any], told: str
 ) -> None:
-    assert aim(target(values)) == told
+    goal = target(values)
+    assert SHOWN[goal.kind].aim(goal) == told
 
 
 def test_ordinary_columns_are_not_warned_about() -> None:

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from cli.server import ROOT, free_port
+from engine.domain.columns import Category, Number
 from engine.domain.errors import UnknownEntity
 from engine.domain.features import Features
+from engine.domain.kinds import REAL
 from engine.domain.prediction import Entity, Instances
 from engine.domain.problem import Lookup, Problem
-from engine.domain.schema import REAL, Category, Number, Row, Schema, Target
+from engine.domain.schema import Row, Schema, Target
 from engine.serving import lookup
 from engine.serving.lookup import BUSY, FAILING, INVALID, LAST_SECONDS, SLOW, THREADS, Resolver
 from engine.stores.features import MemoryFeatures, SqlFeatures

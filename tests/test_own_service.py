@@ -13,7 +13,7 @@ import pytest
 from engine.assemble import open_records, open_stores
 from engine.domain.record import Question
 from engine.domain.version import FIRST
-from engine.learning.estimators import candidates
+from engine.learning.kinds import LEARNERS
 from engine.learning.train import Origin, train
 from engine.settings import Settings
 from engine.tables.infer import infer
@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         problem,
         table,
         split(table, 0),
-        candidates(problem.target.kind)[0],
+        LEARNERS[problem.target.kind].candidates[0],
         origin=Origin(FIRST, "2026-01-01T00:00:00.000Z", 0),
         tell=lambda step: None,
     )

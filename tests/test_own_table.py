@@ -16,9 +16,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from cli.server import ROOT, free_port, stop, wait_until_live
 from engine.domain.artifact import Artifact, ModelCard
+from engine.domain.columns import Category, Number
 from engine.domain.errors import UntrustedArtifact
+from engine.domain.kinds import BINARY, POSITIVE, REAL
 from engine.domain.prediction import Answer, Interval, Prediction
-from engine.domain.schema import BINARY, POSITIVE, REAL, Category, Number, Target
+from engine.domain.schema import Target
 from problems.own import (
     PLAIN,
     Declaration,

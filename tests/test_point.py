@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.domain.artifact import Artifact
+from engine.domain.columns import Number
 from engine.domain.conformal import POINTS, Calibration, Distribution, Outputs
-from engine.domain.loss import loss
+from engine.domain.kinds import POSITIVE, REAL
 from engine.domain.problem import Problem
-from engine.domain.schema import POSITIVE, REAL, Number, Target, Vector
+from engine.domain.schema import Target, Vector
 from engine.domain.version import FIRST
-from engine.learning.estimators import LEVELS, candidates
+from engine.learning.estimators import LEVELS
+from engine.learning.kinds import LEARNERS
 from engine.learning.train import Origin, train
 from engine.model.runtime import run
 from engine.tables.split import split
@@ -93,7 +95,7 @@ COSTS: Problem = own.problem("costs", own.Declaration("costs", (AGE,), COST))
 
 @pytest.fixture(scope="module")
 def model() -> Artifact:
-    table, first = costs(2_000, 1), candidates(POSITIVE)[0]
+    table, first = costs(2_000, 1), LEARNERS[POSITIVE].candidates[0]
     origin = Origin(FIRST, "2026-01-01T00:00:00Z", 1)
     return train(COSTS, table, split(table, 1), first, origin=origin, tell=lambda step: None)
 
@@ -103,8 +105,8 @@ def test_the_point_is_the_one_with_the_least_loss_on_unseen_rows(model: Artifact
     fresh = costs(4_000, 2)
     outputs, distribution = run(model.graph, fresh.rows), model.calibration.distribution
     losses = {
-        point: loss(
-            POSITIVE, replace(distribution, point=point).values(outputs), fresh.target
+        point: POSITIVE.measure.loss(
+            replace(distribution, point=point).values(outputs), fresh.target
         ).mean()
         for point in POINTS
     }
@@ -129,4 +131,4 @@ def test_a_model_made_before_there_was_a_choice_goes_on_with_the_mean() -> None:
     old = Distribution(thresholds, np.array([0.2, 0.5, 0.8]), 0.1, -5.0, 5.0, False)
     outputs = Outputs(np.zeros(1), np.ones(1), np.array([[0.1, 0.3, 0.6]]))
     assert old.values(outputs) == old.mean(outputs)
-    assert loss(REAL, old.values(outputs), np.zeros(1)) > 0
+    assert REAL.measure.loss(old.values(outputs), np.zeros(1)) > 0

@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
-from engine.domain.loss import loss
+from engine.domain.kinds import POSITIVE, REAL
 from engine.domain.prediction import Interval
-from engine.domain.schema import POSITIVE, REAL, Vector
+from engine.domain.schema import Vector
 from engine.judging.evidence import Answers, Evidence
 from engine.judging.gate import Verdict, improvement, judge, level
 from engine.judging.guardrails import VETO_LEVEL, p_positive
@@ -238,7 +238,7 @@ def test_the_bound_says_what_the_test_says() -> None:
 
 def test_the_loss_is_the_same_for_twice_and_half() -> None:
     values, truth = np.array([200.0, 50.0]), np.array([100.0, 100.0])
-    assert loss(POSITIVE, values, truth) == pytest.approx(np.log(2))
+    assert POSITIVE.measure.loss(values, truth) == pytest.approx(np.log(2))
 
 
 def test_a_target_with_negative_values_is_judged_by_its_distance(better: Evidence) -> None:

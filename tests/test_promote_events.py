@@ -12,8 +12,8 @@ import pytest
 from benchmarks.events import drawn
 from benchmarks.events import evidence as built
 from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
-from engine.domain.loss import loss
-from engine.domain.schema import BINARY, Vector
+from engine.domain.kinds import BINARY
+from engine.domain.schema import Vector
 from engine.judging.evidence import Evidence
 from engine.judging.gate import judge, level
 from engine.judging.guardrails import VETO_LEVEL, p_positive
@@ -53,7 +53,7 @@ def promoted_on_any_night(rng: np.random.Generator, n: int = 300, step: int = 20
     for night, new in enumerate(fresh):
         window = slice(night * step, night * step + n)
         parts = truth[window], old[window], new[window]
-        losses = [loss(BINARY, said, parts[0]) for said in parts[1:]]
+        losses = [BINARY.measure.loss(said, parts[0]) for said in parts[1:]]
         passes = p_positive((1 - MINIMUM_EFFECT) * losses[0] - losses[1]) <= ALPHA
         if passes and judge(built(*parts, attempt=night + 1)).promote:
             return True

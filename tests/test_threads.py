@@ -6,8 +6,10 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from engine.domain.kinds import POSITIVE
 from engine.learning.estimators import Candidate
-from engine.learning.fit import Fitted, fit
+from engine.learning.fit import Fitted
+from engine.learning.kinds import LEARNERS
 from engine.learning.parity import prove_parity
 from engine.tables.table import Table
 from problems.housing import HOUSING
@@ -40,7 +42,7 @@ def rows() -> Table:
 
 def trained(rows: Table) -> Fitted:
     watched = Candidate("watched", lambda seed: [Watching(max_iter=3)])
-    return fit(rows, watched, seed=0, tell=lambda step: None)
+    return LEARNERS[POSITIVE].fit(rows, watched, seed=0, tell=lambda step: None)
 
 
 def test_estimators_are_fitted_on_one_thread(rows: Table) -> None:

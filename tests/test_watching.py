@@ -11,8 +11,9 @@ import pytest
 from scipy import stats
 
 from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
+from engine.domain.kinds import BINARY, POSITIVE, REAL
 from engine.domain.record import DEGRADED, Joined, Outcome, Record
-from engine.domain.schema import BINARY, POSITIVE, REAL, Vector
+from engine.domain.schema import Vector
 from engine.domain.traffic import CANARY, SHADOW, TEST, Traffic, Variant
 from engine.domain.version import Version
 from engine.stores.records import MemoryRecords

@@ -10,7 +10,8 @@ from scipy import stats
 
 from engine.domain.history import Event
 from engine.domain.judgement import ALPHA
-from engine.domain.schema import BINARY, POSITIVE, Vector
+from engine.domain.kinds import BINARY, POSITIVE
+from engine.domain.schema import Vector
 from engine.domain.traffic import ALONE, CANARY, SHADOW, TEST, Traffic, Variant
 from engine.domain.version import Version
 from engine.watching.comparison import BETTER, HARMS, Comparison, compare

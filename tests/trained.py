@@ -14,7 +14,7 @@ from engine.assemble import open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.problem import Problem
 from engine.domain.version import FIRST
-from engine.learning.estimators import candidates
+from engine.learning.kinds import LEARNERS
 from engine.learning.train import Origin, train
 from engine.settings import Settings
 from engine.tables.split import split
@@ -72,7 +72,7 @@ def _train(problem: Problem) -> Artifact:
     assert problem.simulate is not None
     table = check(problem, problem.simulate(ROWS, SEED), "simulated")[0]
     origin = Origin(FIRST, "2026-01-01T00:00:00.000Z", SEED)
-    candidate = candidates(problem.target.kind)[0]
+    candidate = LEARNERS[problem.target.kind].candidates[0]
     return train(
         problem, table, split(table, SEED), candidate, origin=origin, tell=lambda step: None
     )

@@ -3,6 +3,8 @@
 # No `from __future__ import annotations` here: FastAPI could not resolve the local types.
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -13,10 +15,12 @@ from typing_extensions import TypedDict
 
 from app.body import BY_SETTING, check_names, parsed, read
 from app.openapi import refusals, request_body
+from engine.domain.columns import WHOLE
 from engine.domain.errors import RecordsUnavailable
+from engine.domain.kinds import ByKind
 from engine.domain.problem import Problem
 from engine.domain.record import Outcome
-from engine.domain.schema import BINARY, REAL, WHOLE, Target, body_type
+from engine.domain.schema import Target, body_type
 from engine.domain.times import MOMENT, utc, written
 from engine.serving.live import now
 from engine.settings import Settings
@@ -70,8 +74,7 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
 
 
 def examples(target: Target) -> dict[str, Any]:
-    middle = round((target.low + target.high) / 2) if target.kind == REAL else 10 * target.low
-    one = {"prediction_id": PREDICTION, "actual": 1 if target.kind == BINARY else middle}
+    one = {"prediction_id": PREDICTION, "actual": OUTCOMES[target.kind].example(target)}
     return {"one": one, "many": {"outcomes": [one]}}
 
 
@@ -80,6 +83,25 @@ def label(request: Request, problem: str, outcomes: list[Outcome]) -> int:
     if request.state.recorder.refusal:
         raise RecordsUnavailable(request.state.recorder.refusal)
     return int(request.state.records.label(problem, outcomes))
+
+
+@dataclass(frozen=True)
+class OutcomeKind:
+    """How an outcome stands in a body: an example, and the type with its description."""
+
+    example: Callable[[Target], float]
+    annotation: Callable[[Any], Any]
+
+
+OUTCOMES = ByKind(
+    positive=OutcomeKind(lambda target: 10 * target.low, lambda about: Annotated[float, about]),
+    real=OutcomeKind(
+        lambda target: round((target.low + target.high) / 2), lambda about: Annotated[float, about]
+    ),
+    binary=OutcomeKind(
+        lambda target: 1, lambda about: Annotated[float, about, Field(multiple_of=1), WHOLE]
+    ),
+)
 
 
 def feedback_types(problem: Problem) -> tuple[Any, Any]:
@@ -119,8 +141,7 @@ def actual_type(target: Target) -> Any:
     about = Field(
         ge=target.low, le=target.high, description=f"{target.description} Unit: {target.unit}."
     )
-    happens = Annotated[float, about, Field(multiple_of=1), WHOLE]
-    return happens if target.kind == BINARY else Annotated[float, about]
+    return OUTCOMES[target.kind].annotation(about)
 
 
 def outcome_of(body: Any) -> Outcome:

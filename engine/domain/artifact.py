@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from engine.domain.columns import ColumnType
 from engine.domain.conformal import Calibration
 from engine.domain.errors import UnknownVersion
-from engine.domain.schema import POSITIVE, Matrix, Vector
+from engine.domain.kinds import POSITIVE, TargetKind
+from engine.domain.schema import Matrix, Vector
 from engine.domain.venn_abers import VennAbers
 from engine.domain.version import Version
 
@@ -19,15 +21,25 @@ class Fact(BaseModel):
 
 
 class Feature(Fact):
-    """A column as it was in training: unit, the range that was seen (NaN is beside it), and for a
-    category the names its numbers stand for."""
+    """A column as it was in training: its type, unit, the range that was seen (NaN is beside it),
+    and for a category the names its numbers stand for."""
 
     name: str
+    type: ColumnType
     unit: str
     low: float
     high: float
     categories: tuple[str, ...] = ()
     may_be_missing: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _type_of_older_cards(cls, facts: Any) -> Any:
+        """Older cards say it by the categories alone."""
+        if "type" in facts:
+            return facts
+        is_category = bool(facts.get("categories"))
+        return {**facts, "type": ColumnType.CATEGORY if is_category else ColumnType.NUMBER}
 
 
 class ModelCard(Fact):
@@ -40,7 +52,7 @@ class ModelCard(Fact):
     seed: int
     target: str
     target_unit: str
-    target_kind: str = POSITIVE
+    target_kind: TargetKind = POSITIVE
     target_labels: tuple[str, str] | None = None
     features: tuple[Feature, ...]
     metrics: dict[str, dict[str, float]]

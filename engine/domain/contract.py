@@ -8,8 +8,9 @@ for others answers with numbers that mean something else.
 from collections.abc import Iterable, Mapping
 
 from engine.domain.artifact import Feature, ModelCard
+from engine.domain.columns import Column
+from engine.domain.kinds import TargetKind
 from engine.domain.problem import Problem
-from engine.domain.schema import Column
 
 Terms = Mapping[str, object]
 """What is agreed on, in words, to how it is agreed."""
@@ -53,11 +54,11 @@ def trained_terms(card: ModelCard) -> Terms:
     }
 
 
-def _target_terms(name: str, unit: str, kind: str, labels: tuple[str, str] | None) -> Terms:
+def _target_terms(name: str, unit: str, kind: TargetKind, labels: tuple[str, str] | None) -> Terms:
     return {
         "target": name,
         "unit of the target": unit,
-        "kind of the target": kind,
+        "kind of the target": kind.value,
         "labels of the target": labels or (0, 1),
     }
 

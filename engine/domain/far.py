@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.domain.judgement import ALPHA
-from engine.domain.schema import POSITIVE, Vector
+from engine.domain.kinds import TargetKind
+from engine.domain.schema import Vector
 
 FEWEST = 50
 """Rows below which nothing is said."""
@@ -44,14 +45,10 @@ class Bounds:
     def hold(self, truth: Vector) -> NDArray[np.bool_]:
         return np.asarray((self.lower <= truth) & (truth <= self.upper))
 
-    def scores(self, truth: Vector, kind: str) -> Vector:
+    def scores(self, truth: Vector, kind: TargetKind) -> Vector:
         """The interval score of each row, (n,), lower is better: of a positive quantity on the
-        scale of its logarithm, where a dear row counts as much as a cheap one."""
-        if kind == POSITIVE:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                lower, upper, truth = np.log(self.lower), np.log(self.upper), np.log(truth)
-        else:
-            lower, upper = self.lower, self.upper
+        scale of its logarithm, where an expensive row counts as much as a cheap one."""
+        lower, upper, truth = map(kind.measure.scaled, (self.lower, self.upper, truth))
         beyond = np.maximum(lower - truth, 0) + np.maximum(truth - upper, 0)
         return np.asarray(upper - lower + 2 / (1 - self.level) * beyond)
 
@@ -76,7 +73,13 @@ class FarBetter:
 
 
 def far_better(
-    kind: str, unit: NDArray[np.int64], truth: Vector, old: Bounds, new: Bounds, *, alpha: float
+    kind: TargetKind,
+    unit: NDArray[np.int64],
+    truth: Vector,
+    old: Bounds,
+    new: Bounds,
+    *,
+    alpha: float,
 ) -> FarBetter | None:
     """How the champion (`old`) is far off and the challenger far better, or None.
 

@@ -1,6 +1,5 @@
-"""A table's columns as the caller names them, and the one way from rows to numbers."""
+"""The features and the target of a problem, and the one way from rows to numbers."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,19 +7,16 @@ from typing import Annotated, Any, NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
-from engine.domain import cells
+from engine.domain.columns import Column
+from engine.domain.kinds import POSITIVE, TargetKind
 
 Row = Mapping[str, Any]
 """Column name to a number, the name of a category, or None; what may be missing may be absent."""
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
-
-LONGEST_CATEGORY = 200
-LARGEST = 1e30
-"""Numbers beyond are mistakes: trees compare in float32."""
 
 
 def body_type(name: str, fields: Mapping[str, Any]) -> Any:
@@ -29,159 +25,6 @@ def body_type(name: str, fields: Mapping[str, Any]) -> Any:
     body = make(name, dict(fields))
     body.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     return body
-
-
-def _whole(value: float) -> float:
-    if value % 1:
-        raise ValueError("must be a whole number")
-    return value
-
-
-WHOLE = AfterValidator(_whole)
-"""Goes last in an annotation; `multiple_of=1` is for the document, it lets 3.0000000001 pass."""
-
-
-@dataclass(frozen=True)
-class Number:
-    """One numeric feature: its unit and the bounds outside of which a value is a mistake.
-
-    `warns_of_gap`: a gap is answered, with a warning, because there was none in the table.
-    """
-
-    name: str
-    unit: str
-    description: str
-    low: float
-    high: float
-    example: float
-    is_whole: bool = False
-    may_be_missing: bool = False
-    warns_of_gap: bool = False
-
-    @property
-    def categories(self) -> tuple[str, ...]:
-        return ()
-
-    @property
-    def about(self) -> str:
-        return f"{self.description} Unit: {self.unit}."
-
-    @property
-    def annotation(self) -> Any:
-        """The type pydantic validates a value of this column with."""
-        about = Field(
-            ge=self.low,
-            le=self.high,
-            description=self.about,
-            examples=[self.example],
-            multiple_of=1 if self.is_whole else None,
-        )
-        return Annotated[float, about, WHOLE] if self.is_whole else Annotated[float, about]
-
-    @property
-    def tolerant_annotation(self) -> Any:
-        """The same for a value as a table may write it."""
-        number = Annotated[float, Field(ge=self.low, le=self.high)]
-        text = Annotated[str, Field(pattern=cells.NUMBER_AS_TEXT)]
-        read = BeforeValidator(self.read, json_schema_input_type=number | text | bool | None)
-        about = Field(description=self.about, examples=[self.example])
-        return Annotated[number | None, about, read]
-
-    def read(self, cell: Any) -> float | None:
-        """The number a cell says, None where it says nothing; raises ValueError."""
-        return cells.number(cell)
-
-    def holds(self, value: Any) -> bool:
-        """Whether a recorded value has this column's type."""
-        return not isinstance(value, str)
-
-    def code(self, value: Any) -> float:
-        return math.nan if value is None else value
-
-
-@dataclass(frozen=True)
-class Category:
-    """One feature that is one of some names; another name is answered as if it were missing."""
-
-    name: str
-    description: str
-    categories: tuple[str, ...]
-    example: str
-    may_be_missing: bool = False
-    warns_of_gap: bool = False
-
-    unit = "category"
-    is_whole = True
-    low = 0.0
-
-    @property
-    def high(self) -> float:
-        return float(len(self.categories) - 1)
-
-    @property
-    def annotation(self) -> Any:
-        return Annotated[
-            str,
-            Field(max_length=LONGEST_CATEGORY, description=self.about, examples=[self.example]),
-        ]
-
-    @property
-    def about(self) -> str:
-        return f"{self.description} Known: {', '.join(self.categories)}. Unit: category."
-
-    @property
-    def tolerant_annotation(self) -> Any:
-        """The same for a value as a table may write it."""
-        text = Annotated[str, Field(max_length=LONGEST_CATEGORY)]
-        number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
-        read = BeforeValidator(self.read, json_schema_input_type=text | number | bool | None)
-        about = Field(description=self.about, examples=[self.example])
-        return Annotated[text | None, about, read]
-
-    def read(self, cell: Any) -> str | None:
-        """The category a cell names, None where it says nothing; another text as it is.
-
-        Raises ValueError for what is neither a text nor a number nor a boolean.
-        """
-        if isinstance(cell, list | dict):
-            raise ValueError("must be a text, a number or a boolean")
-        name = cells.name(cell)
-        if name is None or name in self._codes:
-            return name
-        return self._booleans.get(name.lower(), name)
-
-    def holds(self, value: Any) -> bool:
-        """Whether a recorded value has this column's type."""
-        return isinstance(value, str)
-
-    def code(self, value: Any) -> float:
-        known = self._codes.get(value)
-        return self._codes.get(self.read(value), math.nan) if known is None else known
-
-    def knows(self, value: Any) -> bool:
-        return not math.isnan(self.code(value)) or self.read(value) is None
-
-    @cached_property
-    def _codes(self) -> Mapping[Any, float]:
-        return {name: float(number) for number, name in enumerate(self.categories)}
-
-    @cached_property
-    def _booleans(self) -> Mapping[str, str]:
-        """What else true and false may be called, where some categories are called so: pandas
-        writes `True`, R `TRUE`, JSON `true`, and many a program 1."""
-        said = {name.lower(): name for name in self.categories}
-        words: dict[str, str] = {word: said[word] for word in ("true", "false") if word in said}
-        if said.keys() - words.keys():
-            return words
-        digits = (("1", "true"), ("0", "false"))
-        return words | {digit: words[word] for digit, word in digits if word in words}
-
-
-Column = Number | Category
-
-POSITIVE, REAL, BINARY = "positive", "real", "binary"
-"""A quantity that is judged by its ratio to the truth, one that is judged by its distance, and an
-event that happens (1) or not (0) and is predicted by its probability."""
 
 
 @dataclass(frozen=True)
@@ -196,8 +39,12 @@ class Target:
     description: str
     low: float
     high: float
-    kind: str = POSITIVE
+    kind: TargetKind = POSITIVE
     labels: tuple[str, str] | None = None
+
+    may_be_missing = False
+    """Rows without one teach nothing."""
+    is_whole = False
 
 
 @dataclass(frozen=True)
@@ -272,8 +119,8 @@ class Schema:
         return tuple(column.name for column in self.columns if column.warns_of_gap)
 
     @cached_property
-    def _categories(self) -> tuple[Category, ...]:
-        return tuple(column for column in self.columns if isinstance(column, Category))
+    def _categories(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if column.categories)
 
     @cached_property
     def _is_plain(self) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.domain.loss import is_answer
+from engine.domain.kinds import POSITIVE, TargetKind
 from engine.domain.prediction import Interval
-from engine.domain.schema import BINARY, POSITIVE, Vector
+from engine.domain.schema import Vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,18 +38,22 @@ class Evidence:
     attempt: int
     same_contract: bool
     parity: bool
-    kind: str = POSITIVE
+    kind: TargetKind = POSITIVE
 
     @property
     def sides(self) -> tuple[Answers, Answers]:
         return self.champion, self.challenger
 
     @property
+    def named(self) -> dict[str, Answers]:
+        return {"champion": self.champion, "challenger": self.challenger}
+
+    @property
     def predicted(self) -> Vector:
         """Both models' mean, geometric where a ratio counts, (n,). Rows are sliced by it: one
         model's own value is tied to its errors, and favours one of the two."""
         old, new = (answers.values for answers in self.sides)
-        return np.asarray(np.sqrt(old * new) if self.kind == POSITIVE else (old + new) / 2)
+        return self.kind.measure.mean_of(old, new)
 
     @property
     def slices(self) -> dict[str, Vector]:
@@ -75,7 +79,7 @@ def refuse_unusable(evidence: Evidence) -> None:
         if is_wrong.any():
             raise ValueError(f"{name}: {column[is_wrong][0]} in judged row {is_wrong.argmax() + 1}")
     numbers: dict[str, float] = {"attempt": evidence.attempt}
-    for side, answers in zip(("champion", "challenger"), evidence.sides, strict=True):
+    for side, answers in evidence.named.items():
         numbers[f"{side} latency"] = answers.latency_us
     for name, number in numbers.items():
         if not 0 < number < math.inf:
@@ -84,15 +88,15 @@ def refuse_unusable(evidence: Evidence) -> None:
 
 def columns(evidence: Evidence) -> Iterator[tuple[str, Vector, NDArray[np.bool_]]]:
     """Each column by name, and which of its values cannot be."""
-    kind, truth = evidence.kind, evidence.truth
+    measure, truth = evidence.kind.measure, evidence.truth
     for name, column in evidence.sliced.items():
         yield name, column, np.isinf(column)
-    for side, answers in zip(("champion", "challenger"), evidence.sides, strict=True):
+    for side, answers in evidence.named.items():
         yield f"{side} lower", answers.interval.lower, ~np.isfinite(answers.interval.lower)
         yield f"{side} upper", answers.interval.upper, ~np.isfinite(answers.interval.upper)
-    yield "truth", truth, ~np.isin(truth, (0, 1)) if kind == BINARY else ~is_answer(kind, truth)
-    for side, answers in zip(("champion", "challenger"), evidence.sides, strict=True):
-        yield f"{side} values", answers.values, ~is_answer(kind, answers.values)
+    yield "truth", truth, ~measure.is_outcome(truth)
+    for side, answers in evidence.named.items():
+        yield f"{side} values", answers.values, ~measure.is_answer(answers.values)
 
 
 def percent(share: float) -> str:

@@ -1,6 +1,6 @@
 """The gate: is the challenger really better? A pure function of answers on rows neither has seen.
 
-The rule. With the declared loss of the target's kind (`engine.domain.loss`: |log error| of a
+The rule. With the declared loss of the target's kind (`engine.domain.kinds`: |log error| of a
 positive quantity, |error| of any other, log loss of an event), a one-sided paired t-test must
 reject "the challenger's mean loss is not at least MINIMUM_EFFECT lower than the champion's". The
 k-th attempt against one champion is tested at ALPHA * 6 / (pi^2 k^2). These levels sum to ALPHA, so
@@ -18,16 +18,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from engine.domain.events import rarer
 from engine.domain.judgement import ALPHA, MINIMUM_EFFECT, fieller
-from engine.domain.loss import LOSS, loss
-from engine.domain.schema import BINARY, Vector
+from engine.domain.kinds import TargetKind
+from engine.domain.schema import Vector
 from engine.judging.evidence import Check, Evidence, percent, refuse_unusable
-from engine.judging.guardrails import guardrails, p_positive
+from engine.judging.guardrails import of_any_kind, p_positive
+from engine.judging.kinds import JUDGES
 
 FEWEST_JUDGED = 200
-FEWEST_JUDGED_EVENTS = 20
-"""Of the rarer class: where it is rare, its few rows carry most of the loss."""
 
 
 @dataclass(frozen=True)
@@ -60,30 +58,29 @@ def judge(evidence: Evidence) -> Verdict:
     alpha = level(evidence.attempt)
     for few in too_few(evidence.kind, evidence.truth):
         return Verdict(False, sentence((few,)), (few,), alpha)
-    kind, truth = evidence.kind, evidence.truth
-    old, new = (loss(kind, answers.values, truth) for answers in evidence.sides)
+    measure, truth = evidence.kind.measure, evidence.truth
+    old, new = (measure.loss(answers.values, truth) for answers in evidence.sides)
     p_value = p_positive((1 - MINIMUM_EFFECT) * old - new)
     found = improvement(old, new, alpha)
     lower = Check(
         "loss",
         p_value <= alpha,
-        f"the challenger's mean {LOSS[kind]} is {change(found.estimate)}, "
+        f"the challenger's mean {measure.loss_name} is {change(found.estimate)}, "
         f"between {change(found.low)} and {change(found.high)} (p = {p_value:.2g})",
         f"at least {percent(MINIMUM_EFFECT)} lower, "
         f"with p at most {alpha:.2g} at attempt {evidence.attempt}",
     )
-    checks = (lower, *guardrails(evidence, harm=new - old))
+    own = JUDGES[evidence.kind].guardrails(evidence)
+    checks = (lower, *own, *of_any_kind(evidence, harm=new - old))
     return Verdict(all(c.passed for c in checks), sentence(checks), checks, alpha, p_value, found)
 
 
-def too_few(kind: str, truth: Vector) -> Iterator[Check]:
+def too_few(kind: TargetKind, truth: Vector) -> Iterator[Check]:
     """Why nothing can be tested on rows of this truth, (n,), if so."""
     n = len(truth)
     if n < FEWEST_JUDGED:
         yield Check("rows", False, f"{n}, too few rows to judge", f"at least {FEWEST_JUDGED}")
-    if kind == BINARY and rarer(truth) < FEWEST_JUDGED_EVENTS:
-        figure = f"{rarer(truth)} of the rarer class, too few to judge"
-        yield Check("rows", False, figure, f"at least {FEWEST_JUDGED_EVENTS}")
+    yield from JUDGES[kind].too_few(truth)
 
 
 def level(attempt: int) -> float:

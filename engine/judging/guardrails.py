@@ -13,8 +13,7 @@ from scipy import stats
 
 from engine.domain.conformal import tail_ranks
 from engine.domain.judgement import SLOWEST
-from engine.domain.loss import LOSS
-from engine.domain.schema import BINARY, Vector
+from engine.domain.schema import Vector
 from engine.judging.evidence import Check, Evidence, percent
 from engine.judging.intervals import SMALLEST_SLICE, covered, slices, winkler
 
@@ -23,10 +22,9 @@ VETO_LEVEL = 0.01
 ERROR_MARGIN = 0.01
 
 
-def guardrails(evidence: Evidence, harm: Vector) -> Iterator[Check]:
-    """Every reason to say no; `harm` (n,) is how much larger the challenger's loss is."""
-    own = of_event if evidence.kind == BINARY else of_quantity
-    yield from own(evidence)
+def of_any_kind(evidence: Evidence, harm: Vector) -> Iterator[Check]:
+    """Reasons to say no whatever the target; `harm` (n,) is how much larger the challenger's loss
+    is."""
     yield worst_slice(evidence, harm)
     old, new = (answers.latency_us for answers in evidence.sides)
     slow = f"{new:.3g} µs a row, the champion's {old:.3g}"
@@ -51,7 +49,7 @@ def of_event(evidence: Evidence) -> Iterator[Check]:
 
 
 def as_measured(name: str, words: str, old: float, new: float) -> Check:
-    """Not proven: a few dear rows carry this error, a proof would cost much power."""
+    """Not proven: a few expensive rows carry this error, a proof would cost much power."""
     figure = f"{words} {new:,.6g}, the champion's {old:,.6g}"
     holds = new <= (1 + ERROR_MARGIN) * old
     return Check(name, holds, figure, f"at most {percent(ERROR_MARGIN)} higher")
@@ -123,7 +121,7 @@ def worst_slice(evidence: Evidence, harm: Vector) -> Check:
         return Check("slices", True, "none is large enough", f"{SMALLEST_SLICE} rows to be judged")
     p_values = {name: min(1.0, len(parts) * p_positive(part)) for name, part in parts.items()}
     worst = min(parts, key=lambda name: p_values[name])
-    figure = f"{worst}, mean {LOSS[evidence.kind]} {parts[worst].mean():+.2g}"
+    figure = f"{worst}, mean {evidence.kind.measure.loss_name} {parts[worst].mean():+.2g}"
     rule = f"none of {len(parts)} significantly worse"
     return unless_shown("slices", p_values[worst], figure, rule)
 

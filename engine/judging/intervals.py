@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.domain.kinds import POSITIVE, TargetKind
 from engine.domain.prediction import Interval
-from engine.domain.schema import POSITIVE, Matrix, Vector
+from engine.domain.schema import Matrix, Vector
 
 LEVELS = (0.8, 0.9, 0.95)
 SLICE_LEVEL = 0.9
@@ -23,7 +24,8 @@ def evaluate(
     truth: Vector,
     sliced: Mapping[str, Vector],
     highest_confidence: float,
-    kind: str = POSITIVE,
+    *,
+    kind: TargetKind,
 ) -> dict[str, float]:
     """Figures for n rows of a quantity; `sliced` maps a name to the (n,) values whose quintiles
     are slices.
@@ -42,7 +44,7 @@ def evaluate(
     return figures
 
 
-def point_errors(values: Vector, truth: Vector, kind: str = POSITIVE) -> dict[str, float]:
+def point_errors(values: Vector, truth: Vector, kind: TargetKind = POSITIVE) -> dict[str, float]:
     """R2 (share of variance), RMSE and MAE (unit of the target), MAPE (share; of what is positive
     alone)."""
     errors = values - truth
@@ -51,7 +53,7 @@ def point_errors(values: Vector, truth: Vector, kind: str = POSITIVE) -> dict[st
         "rmse": float(np.sqrt((errors**2).mean())),
         "mae": float(np.abs(errors).mean()),
     }
-    if kind == POSITIVE:
+    if kind.measure.is_log:
         figures["mape"] = float((np.abs(errors) / truth).mean())
     return figures
 

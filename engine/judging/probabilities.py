@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from engine.domain.events import area
-from engine.domain.loss import loss
+from engine.domain.kinds import BINARY
 from engine.domain.prediction import Interval
-from engine.domain.schema import BINARY, Matrix, Vector
+from engine.domain.schema import Matrix, Vector
 from engine.judging.intervals import slices
 
 BINS = 10
@@ -41,7 +41,7 @@ def figures(
     """Of n rows; `sliced` maps a name to the (n,) values whose quintiles are slices."""
     brier = float(((values - truth) ** 2).mean())
     return {
-        "log_loss": float(loss(BINARY, values, truth).mean()),
+        "log_loss": float(BINARY.measure.loss(values, truth).mean()),
         "brier": brier,
         "skill": skill(brier, truth),
         "ece": calibration_error(values, truth),

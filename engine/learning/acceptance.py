@@ -12,10 +12,7 @@ from engine.domain.artifact import Artifact
 from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.errors import NothingToJudge, UnusableTable
 from engine.domain.problem import Problem
-from engine.domain.schema import BINARY
-from engine.judging.evidence import percent
-from engine.judging.guardrails import p_of_coverage, p_of_probabilities
-from engine.judging.intervals import covered
+from engine.judging.kinds import JUDGES
 from engine.learning.recalibrate import recalibrated, with_calibration
 from engine.learning.train import Origin, measure
 from engine.model.runtime import run
@@ -62,23 +59,11 @@ def shortfall_of(problem: Problem, artifact: Artifact, judged: Table) -> str | N
     values, interval = artifact.calibration.predict(
         run(artifact.graph, judged.rows), DEFAULT_CONFIDENCE
     )
-    truth, rows = judged.target, artifact.calibration.rows
     which = "test" if judged.times is None else "newest"
-    if problem.target.kind == BINARY:
-        p_value = p_of_probabilities(values, truth, rows)
-        said, so = percent(float(values.mean())), percent(float(truth.mean()))
-        reason = (
-            f"probabilities do not hold on the {which} {len(truth):,} rows: {said} said on "
-            f"average, {so} happened"
-        )
-    else:
-        hits = covered(interval, truth)
-        p_value = p_of_coverage(hits, rows, DEFAULT_CONFIDENCE)
-        reason = (
-            f"{DEFAULT_CONFIDENCE:.0%} intervals cover {percent(float(hits.mean()))} of the "
-            f"{which} {len(truth):,} rows"
-        )
-    return None if p_value >= CHANCE else reason
+    promise = JUDGES[problem.target.kind].promise(
+        values, interval, judged.target, artifact.calibration.rows, f"{which} {len(judged):,} rows"
+    )
+    return None if promise.p_value >= CHANCE else promise.seen
 
 
 def recalibrate_on_newest(

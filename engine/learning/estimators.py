@@ -20,8 +20,6 @@ from sklearn.ensemble import (
 )
 from threadpoolctl import threadpool_limits
 
-from engine.domain.schema import BINARY
-
 LEVELS = (
     *(0.005, 0.02, 0.035, 0.05, 0.07, 0.1, 0.2, 0.35, 0.5),
     *(0.65, 0.8, 0.9, 0.93, 0.95, 0.965, 0.98, 0.995),
@@ -126,10 +124,6 @@ EVENT_CANDIDATES = (
     Candidate("HistGradientBoosting", boosted_score),
     Candidate("RandomForest", forest_score),
 )
-
-
-def candidates(kind: str) -> tuple[Candidate, ...]:
-    return EVENT_CANDIDATES if kind == BINARY else CANDIDATES
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from sklearn.isotonic import IsotonicRegression
 
 from engine.domain.conformal import POINTS, Calibration, Distribution, Outputs, scaled
 from engine.domain.errors import UnusableTable
-from engine.domain.loss import loss
-from engine.domain.schema import BINARY, POSITIVE, REAL, Matrix, Vector
+from engine.domain.kinds import TargetKind
+from engine.domain.schema import Matrix, Vector
 from engine.domain.venn_abers import VennAbers
 from engine.judging.probabilities import skill
 from engine.learning import estimators
@@ -29,8 +29,8 @@ MOST_CALIBRATION_EVENTS = 10_000
 
 Tell = Callable[[str], None]
 """Called with the name of each step as it begins."""
-CHOSEN_BY = {POSITIVE: "log_error", REAL: "error", BINARY: "brier"}
-"""The cross-fitted figure that candidates are compared by."""
+EVENT_STEPS, QUANTITY_STEPS = FOLDS, 3 * FOLDS + 1
+"""How many steps fitting tells of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,21 +53,7 @@ class CrossFitted:
     out_of_fold: NDArray[np.float64]
 
 
-def steps(kind: str) -> int:
-    """How many steps `fit` tells of."""
-    return FOLDS if kind == BINARY else 3 * FOLDS + 1
-
-
 @one_thread()
-def fit(
-    table: Table, candidate: Candidate, *, kind: str = POSITIVE, seed: int, tell: Tell
-) -> Fitted:
-    """Raises UnusableTable when there is nothing to learn a distribution from."""
-    if kind == BINARY:
-        return fit_event(table, candidate, seed=seed, tell=tell)
-    return fit_quantity(table, candidate, kind=kind, seed=seed, tell=tell)
-
-
 def fit_event(table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
     """A score, the higher the likelier."""
     parts = folds(table, seed)
@@ -89,13 +75,16 @@ def cross_calibrated(scores: Vector, truth: Vector, parts: list[tuple[Rows, Rows
     return chances
 
 
-def fit_quantity(table: Table, candidate: Candidate, *, kind: str, seed: int, tell: Tell) -> Fitted:
+@one_thread()
+def fit_quantity(
+    table: Table, candidate: Candidate, *, kind: TargetKind, chosen_by: str, seed: int, tell: Tell
+) -> Fitted:
     """Location, then spread, then shape: each learns from residuals of rows unseen by the last. The
     point that is predicted is the one with the least loss on rows unseen by all of them.
 
     Raises UnusableTable when residuals repeat so often that they have no distribution.
     """
-    is_log = kind == POSITIVE
+    is_log = kind.measure.is_log
     target = scaled(table.target, is_log)
     parts = folds(table, seed)
     location = cross_fit(candidate.members, table.rows, target, parts, tell)
@@ -115,8 +104,8 @@ def fit_quantity(table: Table, candidate: Candidate, *, kind: str, seed: int, te
     point = min(losses, key=losses.__getitem__)
     middle = np.full(len(table), np.median(table.target))
     figures = {
-        CHOSEN_BY[kind]: losses[point],
-        "skill": 1 - losses[point] / float(loss(kind, middle, table.target).mean()),
+        chosen_by: losses[point],
+        "skill": 1 - losses[point] / float(kind.measure.loss(middle, table.target).mean()),
     }
     tell("shape")
     whole = estimators.shape(seed).fit(table.rows, at_most)
@@ -126,12 +115,13 @@ def fit_quantity(table: Table, candidate: Candidate, *, kind: str, seed: int, te
 
 
 def point_losses(
-    distribution: Distribution, said: Outputs, target: Vector, kind: str
+    distribution: Distribution, said: Outputs, target: Vector, kind: TargetKind
 ) -> dict[str, float]:
     """The mean of the declared loss of each way to predict a point, from cross-fitted outputs of
     n rows and their targets (n,)."""
     ways = {point: replace(distribution, point=point) for point in POINTS}
-    return {p: float(loss(kind, way.values(said), target).mean()) for p, way in ways.items()}
+    loss = kind.measure.loss
+    return {p: float(loss(way.values(said), target).mean()) for p, way in ways.items()}
 
 
 def cross_fit(

@@ -10,9 +10,10 @@ import numpy as np
 from engine.domain.artifact import Artifact
 from engine.domain.errors import UntrustedArtifact
 from engine.domain.problem import Problem
-from engine.domain.schema import REAL, Category, Matrix
+from engine.domain.schema import Matrix
 from engine.learning.compile import Ensembles, disagreement
 from engine.learning.estimators import one_thread
+from engine.learning.kinds import LEARNERS
 from engine.tables.table import Table
 
 PARITY = 1e-9
@@ -30,7 +31,7 @@ def prove_parity(
     """Raises UntrustedArtifact unless graph and estimators agree on the table, on random points
     within its range and around it, on values next to each other in float32, and on all of these
     with holes, where a cell may be missing."""
-    unit = float(np.abs(table.target).max()) if problem.target.kind == REAL else 1.0
+    unit = LEARNERS[problem.target.kind].parity_unit(table.target)
     for rows in places(problem, table, seed):
         difference = disagreement(ensembles, graph, rows, unit)
         if not difference <= PARITY:
@@ -45,7 +46,7 @@ def places(problem: Problem, table: Table, seed: int) -> Iterator[Matrix]:
     inside = rng.uniform(low, high, anywhere.shape)
     near = np.nextafter(inside.astype(np.float32), np.float32(np.inf)).astype(np.float64)
     may_be_missing = np.array(
-        [c.may_be_missing or isinstance(c, Category) for c in problem.schema.columns]
+        [c.may_be_missing or bool(c.categories) for c in problem.schema.columns]
     )
     for rows in (table.rows, anywhere, inside, near):
         yield rows

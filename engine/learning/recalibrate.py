@@ -9,9 +9,7 @@ import numpy as np
 from engine.domain.artifact import Artifact
 from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration
 from engine.domain.errors import NothingToJudge
-from engine.domain.events import rarer
 from engine.domain.problem import Problem
-from engine.domain.schema import BINARY
 from engine.domain.venn_abers import VennAbers
 from engine.judging.evidence import Evidence
 from engine.judging.gate import FEWEST_JUDGED, Verdict, judge, sentence
@@ -24,9 +22,8 @@ from engine.learning.challenge import (
     noted,
     refuse_rare,
 )
-from engine.learning.fit import MOST_CALIBRATION_EVENTS, spaced
+from engine.learning.kinds import LEARNERS
 from engine.learning.parity import ensembles_of, prove_parity
-from engine.learning.refuse import FEWEST_IN_A_PART
 from engine.learning.train import Origin
 from engine.model.runtime import run
 from engine.tables.table import Table, row_hashes
@@ -76,13 +73,7 @@ def recalibrate(
 def recalibrated(problem: Problem, champion: Artifact, kept: Table) -> Calibration | VennAbers:
     """The champion's calibration, by these rows; raises NothingToJudge where there is one class
     only, or hardly another."""
-    if problem.target.kind == BINARY:
-        if rarer(kept.target) < FEWEST_IN_A_PART:
-            raise NothingToJudge(
-                f"{kept.source}: of {len(kept)} rows that may calibrate, {rarer(kept.target)} are "
-                f"of the rarer class, and it takes {FEWEST_IN_A_PART}"
-            )
-        kept = spaced(kept, MOST_CALIBRATION_EVENTS)
+    kept = LEARNERS[problem.target.kind].calibrating(kept)
     return champion.calibration.refitted(run(champion.graph, kept.rows), kept.target)
 
 
@@ -125,10 +116,8 @@ def judge_recalibration(evidence: Evidence) -> Verdict:
     kept = tuple(check for check in verdict.checks if check.name != "loss")
     if failed:
         sentence = f"Keep the champion's calibration: {failed[0].figure}."
-    elif evidence.kind == BINARY:
-        sentence = "Recalibrate: same scores, and no objection to the new probabilities."
     else:
-        sentence = "Recalibrate: same predictions, and no objection to the new intervals."
+        sentence = f"Recalibrate: {LEARNERS[evidence.kind].recalibrated}."
     return Verdict(not failed, sentence, kept, verdict.alpha)
 
 

@@ -6,18 +6,13 @@ from contextlib import contextmanager
 import numpy as np
 
 from engine.domain.errors import NothingToJudge, UnusableTable
-from engine.domain.events import rarer
 from engine.domain.problem import Problem
-from engine.domain.schema import BINARY, Vector
+from engine.learning.kinds import LEARNERS
 from engine.tables.recorded import Gathered, Sources
 from engine.tables.split import Split, folds
 from engine.tables.table import FEWEST_ROWS, Rejected, Table
 
 FEWEST_GROUPS = 50
-FEWEST_EVENTS = 50
-"""Of the rarer class. A fifth of them judges: ten, with which a rate is known to about a third of
-itself; of the others half calibrates."""
-FEWEST_IN_A_PART = 5
 
 
 def refuse_unlearnable(
@@ -45,57 +40,21 @@ def refuse_unlearnable(
             f"{table.source}: {', '.join(empty)} is missing in every row; fill it, or take it out "
             "of the problem's columns"
         )
-    if problem.target.kind == BINARY:
-        refuse_one_sided(problem, table)
-    elif np.ptp(table.target) == 0:
-        raise UnusableTable(f"{table.source}: the target is {table.target[0]:g} in every row")
-
-
-def refuse_one_sided(problem: Problem, table: Table) -> None:
-    """Raises UnusableTable when there is one class only, or too little of one."""
-    name, few = problem.target.name, rarer(table.target)
-    happened = int(table.target.sum())
-    if not few:
-        raise UnusableTable(
-            f"{table.source}: one class only, {name} is {class_name(problem, table.target[0])} in "
-            "all rows; add rows of the other class"
-        )
-    if few < FEWEST_EVENTS:
-        rare = class_name(problem, float(2 * happened < len(table)))
-        raise UnusableTable(
-            f"{table.source}: class imbalance, {name} is {rare} in {few} of {len(table)} rows, and "
-            f"probabilities take {FEWEST_EVENTS}; add rows of that class (do not repeat any)"
-        )
-
-
-def class_name(problem: Problem, value: float) -> str:
-    labels = problem.target.labels
-    return f"{value:g}" if labels is None else labels[int(value)]
+    LEARNERS[problem.target.kind].refuse_table(problem, table)
 
 
 def refuse_parts(problem: Problem, table: Table, parts: Split, seed: int) -> None:
     """Raises UnusableTable when a part of the table cannot do its work."""
-    fitted = table.take(parts.fit)
+    fitted, refuse_part = table.take(parts.fit), LEARNERS[problem.target.kind].refuse_part
     for seen, _ in folds(fitted, seed):
         for name in missing_everywhere(problem, fitted.take(seen)):
             raise UnusableTable(
                 f"{table.source}: {name} is missing in every row of a part that is learned from; "
                 "add rows that have it, or take it out of the problem's columns"
             )
-        if problem.target.kind == BINARY:
-            refuse_few(problem, fitted.take(seen).target, "learns", table.source)
-    if problem.target.kind == BINARY:
-        for rows, work in ((parts.calibration, "calibrates"), (parts.test, "judges")):
-            refuse_few(problem, table.target[rows], work, table.source)
-
-
-def refuse_few(problem: Problem, target: Vector, work: str, source: str) -> None:
-    few = rarer(target)
-    if few < FEWEST_IN_A_PART:
-        raise UnusableTable(
-            f"{source}: class imbalance, the part that {work} has {few} rows of the rarer class of "
-            f"{problem.target.name}, and it takes {FEWEST_IN_A_PART}; add rows of that class"
-        )
+        refuse_part(problem, fitted.take(seen).target, "learns", table.source)
+    for rows, work in ((parts.calibration, "calibrates"), (parts.test, "judges")):
+        refuse_part(problem, table.target[rows], work, table.source)
 
 
 def missing_everywhere(problem: Problem, table: Table) -> Iterator[str]:
@@ -119,5 +78,5 @@ def is_too_little(problem: Problem, rows: Gathered, sources: Sources) -> bool:
     """Whether more outcomes are all it takes: rows, or of records alone events."""
     if len(rows.frame) < FEWEST_ROWS:
         return True
-    is_event = problem.target.kind == BINARY and not sources.files
-    return is_event and rarer(rows.frame[problem.target.name].to_numpy()) < FEWEST_EVENTS
+    has_too_few = LEARNERS[problem.target.kind].has_too_few
+    return not sources.files and has_too_few(rows.frame[problem.target.name].to_numpy())

@@ -9,7 +9,6 @@ from engine.domain.contract import same_contract
 from engine.domain.errors import ContractChanged
 from engine.domain.history import History
 from engine.domain.problem import Problem
-from engine.domain.schema import BINARY
 from engine.domain.version import Version
 from engine.learning.challenge import Trial, challenge, succeed, unseen
 from engine.learning.recalibrate import for_shadow, recalibrate
@@ -70,6 +69,6 @@ def train_and_judge(
             allows_other_library=method.allows_other_library,
         )
     trial = challenge(problem, table, reigning, origin=origin, attempt=attempt, progress=progress)
-    if not method.is_rollout or problem.target.kind == BINARY:
+    if not method.is_rollout or not problem.target.kind.measure.has_coverage:
         return trial
     return for_shadow(trial, table.take(unseen(table, reigning, origin.seed)[1]), origin)

@@ -24,11 +24,9 @@ from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.errors import UnknownVersion, UntrustedArtifact
 from engine.domain.far import FEWEST, Bounds, FarBetter, far_better
 from engine.domain.history import STANDS_BY
-from engine.domain.loss import is_answer
 from engine.domain.ports import Artifacts, Champion, Records
 from engine.domain.problem import Problem
 from engine.domain.record import Joined, Question
-from engine.domain.schema import BINARY
 from engine.domain.version import Version
 from engine.judging.gate import level
 from engine.learning.recalibrate import WINDOW, by_newest
@@ -64,7 +62,7 @@ class Post:
     def watch(self, records: Records) -> Night:
         """The copy that stands by takes the champion's place if it has earned that, and a newer one
         its own if enough has become known. An event has no coverage, and no copy."""
-        if self.problem.target.kind == BINARY:
+        if not self.problem.target.kind.measure.has_coverage:
             return Night()
         self.champion.adopt(self.who)
         rows = self.outcomes(records)
@@ -146,9 +144,8 @@ def told(problem: Problem, joined: Iterator[Joined], major: int) -> Iterator[tup
         if outcome is None or record.id in seen or not is_reply(record):
             continue
         truth = np.array([outcome.actual])
-        if Version.parse(record.version).line[0] != major or not is_answer(
-            problem.target.kind, truth
-        ):
+        is_truth = problem.target.kind.measure.is_outcome(truth)
+        if Version.parse(record.version).line[0] != major or not is_truth:
             continue
         seen.add(record.id)
         features = (record.row.get(name) for name in problem.schema.names)

@@ -16,13 +16,14 @@ from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration
 from engine.domain.errors import UnusableTable
 from engine.domain.prediction import Interval
 from engine.domain.problem import Problem
-from engine.domain.schema import BINARY, POSITIVE, REAL, Matrix, Vector
+from engine.domain.schema import Matrix, Vector
 from engine.domain.venn_abers import VennAbers
 from engine.domain.version import Version
-from engine.judging import probabilities
-from engine.judging.intervals import evaluate, slices_of
-from engine.learning.estimators import Candidate, candidates
-from engine.learning.fit import CHOSEN_BY, Fitted, Tell, calibrate, fit, steps
+from engine.judging.intervals import slices_of
+from engine.judging.kinds import JUDGES
+from engine.learning.estimators import Candidate
+from engine.learning.fit import Fitted, Tell, calibrate
+from engine.learning.kinds import LEARNERS
 from engine.learning.parity import prove_parity
 from engine.learning.refuse import refuse_parts
 from engine.model.runtime import run
@@ -33,9 +34,6 @@ Progress = Callable[[str, int], AbstractContextManager[Tell]]
 """Called with an algorithm and its number of steps; gives what is told of each."""
 GOLDEN_ROWS = 64
 PROFILE_QUANTILES = tuple(np.linspace(0, 1, 21).round(2).tolist())
-CONFORMAL = "distributional conformal"
-METHODS = {POSITIVE: CONFORMAL, REAL: CONFORMAL, BINARY: "inductive Venn-Abers"}
-"""How each kind is calibrated."""
 LIBRARIES = ("joblib", "numpy", "onnx", "onnxruntime", "scikit-learn")
 
 
@@ -58,10 +56,9 @@ def train_all(
     is too poor for its work, and when the best predicts worse than one value for all.
     """
     refuse_parts(problem, table, parts, origin.seed)
-    kind = problem.target.kind
-    artifacts = []
-    for candidate in candidates(kind):
-        with progress(candidate.algorithm, steps(kind) + 3) as tell:
+    learner, artifacts = LEARNERS[problem.target.kind], []
+    for candidate in learner.candidates:
+        with progress(candidate.algorithm, learner.steps + 3) as tell:
             artifacts.append(train(problem, table, parts, candidate, origin=origin, tell=tell))
     best, *others = sorted(artifacts, key=selection_score)
     if (skill := best.card.metrics["cross_fitted"]["skill"]) < 0:
@@ -76,7 +73,7 @@ def train_all(
 def selection_score(artifact: Artifact) -> float:
     """What candidates are compared by, cross-fitted: the mean loss, or of an event the Brier score,
     which a few surprises do not decide alone."""
-    name = CHOSEN_BY[artifact.card.target_kind]
+    name = LEARNERS[artifact.card.target_kind].chosen_by
     return artifact.card.metrics["cross_fitted"][name]
 
 
@@ -93,8 +90,8 @@ def train(
 
     Raises UnusableTable when there is nothing to learn a distribution from.
     """
-    kind = problem.target.kind
-    fitted = fit(table.take(parts.fit), candidate, kind=kind, seed=origin.seed, tell=tell)
+    learner = LEARNERS[problem.target.kind]
+    fitted = learner.fit(table.take(parts.fit), candidate, seed=origin.seed, tell=tell)
     tell("parity")
     prove_parity(problem, table, fitted.ensembles, fitted.graph, origin.seed)
     tell("calibration")
@@ -132,10 +129,8 @@ def measure(
         return calibration.predict(outputs, confidence)
 
     sliced = slices_of(problem.schema.names, problem.slices, table.rows)
-    if isinstance(calibration, VennAbers):
-        return probabilities.figures(*predict(DEFAULT_CONFIDENCE), table.target, sliced)
-    highest = calibration.highest_confidence
-    return evaluate(predict, table.target, sliced, highest, problem.target.kind)
+    judge = JUDGES[problem.target.kind]
+    return judge.figures(predict, table.target, sliced, calibration.highest_confidence)
 
 
 def describe(
@@ -148,7 +143,7 @@ def describe(
     metrics: Mapping[str, dict[str, float]],
     calibration_rows: int,
 ) -> ModelCard:
-    method = METHODS[problem.target.kind]
+    method = LEARNERS[problem.target.kind].method
     return ModelCard(
         problem=problem.name,
         version=str(origin.version),
@@ -184,6 +179,7 @@ def features(problem: Problem, seen: Matrix) -> tuple[Feature, ...]:
     return tuple(
         Feature(
             name=column.name,
+            type=column.type,
             unit=column.unit,
             low=float(low),
             high=float(high),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.domain.schema import POSITIVE, Matrix, Target
+from engine.domain.schema import Matrix, Target
 from engine.reports import page as pages
 from engine.reports.page import grid, picture, pictures
 from engine.watching.comparison import Comparison
@@ -56,7 +56,7 @@ def draw_values(axes: Any, recorded: Matrix, computed: Matrix, target: Target) -
     lowest, highest = min(recorded.min(), computed.min()), max(recorded.max(), computed.max())
     axes.plot([lowest, highest], [lowest, highest], color=COLOURS["recorded"], linewidth=1)
     axes.plot(recorded, computed, ".", color=COLOURS["computed"], markersize=3, alpha=0.5)
-    if target.kind == POSITIVE:
+    if target.kind.measure.is_log:
         axes.set_xscale("log")
         axes.set_yscale("log")
     axes.set_title(f"Values, {target.unit}; {len(recorded):,} points")
@@ -66,16 +66,16 @@ def draw_values(axes: Any, recorded: Matrix, computed: Matrix, target: Target) -
 
 def draw_widths(axes: Any, recorded: Matrix, computed: Matrix, target: Target) -> None:
     """Beside its value where that is a positive quantity, else as wide as it is."""
-    is_share = target.kind == POSITIVE
+    measure = target.kind.measure
     widths = {
-        name: (rows[:, 2] - rows[:, 1]) / (rows[:, 0] if is_share else 1.0)
+        name: measure.widths(rows[:, 1], rows[:, 2], rows[:, 0])
         for name, rows in (("recorded", recorded), ("computed", computed))
     }
     widest = float(np.quantile(np.concatenate([*widths.values()]), 0.995))
     bins = np.linspace(0, widest or 1.0, 60)
     axes.hist(widths["recorded"], bins, color=COLOURS["recorded"], alpha=0.5, label="recorded")
     axes.hist(widths["computed"], bins, color=COLOURS["computed"], histtype="step", label="now")
-    axes.set_title("Width of the interval" + (" / value" if is_share else f", {target.unit}"))
+    axes.set_title("Width of the interval" + (" / value" if measure.is_log else f", {target.unit}"))
     axes.set_ylabel("points")
 
 

@@ -1,10 +1,13 @@
 """What was inferred from somebody's table, as a person is asked to accept it."""
 
+from collections.abc import Callable
+
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from engine.domain.schema import BINARY, POSITIVE, Column, Number, Target
+from engine.domain.columns import ByColumnType, Column
 from engine.reports.console import console
+from engine.reports.kinds import SHOWN
 from engine.tables.infer import GROUP, Inferred
 
 SHOWN_CATEGORIES = 4
@@ -25,7 +28,8 @@ def show_inferred(inferred: Inferred, title: str) -> None:
     for column in inferred.schema.columns:
         grid.add_row(*map(escape, described(column)))
     console.print(grid)
-    console.print(f"predicts {inferred.target.name}: {aim(inferred.target)}", markup=False)
+    aim = SHOWN[inferred.target.kind].aim(inferred.target)
+    console.print(f"predicts {inferred.target.name}: {aim}", markup=False)
     if GROUP in inferred.ignored:
         console.print(f"{GROUP}: no feature, it keeps rows together")
     if inferred.order:
@@ -41,23 +45,21 @@ def show_inferred(inferred: Inferred, title: str) -> None:
 
 
 def described(column: Column) -> tuple[str, ...]:
-    missing = "yes" if column.may_be_missing else "no"
-    if isinstance(column, Number):
-        kind = "whole number" if column.is_whole else "number"
-        seen = f"{column.low:g} - {column.high:g}"
-        return column.name, kind, seen, missing, f"{column.example:g}"
+    what, seen, example = DESCRIPTIONS[column.type](column)
+    return column.name, what, seen, "yes" if column.may_be_missing else "no", example
+
+
+def of_number(column: Column) -> tuple[str, str, str]:
+    kind = "whole number" if column.is_whole else "number"
+    return kind, f"{column.low:g} - {column.high:g}", f"{column.example:g}"
+
+
+def of_category(column: Column) -> tuple[str, str, str]:
     first = ", ".join(column.categories[:SHOWN_CATEGORIES])
     more = len(column.categories) - SHOWN_CATEGORIES
-    seen = f"{first} and {more} more" if more > 0 else first
-    return column.name, "category", seen, missing, column.example
+    return "category", f"{first} and {more} more" if more > 0 else first, str(column.example)
 
 
-def aim(target: Target) -> str:
-    """What kind of target it is, in words."""
-    if target.kind == BINARY:
-        happens, other = ("1", "0") if target.labels is None else target.labels[::-1]
-        swap = "" if target.labels is None else " (--positive swaps them)"
-        return f"the probability of {happens!r}, not {other!r}{swap}"
-    if target.kind == POSITIVE:
-        return "a positive number, judged by its ratio to the truth"
-    return "a number, judged by its distance from the truth"
+DESCRIPTIONS: ByColumnType[Callable[[Column], tuple[str, str, str]]] = ByColumnType(
+    number=of_number, category=of_category
+)

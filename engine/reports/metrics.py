@@ -1,8 +1,6 @@
 """How figures are shown: of a model on its own, and of champion and challenger side by side."""
 
 from engine.domain.artifact import Artifact
-from engine.domain.loss import LOSS, loss
-from engine.domain.schema import BINARY
 from engine.judging import probabilities
 from engine.judging.evidence import Answers, Evidence
 from engine.judging.intervals import covered, point_errors, winkler, worst_slice
@@ -35,14 +33,6 @@ EVENT_FIGURES = {
 """The calibration error is the expected one; skill the share of the base rate's Brier score."""
 
 
-def figures_of(artifact: Artifact) -> dict[str, tuple[str, str, str]]:
-    """Label to part of the data, figure and form, as the kind of target has them."""
-    if artifact.card.target_kind == BINARY:
-        return EVENT_FIGURES
-    known = artifact.card.metrics["test"]
-    return {label: one for label, one in FIGURES.items() if label != "MAPE" or "mape" in known}
-
-
 def figure(artifact: Artifact, wanted: tuple[str, str, str]) -> str:
     part, name, form = wanted
     value = artifact.card.metrics[part].get(name)
@@ -51,21 +41,14 @@ def figure(artifact: Artifact, wanted: tuple[str, str, str]) -> str:
     return amount(value) if form == AMOUNT else form.format(value)
 
 
-def side_by_side(evidence: Evidence) -> dict[str, tuple[str, str]]:
-    """What a person compares: a figure's name to the champion's and the challenger's."""
-    own = of_event if evidence.kind == BINARY else of_quantity
-    old, new = (own(evidence, side) for side in evidence.sides)
-    return {name: (old[name], new[name]) for name in old}
-
-
 def of_quantity(evidence: Evidence, side: Answers) -> dict[str, str]:
-    kind, truth = evidence.kind, evidence.truth
-    errors = point_errors(side.values, truth, kind)
+    measure, truth = evidence.kind.measure, evidence.truth
+    errors = point_errors(side.values, truth, evidence.kind)
     hits = covered(side.interval, truth)
     worst = worst_slice(hits, {"predicted": side.values, **evidence.sliced})
     relative = {"MAPE": f"{errors['mape']:.1%}"} if "mape" in errors else {}
     return {
-        f"mean {LOSS[kind]}": f"{loss(kind, side.values, truth).mean():.4g}",
+        f"mean {measure.loss_name}": f"{measure.loss(side.values, truth).mean():.4g}",
         "MAE": amount(errors["mae"]),
         "RMSE": amount(errors["rmse"]),
         **relative,

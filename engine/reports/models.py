@@ -5,26 +5,23 @@ from pathlib import Path
 
 from engine.domain.artifact import Artifact
 from engine.domain.conformal import DEFAULT_CONFIDENCE
-from engine.domain.loss import loss
 from engine.domain.problem import Problem
-from engine.domain.schema import BINARY
 from engine.judging.evidence import Evidence
 from engine.judging.intervals import slices_of
 from engine.learning.challenge import Trial
 from engine.model.runtime import run
 from engine.reports import plots
-from engine.reports.metrics import figure, figures_of, side_by_side
+from engine.reports.kinds import SHOWN, Said, figures_of, side_by_side
+from engine.reports.metrics import figure
 from engine.reports.page import grid, picture, pictures, write_page
 from engine.tables.table import Table
-
-PROMISE = "whether what is said holds on rows it has not seen"
 
 
 def write_card(path: Path, problem: Problem, artifact: Artifact, judged: Table) -> None:
     """Write the page of a model that was just trained: its figures on the test rows, and on these
     rows, which it has not seen, whether it keeps what it says."""
     card = artifact.card
-    what = "probabilities" if problem.target.kind == BINARY else "intervals"
+    what = SHOWN[problem.target.kind].promised
     holds = f"and how its {what} hold"
     if card.shortfall is not None:
         holds = f"whose {what} do not hold: {card.shortfall}"
@@ -46,22 +43,11 @@ def write_card(path: Path, problem: Problem, artifact: Artifact, judged: Table) 
 
 
 def portrait(problem: Problem, artifact: Artifact, judged: Table) -> str:
-    outputs, truth, kind = run(artifact.graph, judged.rows), judged.target, problem.target.kind
+    outputs = run(artifact.graph, judged.rows)
     values, interval = artifact.calibration.predict(outputs, DEFAULT_CONFIDENCE)
-    if kind == BINARY:
-        chances = {"the model": (values, artifact.calibration.rows)}
-        return pictures(
-            PROMISE,
-            picture(partial(plots.draw_reliability, sides=chances, truth=truth)),
-            picture(partial(plots.draw_probabilities, values=values, truth=truth)),
-        )
     sliced = slices_of(problem.schema.names, problem.slices, judged.rows)
-    found = plots.coverage({"the model": interval}, truth, {"predicted": values, **sliced})
-    return pictures(
-        PROMISE,
-        picture(partial(plots.draw_predictions, values=values, truth=truth, kind=kind)),
-        picture(partial(plots.draw_coverage, found=found), plots.height_of(found)),
-    )
+    said = Said(values, interval, judged.target, sliced, artifact.calibration.rows)
+    return SHOWN[problem.target.kind].portrait(said)
 
 
 def write_report(path: Path, problem: Problem, trial: Trial, champion: Artifact) -> None:
@@ -84,19 +70,9 @@ def write_report(path: Path, problem: Problem, trial: Trial, champion: Artifact)
 
 
 def comparison(evidence: Evidence) -> str:
-    figures = side_by_side(evidence)
+    figures, shown, measure = side_by_side(evidence), SHOWN[evidence.kind], evidence.kind.measure
     rows = [(name, old, new) for name, (old, new) in figures.items()]
-    old, new = (loss(evidence.kind, one.values, evidence.truth) for one in evidence.sides)
-    names = ("champion", "challenger")
-    answers = dict(zip(names, evidence.sides, strict=True))
-    gain = picture(partial(plots.draw_gain, gain=old - new, kind=evidence.kind))
-    if evidence.kind == BINARY:
-        words = "paired losses, and reliability"
-        chances = {name: (one.values, one.calibration_rows) for name, one in answers.items()}
-        kept = picture(partial(plots.draw_reliability, sides=chances, truth=evidence.truth))
-    else:
-        words = "paired errors, and coverage by slice"
-        sides = {name: one.interval for name, one in answers.items()}
-        found = plots.coverage(sides, evidence.truth, evidence.slices)
-        kept = picture(partial(plots.draw_coverage, found=found), plots.height_of(found))
-    return grid(("", *names), rows) + pictures(words, gain, kept)
+    old, new = (measure.loss(one.values, evidence.truth) for one in evidence.sides)
+    gain = picture(partial(plots.draw_gain, gain=old - new, loss_name=measure.loss_name))
+    drawn = pictures(shown.kept_words, gain, shown.kept(evidence))
+    return grid(("", *evidence.named), rows) + drawn

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from engine.domain.loss import LOSS
 from engine.domain.prediction import Interval
-from engine.domain.schema import POSITIVE, Vector
+from engine.domain.schema import Vector
 from engine.judging.intervals import covered, slices
 from engine.judging.probabilities import CHANCE, bins, by_chance
 
@@ -22,13 +21,13 @@ LONGEST_LABEL = 20
 ALL = "all rows"
 
 
-def draw_gain(axes: Any, gain: Vector, kind: str) -> None:
+def draw_gain(axes: Any, gain: Vector, loss_name: str) -> None:
     """How much lower the challenger's loss is on each row, (n,); its mean decides."""
     widest = float(np.quantile(np.abs(gain), 0.99)) or 1.0
     axes.hist(gain.clip(-widest, widest), bins=60, color=COLOURS["challenger"], alpha=0.8)
     axes.axvline(gain.mean(), color="#c0392b", label=f"mean {gain.mean():+.4g}")
     axes.axvline(0, color="black", linestyle="--", linewidth=1, label="0, neither is closer")
-    axes.set_title(f"{LOSS[kind]}: champion less challenger, {len(gain):,} rows")
+    axes.set_title(f"{loss_name}: champion less challenger, {len(gain):,} rows")
     axes.set_xlabel("right of 0: the challenger is closer")
 
 
@@ -119,13 +118,13 @@ def draw_probabilities(axes: Any, values: Vector, truth: Vector) -> None:
     axes.set_title("How the probabilities are spread")
 
 
-def draw_predictions(axes: Any, values: Vector, truth: Vector, kind: str) -> None:
+def draw_predictions(axes: Any, values: Vector, truth: Vector, *, is_log: bool) -> None:
     """The truth of some rows against what was predicted."""
     some = np.linspace(0, len(truth) - 1, min(len(truth), SHOWN_ROWS)).astype(int)
     axes.plot(values[some], truth[some], ".", color=COLOURS["challenger"], alpha=0.3)
     ends = [truth[some].min(), truth[some].max()]
     axes.plot(ends, ends, color="black", linewidth=1)
-    if kind == POSITIVE:
+    if is_log:
         axes.set_xscale("log")
         axes.set_yscale("log")
     axes.set_xlabel("predicted")

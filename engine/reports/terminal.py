@@ -8,15 +8,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.table import Table as Grid
 
 from engine.domain.artifact import Artifact
-from engine.domain.loss import LOSS
 from engine.domain.problem import Problem
-from engine.domain.schema import BINARY
 from engine.judging.gate import Verdict
 from engine.learning.acceptance import Acceptance, advice
 from engine.learning.challenge import Trial
 from engine.learning.train import selection_score
 from engine.reports.console import console, progress_bar, say, show_grid
-from engine.reports.metrics import figure, figures_of, side_by_side
+from engine.reports.kinds import SHOWN, figures_of, side_by_side
+from engine.reports.metrics import figure
 from engine.tables.table import Rejected, Table
 
 SHOWN_REJECTS = 5
@@ -61,20 +60,16 @@ def progress(algorithm: str, steps: int) -> Iterator[Callable[[str], None]]:
 
 def show_candidates(problem: Problem, artifacts: Sequence[Artifact]) -> None:
     """How the candidates compare, the best first."""
-    kind, unit = problem.target.kind, problem.target.unit
-    title = f"on test rows, {unit}; intervals at 90 % where not said"
-    chosen_by = LOSS[kind]
-    if kind == BINARY:
-        title, chosen_by = f"on test rows, probability of {problem.target.name}", "Brier score"
+    shown = SHOWN[problem.target.kind]
     rows = [
         (label, *(figure(artifact, wanted) for artifact in artifacts))
         for label, wanted in figures_of(artifacts[0]).items()
     ]
-    show_grid([("", *(artifact.card.algorithm for artifact in artifacts)), *rows], title)
+    head = ("", *(artifact.card.algorithm for artifact in artifacts))
+    show_grid([head, *rows], shown.title(problem.target))
     scores = ", ".join(f"{selection_score(artifact):.4f}" for artifact in artifacts)
-    console.print(
-        f"chosen: {artifacts[0].card.algorithm}, the lower cross-fitted {chosen_by} ({scores})"
-    )
+    best = artifacts[0].card.algorithm
+    say(f"chosen: {best}, the lower cross-fitted {shown.chosen_by} ({scores})")
 
 
 def show_comparison(figures: Mapping[str, tuple[str, str]]) -> None:

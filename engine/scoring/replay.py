@@ -10,24 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.domain.errors import ServiceError
-from engine.domain.loss import LOSS, distance, loss
+from engine.domain.kinds import ByKind, TargetKind
 from engine.domain.record import DEGRADED, Joined, Record
-from engine.domain.schema import (
-    BINARY,
-    POSITIVE,
-    REAL,
-    Matrix,
-    Row,
-    Schema,
-    Vector,
-)
+from engine.domain.schema import Matrix, Row, Schema, Vector
 from engine.domain.traffic import SHADOW
 from engine.model.model import Model
 
 CHUNK_ROWS = 5_000
 FIRST_FEW = 5
-DISTANCE = {POSITIVE: "|log ratio|", REAL: "|difference|", BINARY: "|difference|"}
-FORM = {POSITIVE: ".4f", REAL: ".4g", BINARY: ".4f"}
+FORM = ByKind(positive=".4f", real=".4g", binary=".4f")
 """How a loss or a distance is printed: a real quantity may be of any size."""
 NORMAL_97_5 = 1.959964
 """Two-sided 95 % of a normal distribution."""
@@ -194,21 +185,22 @@ class Comparison:
     A width counts beside its value where that is a positive quantity, else as it is.
     """
 
-    kind: str
+    kind: TargetKind
     sums: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def add(self, part: Replayed) -> None:
         value, lower, upper = part.recorded.T
         new, new_lower, new_upper = part.computed.T
+        measure = self.kind.measure
         self._sum(
             rows=np.ones_like(value),
-            apart=distance(self.kind, new, value),
+            apart=measure.distance(new, value),
             inside=(lower <= new) & (new <= upper),
-            width=(upper - lower) / (value if self.kind == POSITIVE else 1.0),
-            new_width=(new_upper - new_lower) / (new if self.kind == POSITIVE else 1.0),
+            width=measure.widths(lower, upper, value),
+            new_width=measure.widths(new_lower, new_upper, new),
         )
         truth, known = part.truth, ~np.isnan(part.truth)
-        old_error, new_error = (loss(self.kind, said, truth) for said in (value, new))
+        old_error, new_error = (measure.loss(said, truth) for said in (value, new))
         gain = old_error - new_error
         figures = {
             "known": np.ones_like(value),
@@ -261,7 +253,7 @@ def recomputed(parts: Iterable[Replayed], left_out: LeftOut) -> Finding | None:
     return Finding(f"{sentence}{rest}.", table, notes, differing)
 
 
-def compared(parts: Iterable[Replayed], version: str, kind: str) -> Finding | None:
+def compared(parts: Iterable[Replayed], version: str, kind: TargetKind) -> Finding | None:
     """What would this version have said? None where there was nothing to ask. `kind` is the
     target's."""
     seen = Comparison(kind)
@@ -269,21 +261,21 @@ def compared(parts: Iterable[Replayed], version: str, kind: str) -> Finding | No
         seen.add(part)
     if not seen.sums["rows"]:
         return None
-    apart, form = seen.mean("apart"), FORM[kind]
-    beside = " / value" if kind == POSITIVE else ""
+    measure, apart, form = kind.measure, seen.mean("apart"), FORM[kind]
+    beside = " / value" if measure.is_log else ""
     table = [
         ["", "recorded", version],
         ["replies", f"{seen.sums['rows']:,.0f}", ""],
-        [f"mean {DISTANCE[kind]} of the values", "", f"{apart:{form}}"],
+        [f"mean {measure.distance_name} of the values", "", f"{apart:{form}}"],
         ["its value lies in the recorded interval", "", f"{seen.mean('inside'):.1%}"],
         [f"width of the interval{beside}", *two(seen, "width", "rows", ".3f" if beside else form)],
         ["with an outcome", f"{seen.sums['known']:,.0f}", ""],
     ]
-    by = f"{apart:.1%}" if kind == POSITIVE else f"{apart:{form}}"
+    by = f"{apart:.1%}" if measure.is_log else f"{apart:{form}}"
     sentence = f"{version} would have said values that differ by {by} on average"
     if seen.sums["known"]:
-        table.append([f"mean {LOSS[kind]}", *two(seen, "error", "known", form)])
-        if kind != BINARY:  # whose bounds are of a probability, which nobody ever sees
+        table.append([f"mean {measure.loss_name}", *two(seen, "error", "known", form)])
+        if measure.has_coverage:
             asked = f"coverage (asked for {seen.mean('level', 'known'):.1%})"
             table.append([asked, *two(seen, "covered", "known", ".1%")])
         sentence += f"; {who_was_right(seen)}"
@@ -297,8 +289,9 @@ def two(seen: Comparison, name: str, of: str, form: str) -> tuple[str, str]:
 
 def who_was_right(seen: Comparison) -> str:
     (gain, half), form = seen.gain, FORM[seen.kind]
+    loss_name = seen.kind.measure.loss_name
     word = "as close to" if abs(gain) <= half else "closer to" if gain > 0 else "further from"
     return (
-        f"on {seen.sums['known']:,.0f} outcomes it is {word} the truth, mean {LOSS[seen.kind]} "
+        f"on {seen.sums['known']:,.0f} outcomes it is {word} the truth, mean {loss_name} "
         f"{abs(gain):{form}} {'lower' if gain >= 0 else 'higher'} (± {half:{form}}, 95 %)"
     )

@@ -12,7 +12,7 @@ from engine.domain.errors import UnusableTable
 from engine.domain.features import Features
 from engine.domain.ports import FeatureStore
 from engine.domain.problem import Problem
-from engine.domain.schema import Number, Row
+from engine.domain.schema import Row
 from engine.tables.batches import Source
 from engine.tables.feature_table import BadCell, key_of, moment_of
 
@@ -45,9 +45,10 @@ def joined(
         found = [at for at, row in enumerate(rows) if row is not None]
         kept = batch.take(pa.array(found, pa.int64()))
         for column in problem.schema.columns:
-            kind = pa.float64() if isinstance(column, Number) else pa.string()
             values = [(rows[at] or {}).get(column.name) for at in found]
-            kept = kept.append_column(column.name, pa.array(values, kind))
+            kept = kept.append_column(
+                column.name, pa.array(values, pa.type_for_alias(column.storage))
+            )
         yield Joined(kept, len(rows) - len(found))
         first += len(rows)
 

@@ -4,7 +4,9 @@ Each cell is read by `engine.domain.cells`, as a service reads it; a column that
 numbers is one already.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,20 +14,59 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from engine.domain import cells as one
-from engine.domain.schema import BINARY, Category, Column, Number, Target
+from engine.domain.columns import ByColumnType, Column
+from engine.domain.kinds import ByKind
+from engine.domain.schema import Target
 
 SHOWN = 80
 """Characters of a cell that a report shows."""
 EVENTS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
 
 
-def read(cells: "pd.Series[Any]", column: Column | Target) -> "pd.Series[Any]":
-    """A column's cells as what it declares: numbers (an event is one), or names of categories."""
-    if isinstance(column, Target) and column.kind == BINARY:
-        return as_events(cells, column.labels)
-    if isinstance(column, Category):
+Rules = Iterator[tuple["pd.Series[Any]", str]]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the cells of a column or a target are read: `values` gives numbers (an event is one) or
+    names of categories, `must_be` says what a cell must be, and `broken` which of the values break
+    a rule (of several rules the last is told)."""
+
+    values: Callable[["pd.Series[Any]"], "pd.Series[Any]"]
+    must_be: str
+    broken: Callable[["pd.Series[Any]"], Rules]
+
+
+def reading_of(column: Column) -> Reading:
+    return COLUMNS[column.type](column)
+
+
+def reading_of_target(target: Target) -> Reading:
+    return TARGETS[target.kind](target)
+
+
+def read(cells: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
+    """A column's cells as what it declares."""
+    return reading_of(column).values(cells)
+
+
+def numbers_between(column: Column | Target) -> Reading:
+    return Reading(as_numbers, "must be a number", partial(broken_rules, column))
+
+
+def names_of_categories(column: Column) -> Reading:
+    def values(cells: "pd.Series[Any]") -> "pd.Series[Any]":
         return pd.Series([*map(column.read, plain(cells))], index=cells.index, dtype=object)
-    return as_numbers(cells)
+
+    return Reading(values, "must be a name", lambda names: iter(()))
+
+
+def events_named(target: Target) -> Reading:
+    labels = target.labels
+    words = "0 or 1" if labels is None else f"{' or '.join(labels)}, or 0 or 1"
+    return Reading(
+        partial(as_events, labels=labels), f"must be {words}", partial(broken_rules, target)
+    )
 
 
 def as_numbers(cells: "pd.Series[Any]") -> "pd.Series[Any]":
@@ -80,14 +121,15 @@ def is_blank(cells: "pd.Series[Any]") -> "pd.Series[Any]":
     return pd.Series([*map(one.is_missing, plain(cells))], index=cells.index, dtype=bool)
 
 
-def findings(cells: "pd.Series[Any]", known: "pd.Series[Any]", column: Column | Target) -> Any:
+def findings(
+    cells: "pd.Series[Any]", known: "pd.Series[Any]", column: Column | Target, reading: Reading
+) -> pd.DataFrame:
     """What one column gets wrong, as a table: row, column, rule and the cell as it stands there."""
     rules = pd.Series("", index=cells.index)
-    for broken, rule in broken_rules(known, column):
+    for broken, rule in reading.broken(known):
         rules[broken] = rule
-    rules[known.isna()] = must_be(column)
-    may_be_missing = not isinstance(column, Target) and column.may_be_missing
-    rules[is_blank(cells)] = "" if may_be_missing else "must not be missing"
+    rules[known.isna()] = reading.must_be
+    rules[is_blank(cells)] = "" if column.may_be_missing else "must not be missing"
     return table_of(cells, rules, column.name)
 
 
@@ -105,20 +147,14 @@ def table_of(cells: "pd.Series[Any]", rules: "pd.Series[Any]", name: str) -> pd.
     )
 
 
-def broken_rules(
-    known: "pd.Series[Any]", column: Column | Target
-) -> Iterator[tuple["pd.Series[Any]", str]]:
-    """Which cells break a rule; of several rules the last is told."""
-    if isinstance(column, Category):
-        return
-    if isinstance(column, Number) and column.is_whole:
+def broken_rules(column: Column | Target, known: "pd.Series[Any]") -> Rules:
+    if column.is_whole:
         yield known % 1 != 0, "must be a whole number"
     yield known < column.low, f"must be at least {column.low:g}"
     yield known > column.high, f"must be at most {column.high:g}"
 
 
-def must_be(column: Column | Target) -> str:
-    if isinstance(column, Target) and column.kind == BINARY:
-        words = "0 or 1" if column.labels is None else f"{' or '.join(column.labels)}, or 0 or 1"
-        return f"must be {words}"
-    return "must be a number"
+COLUMNS: ByColumnType[Callable[[Column], Reading]] = ByColumnType(
+    number=numbers_between, category=names_of_categories
+)
+TARGETS = ByKind(positive=numbers_between, real=numbers_between, binary=events_named)

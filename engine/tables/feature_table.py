@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from engine.domain.columns import Column
 from engine.domain.features import LONGEST_KEY, Features
 from engine.domain.problem import Lookup, Problem
-from engine.domain.schema import Column
 from engine.domain.times import utc, written
 from engine.tables.batches import Source
 

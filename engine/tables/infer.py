@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import get_close_matches
 from shlex import join, quote
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine.domain.columns import ByColumnType, Column
 from engine.domain.errors import UnusableTable
-from engine.domain.schema import Category, Column, Number, Schema, Target
-from engine.tables.cells import as_names, as_numbers, is_blank, read
-from engine.tables.kinds import Dates, Unfit, column_of, target_of
+from engine.domain.schema import Schema, Target
+from engine.tables.cells import as_names, as_numbers, is_blank, read, reading_of_target
+from engine.tables.column import Dates, Unfit, column_of, target_of
 from engine.tables.leakage import is_id, strength, suspicions
 from engine.tables.moments import (
     ALIKE,
@@ -81,7 +82,7 @@ def infer(
     found = [column_of(name, frame[name]) for name in names]
     goal = goal_of(frame, target, positive)
     unfit = [column for column in found if isinstance(column, Unfit)]
-    columns = tuple(column for column in found if isinstance(column, Column))
+    columns = tuple(one for one in found if not isinstance(one, Dates | Unfit))
     notes += [left_out(column) for column in found if isinstance(column, Dates)]
     wrong += [f"{bad.name} {bad.reason}" for bad in (goal, *unfit) if isinstance(bad, Unfit)]
     wrong += wrong_times(frame, order, max_bad_share) + wrong_size(frame, target, columns)
@@ -217,7 +218,7 @@ def inferred(
     notes: Sequence[str],
     order: Sequence[str],
 ) -> Inferred:
-    truth = read(frame[target.name], target)
+    truth = reading_of_target(target).values(frame[target.name])
     strengths = {c.name: strength(frame[c.name], c, truth, target) for c in columns}
     return Inferred(
         schema=Schema(with_examples(frame, columns)),
@@ -254,7 +255,7 @@ def slices_of(
     names = [
         column.name
         for column in columns
-        if isinstance(column, Number)
+        if not column.categories
         and not column.may_be_missing
         and frame[column.name].nunique() >= FEWEST_SLICED
     ]
@@ -273,14 +274,20 @@ def with_examples(frame: pd.DataFrame, columns: tuple[Column, ...]) -> tuple[Col
 
 def odd(values: "pd.Series[Any]", column: Column) -> Any:
     """How far each cell is from what is typical, (n,), 0 to 1; an empty cell is furthest."""
-    if isinstance(column, Number):
-        return (2 * (as_numbers(values).rank(pct=True) - 0.5).abs()).fillna(1).to_numpy()
+    return ODDNESS[column.type](values).astype(float).fillna(1).to_numpy()
+
+
+def from_the_middle(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    return 2 * (as_numbers(values).rank(pct=True) - 0.5).abs()
+
+
+def from_the_frequent(values: "pd.Series[Any]") -> "pd.Series[Any]":
     names = as_names(values)
-    return (1 - names.map(names.value_counts(normalize=True))).astype(float).fillna(1).to_numpy()
+    return 1 - names.map(names.value_counts(normalize=True))
+
+
+ODDNESS = ByColumnType(number=from_the_middle, category=from_the_frequent)
 
 
 def with_example(column: Column, cell: Any) -> Column:
-    value = read(pd.Series([cell], dtype=object), column).iloc[0]
-    if isinstance(column, Category):
-        return replace(column, example=value) if column.knows(value) and value else column
-    return replace(column, example=float(value)) if column.low <= value <= column.high else column
+    return column.with_example(read(pd.Series([cell], dtype=object), column).iloc[0])

@@ -1,15 +1,18 @@
 """Columns that may be no features at all: ids, and columns that already know the target."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from shlex import quote
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from engine.domain.columns import ByColumnType, Column
 from engine.domain.events import area
-from engine.domain.schema import BINARY, Column, Number, Target
+from engine.domain.kinds import ByKind
+from engine.domain.schema import Target
 from engine.tables.cells import as_names, as_numbers, is_blank
 
 ID_NAME = re.compile(r"(.*[_\s.-])?(id|ids|uuid|guid|key|index|row|rownames?|nr|no|number)", re.I)
@@ -21,22 +24,33 @@ FEWEST_KEPT = 0.5
 """Of its different values a column should keep so many in float32, in which trees compare."""
 
 
+@dataclass(frozen=True)
+class Suspect:
+    """What can be suspected of a type of column: its name and cells may be ids, cells may be one to
+    a model that are not to a person; and what its cells say, as numbers that may order a target."""
+
+    is_id: Callable[[str, "pd.Series[Any]"], bool]
+    is_blurred: Callable[["pd.Series[Any]"], bool]
+    ordered: Callable[["pd.Series[Any]", "pd.Series[Any]"], "pd.Series[Any]"]
+
+
 def suspicions(
     frame: pd.DataFrame, columns: tuple[Column, ...], strengths: dict[str, float]
 ) -> Iterator[str]:
     """One sentence a column that should be looked at before it is learned from."""
     for column in columns:
+        suspect, values = SUSPECTS[column.type], frame[column.name]
         if strengths[column.name] > ALMOST:
             yield (
                 f"{column.name} tells the target almost alone (leakage?): will it be known when a "
                 f"prediction is asked for? If not: --drop {quote(column.name)}"
             )
-        elif isinstance(column, Number) and is_id(column.name, frame[column.name]):
+        elif suspect.is_id(column.name, values):
             yield (
                 f"{column.name} looks like an id, which says nothing about new rows: "
                 f"--drop {quote(column.name)}, or call it `group` to keep its rows together"
             )
-        if isinstance(column, Number) and is_blurred(frame[column.name]):
+        if suspect.is_blurred(values):
             yield (
                 f"{column.name} has values that are one and the same to a model, which keeps seven "
                 "digits and nothing below 1e-38: subtract a constant, or change the unit"
@@ -66,7 +80,7 @@ def strength(
     under the ROC curve is from a half, doubled (Somers' D); of a category by its mean target. That
     a cell is empty can tell as much as what it says.
     """
-    said = as_numbers(values) if isinstance(column, Number) else by_category(values, target)
+    said = SUSPECTS[column.type].ordered(values, target)
     found = [ordering(said, target, of)]
     if is_blank(values).any():
         found.append(ordering(is_blank(values).astype(float), target, of))
@@ -83,6 +97,19 @@ def ordering(said: "pd.Series[Any]", target: "pd.Series[Any]", of: Target) -> fl
     said, truth = said[both], target[both]
     if len(said) < FEWEST_PAIRS or said.nunique() < 2 or truth.nunique() < 2:
         return 0.0
-    if of.kind != BINARY:
-        return abs(float(said.rank().corr(truth.rank())))
+    return ORDERINGS[of.kind](said, truth)
+
+
+def rank_correlation(said: "pd.Series[Any]", truth: "pd.Series[Any]") -> float:
+    return abs(float(said.rank().corr(truth.rank())))
+
+
+def somers_d(said: "pd.Series[Any]", truth: "pd.Series[Any]") -> float:
     return abs(2 * area(said.to_numpy(np.float64), truth.to_numpy(np.float64)) - 1)
+
+
+ORDERINGS = ByKind(positive=rank_correlation, real=rank_correlation, binary=somers_d)
+SUSPECTS = ByColumnType(
+    number=Suspect(is_id, is_blurred, lambda values, target: as_numbers(values)),
+    category=Suspect(lambda name, values: False, lambda values: False, by_category),
+)

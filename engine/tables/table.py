@@ -10,10 +10,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from engine.domain.columns import Column
 from engine.domain.errors import UnusableTable
 from engine.domain.problem import Columns, Problem
-from engine.domain.schema import Category, Column, Matrix, Target, Vector
-from engine.tables.cells import as_groups, findings, is_blank, read, timeless
+from engine.domain.schema import Matrix, Target, Vector
+from engine.tables.cells import (
+    as_groups,
+    findings,
+    is_blank,
+    reading_of,
+    reading_of_target,
+    timeless,
+)
 from engine.tables.files import first_line, read_file, tables_in
 from engine.tables.moments import as_times, timed
 
@@ -135,9 +143,13 @@ def check(problem: Problem, columns: Columns | pd.DataFrame, source: str) -> tup
     if missing:
         present = ", ".join(map(str, frame.columns))
         raise UnusableTable(f"{source} lacks {', '.join(missing)}; it has {present}")
-    known = pd.DataFrame({c.name: read(frame[c.name], c) for c in wanted}, index=frame.index)
+    readings = {column.name: reading_of(column) for column in problem.schema.columns}
+    readings[problem.target.name] = reading_of_target(problem.target)
+    known = pd.DataFrame(
+        {name: reading.values(frame[name]) for name, reading in readings.items()}, index=frame.index
+    )
     times = as_times(frame["time"]) if "time" in frame else None
-    found = [findings(frame[column.name], known[column.name], column) for column in wanted]
+    found = [findings(frame[c.name], known[c.name], c, readings[c.name]) for c in wanted]
     if times is not None:
         found.append(timeless(frame["time"], times))
     report = pd.concat(found)
@@ -160,7 +172,7 @@ def check(problem: Problem, columns: Columns | pd.DataFrame, source: str) -> tup
 
 def unknown_in(problem: Problem, good: pd.DataFrame) -> dict[str, int]:
     """How many rows name a category that is not declared, by column, where any do."""
-    categories = (c for c in problem.schema.columns if isinstance(c, Category))
+    categories = (c for c in problem.schema.columns if c.categories)
     counts = {
         c.name: int((good[c.name].notna() & ~good[c.name].isin(c.categories)).sum())
         for c in categories

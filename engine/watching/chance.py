@@ -1,25 +1,32 @@
 """What chance alone does to the loss of an event: the doubt that is left while few have happened.
 
-Who gives a rare event too little is better by a hair on every row but those where it happens. As
-long as it did not, the mean loss is lower and hardly varies, and a test that believes what it saw
-calls that shown. So the loss is never taken to vary less than it would, were events as likely as
-the models themselves say: given a row, its log loss is one of two values that lie the log-odds
-apart, and a Bernoulli variable says which.
+A model that underestimates a rare event has a slightly lower loss on every row where it does not
+happen. As long as it has not happened, the mean loss is lower and hardly varies, and a test that
+takes this spread as it is calls that shown. So the loss is never taken to vary less than it would
+if events were as likely as the models themselves say: given a row, its log loss is one of two
+values that lie the log-odds apart, and a Bernoulli variable says which.
 """
 
 import numpy as np
 
-from engine.domain.schema import BINARY, Vector
+from engine.domain.kinds import ByKind
+from engine.domain.schema import Vector
 from engine.domain.traffic import SHADOW
 from engine.watching.groups import Answers, per_unit
 from engine.watching.sequence import NO_SPREAD, Spread
 
 
 def least_spread(mode: str, old: Answers, new: Answers) -> Spread:
-    """Of a unit's mean loss, by chance alone: of a shadow's pairs as both models expect events on
-    average, of two groups as each of them does; nothing where the target is no event."""
-    if old.kind != BINARY:
-        return NO_SPREAD
+    """Of a unit's mean loss, by chance alone; nothing of a quantity."""
+    return LEAST_SPREAD[old.kind](mode, old, new)
+
+
+def of_quantities(mode: str, old: Answers, new: Answers) -> Spread:
+    return NO_SPREAD
+
+
+def of_events(mode: str, old: Answers, new: Answers) -> Spread:
+    """Of a shadow's pairs as both models expect events on average, of two groups as each does."""
     if mode == SHADOW:
         return of_pairs(old, new, (old.value + new.value) / 2)
     alone = [of_pairs(side, side, side.value).old for side in (old, new)]
@@ -43,3 +50,6 @@ def of_pairs(old: Answers, new: Answers, chance: Vector) -> Spread:
 
 def log_odds(chance: Vector) -> Vector:
     return np.asarray(np.log(chance) - np.log1p(-chance))
+
+
+LEAST_SPREAD = ByKind(positive=of_quantities, real=of_quantities, binary=of_events)

@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.domain.far import Bounds, far_better
 from engine.domain.judgement import ALPHA, MINIMUM_EFFECT, SLOWEST
-from engine.domain.loss import LOSS
+from engine.domain.kinds import TargetKind
 from engine.domain.record import CHAMPION, Joined
 from engine.domain.traffic import SHADOW, Traffic
 from engine.domain.version import Version
@@ -124,7 +124,7 @@ class Report:
 
 
 def report(
-    kind: str,
+    kind: TargetKind,
     traffic: Traffic,
     champion: Version,
     since: str | None,
@@ -166,7 +166,7 @@ def compare(
     return Comparison(
         variant[0],
         mode,
-        LOSS[old.kind],
+        old.kind.measure.loss_name,
         alpha,
         share,
         side(*champion, loss[0], gap=gap[0], time=time[0], alpha=each),

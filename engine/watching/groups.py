@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.domain.loss import is_answer, loss
+from engine.domain.kinds import TargetKind
 from engine.domain.record import Joined, Record
-from engine.domain.schema import BINARY, Matrix, Vector
+from engine.domain.schema import Matrix, Vector
 
 Key = tuple[str, str]
 """A version and what it was asked as: champion, or one of the traffic's modes."""
@@ -27,7 +27,7 @@ class Answers:
     kind: of the target, which says what is an answer and how far it is from the truth.
     """
 
-    kind: str
+    kind: TargetKind
     unit: NDArray[np.int64]
     value: Vector
     lower: Vector
@@ -42,20 +42,16 @@ class Answers:
     @property
     def failed(self) -> NDArray[np.bool_]:
         """What is no answer for this kind of target is a failure, too."""
-        return ~is_answer(self.kind, self.value)
+        return ~self.kind.measure.is_answer(self.value)
 
     @property
     def has_coverage(self) -> bool:
-        """Whether bounds are of what comes true: an event's are of its probability, which nobody
-        ever sees."""
-        return self.kind != BINARY
+        return self.kind.measure.has_coverage
 
     @property
     def is_known(self) -> NDArray[np.bool_]:
         """Whether there is an answer and a truth it can be judged by."""
-        is_event = (self.actual == 0) | (self.actual == 1)
-        is_truth = is_event if self.kind == BINARY else is_answer(self.kind, self.actual)
-        return np.asarray(~self.failed & is_truth)
+        return np.asarray(~self.failed & self.kind.measure.is_outcome(self.actual))
 
 
 def grouped(joined: Iterable[Joined], keys: Iterable[Key]) -> dict[Key, list[Joined]]:
@@ -69,7 +65,7 @@ def grouped(joined: Iterable[Joined], keys: Iterable[Key]) -> dict[Key, list[Joi
 
 
 def pairs(
-    kind: str, champion: Sequence[Joined], shadow: Sequence[Joined]
+    kind: TargetKind, champion: Sequence[Joined], shadow: Sequence[Joined]
 ) -> tuple[Answers, Answers]:
     """Both answers to each row that both were asked about, in the order of the shadow's."""
     asked: Mapping[str, Joined] = {one.record.id: one for one in champion}
@@ -80,13 +76,13 @@ def pairs(
     return old, new
 
 
-def columns(kind: str, group: Sequence[Joined]) -> Answers:
+def columns(kind: TargetKind, group: Sequence[Joined]) -> Answers:
     actual = np.array([actual_of(one) for one in group], dtype=float)
     return answers(kind, group, numbered(one.record for one in group), actual)
 
 
 def answers(
-    kind: str, group: Sequence[Joined], units: NDArray[np.int64], actual: Vector
+    kind: TargetKind, group: Sequence[Joined], units: NDArray[np.int64], actual: Vector
 ) -> Answers:
     records = [one.record for one in group]
     return Answers(
@@ -134,7 +130,7 @@ def per_unit(unit: NDArray[np.int64], *quantities: Vector) -> Matrix:
 def losses(of: Answers) -> Vector:
     """The declared loss of each row, as at the gate."""
     known, found = of.is_known, np.full(len(of), np.nan)
-    found[known] = loss(of.kind, of.value[known], of.actual[known])
+    found[known] = of.kind.measure.loss(of.value[known], of.actual[known])
     return found
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.domain.loss import distance
 from engine.domain.schema import Vector
 from engine.domain.traffic import SHADOW
 from engine.watching.groups import Answers, per_unit
@@ -86,7 +85,7 @@ def agreement(old: Answers, new: Answers, alpha: float) -> Agreement:
     inside = np.asarray((lower <= value) & (value <= upper), dtype=float)
     claimed = (upper > lower) & old.has_coverage
     widening = (new.upper - new.lower)[both] / np.where(claimed, upper - lower, np.nan) - 1
-    apart_by = per_unit(unit, distance(old.kind, value, other))[0]
+    apart_by = per_unit(unit, old.kind.measure.distance(value, other))[0]
     share = mean(per_unit(unit, inside)[0], alpha, is_share=True)
     return Agreement(
         share=None if share is None else replace(share, high=min(share.high, 1.0)),

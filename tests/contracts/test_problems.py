@@ -22,11 +22,12 @@ from pydantic import TypeAdapter, ValidationError
 from app.main import create_app
 from engine.assemble import open_features, open_stores
 from engine.domain.artifact import Artifact
+from engine.domain.columns import Category, Number
 from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.features import Features
-from engine.domain.loss import is_answer, loss
+from engine.domain.kinds import BINARY, POSITIVE, REAL
 from engine.domain.problem import Columns, Contract, Lookup, Problem
-from engine.domain.schema import BINARY, POSITIVE, REAL, Category, Number, Target
+from engine.domain.schema import Target
 from engine.judging.intervals import covered
 from engine.learning.compile import disagreement
 from engine.learning.parity import ensembles_of
@@ -332,7 +333,7 @@ def test_every_valid_row_is_encoded_and_answered(
         assert len(said) == unknown
     outputs = run(artifact.graph, matrix)
     interval = artifact.calibration.interval(outputs, DEFAULT_CONFIDENCE)
-    assert is_answer(problem.target.kind, artifact.calibration.values(outputs)).all()
+    assert problem.target.kind.measure.is_answer(artifact.calibration.values(outputs)).all()
     assert (interval.lower <= interval.upper).all()
 
 
@@ -377,7 +378,9 @@ def test_even_a_small_model_beats_one_answer_for_all(problem: Problem, artifact:
     values = artifact.calibration.values(run(artifact.graph, fresh.rows))
     kind = problem.target.kind
     same = fresh.target.mean() if kind == BINARY else np.median(fresh.target)
-    gain = loss(kind, np.full(FRESH_ROWS, same), fresh.target) - loss(kind, values, fresh.target)
+    gain = kind.measure.loss(np.full(FRESH_ROWS, same), fresh.target) - kind.measure.loss(
+        values, fresh.target
+    )
     assert gain.mean() > 3 * gain.std() / FRESH_ROWS**0.5
 
 

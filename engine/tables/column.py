@@ -8,16 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engine.domain.schema import (
-    BINARY,
-    LARGEST,
-    LONGEST_CATEGORY,
-    POSITIVE,
-    REAL,
-    Category,
-    Number,
-    Target,
-)
+from engine.domain.columns import LARGEST, LONGEST_CATEGORY, Category, Number
+from engine.domain.kinds import BINARY, POSITIVE, REAL
+from engine.domain.schema import Target
 from engine.tables.cells import as_names, as_numbers, is_blank
 from engine.tables.notations import MOSTLY, is_dated, number_as_text
 

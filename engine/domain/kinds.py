@@ -1,0 +1,155 @@
+"""What kinds of targets there are, and how a prediction of each is measured.
+
+A room that treats kinds differently has one table, `ByKind`, from kind to what it does: a table
+that lacks a kind fails type checking, and nobody compares kinds.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+T = TypeVar("T")
+
+
+class TargetKind(StrEnum):
+    """A quantity that is judged by its ratio to the truth, one that is judged by its distance, and
+    an event that happens (1) or not (0) and is predicted by its probability."""
+
+    POSITIVE = "positive"
+    REAL = "real"
+    BINARY = "binary"
+
+    @property
+    def measure(self) -> "Measure":
+        return MEASURES[self]
+
+
+POSITIVE, REAL, BINARY = TargetKind
+
+
+@dataclass(frozen=True)
+class ByKind(Generic[T]):
+    """One entry for each kind of target, under its value."""
+
+    positive: T
+    real: T
+    binary: T
+
+    def __getitem__(self, kind: TargetKind) -> T:
+        entry: T = getattr(self, kind.value)
+        return entry
+
+
+class Measure(ABC):
+    """How far a prediction is from the truth, and what either may be; arrays are (n,).
+
+    The gate, the live comparisons and the replay all judge by it, so that they speak of one thing.
+    """
+
+    loss_name: str
+    distance_name: str
+    is_log: bool
+    """Whether it is judged on the scale of its logarithm, so that a ratio counts."""
+    has_coverage: bool
+    """Whether bounds are of what comes true: those of an event are of its probability, which nobody
+    ever sees."""
+
+    @abstractmethod
+    def loss(self, values: Values, truth: Values) -> Values:
+        """The declared loss of each row, lower is better."""
+
+    @abstractmethod
+    def distance(self, values: Values, others: Values) -> Values:
+        """How far the predictions of two models are apart, row by row."""
+
+    @abstractmethod
+    def is_answer(self, values: Values) -> Flags:
+        """Whether each value is one that a model of this kind may say."""
+
+    @abstractmethod
+    def is_outcome(self, actual: Values) -> Flags:
+        """Whether each value is one that may come true."""
+
+    @abstractmethod
+    def scaled(self, values: Values) -> Values:
+        """The values on the scale they are judged on."""
+
+    @abstractmethod
+    def mean_of(self, old: Values, new: Values) -> Values:
+        """The mean of two models' predictions, row by row."""
+
+    @abstractmethod
+    def widths(self, lower: Values, upper: Values, values: Values) -> Values:
+        """How wide each interval is: beside its value where a ratio counts."""
+
+
+class OfReal(Measure):
+    loss_name, distance_name, is_log, has_coverage = "|error|", "|difference|", False, True
+
+    def loss(self, values: Values, truth: Values) -> Values:
+        """|value - truth|, in the target's unit."""
+        return self.distance(values, truth)
+
+    def distance(self, values: Values, others: Values) -> Values:
+        return np.asarray(np.abs(values - others))
+
+    def is_answer(self, values: Values) -> Flags:
+        return np.asarray(np.isfinite(values))
+
+    def is_outcome(self, actual: Values) -> Flags:
+        return self.is_answer(actual)
+
+    def scaled(self, values: Values) -> Values:
+        return values
+
+    def mean_of(self, old: Values, new: Values) -> Values:
+        return np.asarray((old + new) / 2)
+
+    def widths(self, lower: Values, upper: Values, values: Values) -> Values:
+        return np.asarray(upper - lower)
+
+
+class OfPositive(OfReal):
+    loss_name, distance_name, is_log, has_coverage = "|log error|", "|log ratio|", True, True
+
+    def distance(self, values: Values, others: Values) -> Values:
+        """|log(value) - log(other)|, as the loss."""
+        return np.asarray(np.abs(np.log(values) - np.log(others)))
+
+    def is_answer(self, values: Values) -> Flags:
+        return np.asarray(np.isfinite(values) & (values > 0))
+
+    def scaled(self, values: Values) -> Values:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.log(values))
+
+    def mean_of(self, old: Values, new: Values) -> Values:
+        """Geometric."""
+        return np.asarray(np.sqrt(old * new))
+
+    def widths(self, lower: Values, upper: Values, values: Values) -> Values:
+        return np.asarray((upper - lower) / values)
+
+
+class OfEvent(OfReal):
+    loss_name, distance_name, is_log, has_coverage = "log loss", "|difference|", False, False
+
+    def loss(self, values: Values, truth: Values) -> Values:
+        """-log of the probability that was given to what happened (Good, "Rational decisions",
+        JRSS B 14 (1952))."""
+        return np.asarray(-np.log(np.where(truth == 1, values, 1 - values)))
+
+    def is_answer(self, values: Values) -> Flags:
+        return np.asarray((values > 0) & (values < 1))
+
+    def is_outcome(self, actual: Values) -> Flags:
+        return np.asarray((actual == 0) | (actual == 1))
+
+
+MEASURES: ByKind[Measure] = ByKind(positive=OfPositive(), real=OfReal(), binary=OfEvent())

@@ -1,0 +1,97 @@
+"""How a model of each kind of target is judged: its figures, what it promises, its guardrails."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from engine.domain.events import rarer
+from engine.domain.kinds import POSITIVE, REAL, ByKind
+from engine.domain.prediction import Interval
+from engine.domain.schema import Vector
+from engine.judging import guardrails, intervals, probabilities
+from engine.judging.evidence import Check, Evidence, percent
+from engine.judging.intervals import Predict, covered
+
+FEWEST_JUDGED_EVENTS = 20
+"""Of the rarer class: where it is rare, its few rows carry most of the loss."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """Whether what a model says holds on n rows: the p-value of "it does", and what was seen."""
+
+    p_value: float
+    seen: str
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What differs between kinds, as functions of columns (n,).
+
+    figures: of what a model says of rows, their truth, the values by whose quintiles they are
+    sliced, and the highest confidence there is. promise: of values, interval and truth, how many
+    rows calibrated them, and what the rows are called. guardrails: reasons of its own to say no.
+    too_few: why rows of this truth cannot judge, if so.
+    """
+
+    figures: Callable[[Predict, Vector, Mapping[str, Vector], float], dict[str, float]]
+    promise: Callable[[Vector, Interval, Vector, int, str], Promise]
+    guardrails: Callable[[Evidence], Iterator[Check]]
+    too_few: Callable[[Vector], Iterator[Check]]
+
+
+def event_figures(
+    predict: Predict, truth: Vector, sliced: Mapping[str, Vector], highest_confidence: float
+) -> dict[str, float]:
+    return probabilities.figures(*predict(intervals.SLICE_LEVEL), truth, sliced)
+
+
+def promise_of_intervals(
+    values: Vector, interval: Interval, truth: Vector, calibration_rows: int, rows: str
+) -> Promise:
+    hits = covered(interval, truth)
+    p_value = guardrails.p_of_coverage(hits, calibration_rows, interval.confidence)
+    share = percent(float(hits.mean()))
+    return Promise(p_value, f"{interval.confidence:.0%} intervals cover {share} of the {rows}")
+
+
+def promise_of_probabilities(
+    values: Vector, interval: Interval, truth: Vector, calibration_rows: int, rows: str
+) -> Promise:
+    said, so = percent(float(values.mean())), percent(float(truth.mean()))
+    return Promise(
+        guardrails.p_of_probabilities(values, truth, calibration_rows),
+        f"probabilities do not hold on the {rows}: {said} said on average, {so} happened",
+    )
+
+
+def enough(truth: Vector) -> Iterator[Check]:
+    """Of a quantity any rows can judge."""
+    yield from ()
+
+
+def too_few_events(truth: Vector) -> Iterator[Check]:
+    if rarer(truth) < FEWEST_JUDGED_EVENTS:
+        figure = f"{rarer(truth)} of the rarer class, too few to judge"
+        yield Check("rows", False, figure, f"at least {FEWEST_JUDGED_EVENTS}")
+
+
+POSITIVE_JUDGE, REAL_JUDGE = (
+    Judge(
+        figures=partial(intervals.evaluate, kind=kind),
+        promise=promise_of_intervals,
+        guardrails=guardrails.of_quantity,
+        too_few=enough,
+    )
+    for kind in (POSITIVE, REAL)
+)
+JUDGES = ByKind(
+    positive=POSITIVE_JUDGE,
+    real=REAL_JUDGE,
+    binary=Judge(
+        figures=event_figures,
+        promise=promise_of_probabilities,
+        guardrails=guardrails.of_event,
+        too_few=too_few_events,
+    ),
+)

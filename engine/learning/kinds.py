@@ -1,0 +1,155 @@
+"""How a model of each kind of target is made: candidates, fit, calibration, and what refuses it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from engine.domain.errors import NothingToJudge, UnusableTable
+from engine.domain.events import rarer
+from engine.domain.kinds import POSITIVE, REAL, ByKind
+from engine.domain.problem import Problem
+from engine.domain.schema import Vector
+from engine.learning.estimators import CANDIDATES, EVENT_CANDIDATES, Candidate
+from engine.learning.fit import (
+    EVENT_STEPS,
+    MOST_CALIBRATION_EVENTS,
+    QUANTITY_STEPS,
+    Fitted,
+    Tell,
+    fit_event,
+    fit_quantity,
+    spaced,
+)
+from engine.tables.table import Table
+
+FEWEST_EVENTS = 50
+"""Of the rarer class. A fifth of them judges: ten, with which a rate is known to about a third of
+itself; of the others half calibrates."""
+FEWEST_IN_A_PART = 5
+
+
+class Fit(Protocol):
+    def __call__(self, table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
+        """Raises UnusableTable when there is nothing to learn a distribution from."""
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What differs between kinds.
+
+    method: how it is calibrated, as the card says it. chosen_by: the cross-fitted figure that
+    candidates are compared by. steps: how many steps `fit` tells of. refuse_table and refuse_part
+    raise UnusableTable for a table, and for the targets (n,) of a part of it, that cannot do their
+    work; has_too_few tells whether rows of these targets are too few to learn from.
+    calibrating: the rows that calibrate, of those that may. parity_unit: what differences between
+    a graph and its source are measured in. recalibrated: the verdict on newer calibration rows.
+    """
+
+    method: str
+    chosen_by: str
+    candidates: Sequence[Candidate]
+    steps: int
+    fit: Fit
+    refuse_table: Callable[[Problem, Table], None]
+    refuse_part: Callable[[Problem, Vector, str, str], None]
+    has_too_few: Callable[[Vector], bool]
+    calibrating: Callable[[Table], Table]
+    parity_unit: Callable[[Vector], float]
+    recalibrated: str
+
+
+def refuse_constant(problem: Problem, table: Table) -> None:
+    if np.ptp(table.target) == 0:
+        raise UnusableTable(f"{table.source}: the target is {table.target[0]:g} in every row")
+
+
+def refuse_one_sided(problem: Problem, table: Table) -> None:
+    """Raises UnusableTable when there is one class only, or too little of one."""
+    name, few = problem.target.name, rarer(table.target)
+    happened = int(table.target.sum())
+    if not few:
+        raise UnusableTable(
+            f"{table.source}: one class only, {name} is {class_name(problem, table.target[0])} in "
+            "all rows; add rows of the other class"
+        )
+    if few < FEWEST_EVENTS:
+        rare = class_name(problem, float(2 * happened < len(table)))
+        raise UnusableTable(
+            f"{table.source}: class imbalance, {name} is {rare} in {few} of {len(table)} rows, and "
+            f"probabilities take {FEWEST_EVENTS}; add rows of that class (do not repeat any)"
+        )
+
+
+def class_name(problem: Problem, value: float) -> str:
+    labels = problem.target.labels
+    return f"{value:g}" if labels is None else labels[int(value)]
+
+
+def refuse_no_part(problem: Problem, target: Vector, work: str, source: str) -> None:
+    """Of a quantity any rows will do."""
+
+
+def refuse_few(problem: Problem, target: Vector, work: str, source: str) -> None:
+    few = rarer(target)
+    if few < FEWEST_IN_A_PART:
+        raise UnusableTable(
+            f"{source}: class imbalance, the part that {work} has {few} rows of the rarer class of "
+            f"{problem.target.name}, and it takes {FEWEST_IN_A_PART}; add rows of that class"
+        )
+
+
+def calibrating_events(kept: Table) -> Table:
+    """Raises NothingToJudge where there is one class only, or hardly another."""
+    if rarer(kept.target) < FEWEST_IN_A_PART:
+        raise NothingToJudge(
+            f"{kept.source}: of {len(kept)} rows that may calibrate, {rarer(kept.target)} are "
+            f"of the rarer class, and it takes {FEWEST_IN_A_PART}"
+        )
+    return spaced(kept, MOST_CALIBRATION_EVENTS)
+
+
+def learner_of_quantity(chosen_by: str, fit: Fit, unit: Callable[[Vector], float]) -> Learner:
+    return Learner(
+        method="distributional conformal",
+        chosen_by=chosen_by,
+        candidates=CANDIDATES,
+        steps=QUANTITY_STEPS,
+        fit=fit,
+        refuse_table=refuse_constant,
+        refuse_part=refuse_no_part,
+        has_too_few=lambda target: False,
+        calibrating=lambda kept: kept,
+        parity_unit=unit,
+        recalibrated="same predictions, and no objection to the new intervals",
+    )
+
+
+def fit_positive(table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
+    return fit_quantity(
+        table, candidate, kind=POSITIVE, chosen_by="log_error", seed=seed, tell=tell
+    )
+
+
+def fit_real(table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
+    return fit_quantity(table, candidate, kind=REAL, chosen_by="error", seed=seed, tell=tell)
+
+
+LEARNERS = ByKind(
+    positive=learner_of_quantity("log_error", fit_positive, lambda target: 1.0),
+    real=learner_of_quantity("error", fit_real, lambda target: float(np.abs(target).max())),
+    binary=Learner(
+        method="inductive Venn-Abers",
+        chosen_by="brier",
+        candidates=EVENT_CANDIDATES,
+        steps=EVENT_STEPS,
+        fit=fit_event,
+        refuse_table=refuse_one_sided,
+        refuse_part=refuse_few,
+        has_too_few=lambda target: rarer(target) < FEWEST_EVENTS,
+        calibrating=calibrating_events,
+        parity_unit=lambda target: 1.0,
+        recalibrated="same scores, and no objection to the new probabilities",
+    ),
+)
