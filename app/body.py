@@ -1,25 +1,20 @@
-"""A request's body: read within limits, validated once, no key twice."""
+"""A request's body: read within limits."""
 
 import asyncio
-import json
 from collections.abc import Collection
-from typing import Any
 
 from fastapi import Request
-from pydantic import TypeAdapter, ValidationError
 
-from app.errors import LONGEST_NAME, invalid
 from engine.domain.errors import (
     BodyTooLarge,
     BodyTooSlow,
     InvalidInput,
-    MalformedBody,
     UnsupportedMediaType,
     Violation,
 )
+from engine.serving.validation import LONGEST_NAME
 
 BODY_SECONDS = 20
-INLINE_BYTES = 16_384
 BY_SETTING = "MAX_BODY_BYTES sets that; send fewer rows at a time"
 BY_ROUTE = "nothing that this route takes is longer"
 
@@ -40,6 +35,12 @@ def refuse(place: str, name: str, rule: str) -> None:
     raise InvalidInput([Violation(f"/{place}/{name}", name, None, "unexpected", rule)], 1)
 
 
+async def read_only(request: Request, known: Collection[str], limit: int) -> bytes:
+    """The body of a request with no other parameters than these."""
+    check_names(request, known)
+    return await read(request, limit, BY_SETTING)
+
+
 async def read(request: Request, limit: int, why: str = BY_ROUTE) -> bytes:
     """The body, never more than `limit` bytes of it in memory, which is so because of `why`.
 
@@ -58,38 +59,3 @@ async def read(request: Request, limit: int, why: str = BY_ROUTE) -> bytes:
     except TimeoutError as error:
         raise BodyTooSlow(f"the body did not arrive within {BODY_SECONDS} s") from error
     return body
-
-
-async def parsed(body_type: TypeAdapter[Any], body: bytes) -> Any:
-    """A small body at once, a large one in a thread, where its errors may take their time."""
-    if len(body) <= INLINE_BYTES:
-        return parse(body_type, body)
-    return await asyncio.to_thread(parse, body_type, body)
-
-
-def parse(body_type: TypeAdapter[Any], body: bytes) -> Any:
-    """A validated body; raises MalformedBody, or InvalidInput naming every broken rule."""
-    try:
-        parsed = body_type.validate_json(body)
-    except ValidationError as error:
-        raise invalid(error) from error
-    if body.count(b":") > count_keys(parsed):
-        json.loads(body, object_pairs_hook=unique)
-    return parsed
-
-
-def count_keys(parsed: Any) -> int:
-    """Keys in a validated body: a body with more colons repeats one, or has colons in its text."""
-    if isinstance(parsed, dict):
-        return len(parsed) + sum(map(count_keys, parsed.values()))
-    if isinstance(parsed, list):
-        return sum(map(count_keys, parsed))
-    return 0
-
-
-def unique(pairs: list[tuple[str, Any]]) -> None:
-    """Two values for one key mean two readings of one request; neither is guessed."""
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise MalformedBody(f"the key {name[:100]!r} stands twice in one object; send it once")

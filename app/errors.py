@@ -6,13 +6,14 @@ from typing import Annotated, Any, NotRequired
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import Field, ValidationError
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
 from typing_extensions import TypedDict
 
 from engine.domain import errors
-from engine.domain.errors import InvalidInput, MalformedBody, ServiceError, Violation
+from engine.domain.errors import InvalidInput, MalformedBody, ServiceError
+from engine.serving.validation import violation
 
 STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -41,8 +42,6 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 RETRY_SECONDS = 2
-SHOWN_VIOLATIONS = 20
-LONGEST_NAME = 100
 
 
 class RuleBroken(TypedDict):
@@ -71,28 +70,6 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, service_error)
     app.add_exception_handler(RequestValidationError, query_error)
     app.add_exception_handler(HTTPException, http_error)
-
-
-def invalid(error: ValidationError) -> ServiceError:
-    """What pydantic found wrong with a body, as an error of the domain; never echoes the input."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    if found[0]["type"] == "json_invalid":
-        return MalformedBody(f"{found[0]['msg']}. Send one JSON object")
-    return InvalidInput([violation(one) for one in found[:SHOWN_VIOLATIONS]], len(found))
-
-
-def violation(found: Any) -> Violation:
-    """One of pydantic's findings; of a field name that is not ours only the start is repeated."""
-    place = [str(part)[:LONGEST_NAME] for part in found["loc"]]
-    rows = [part for part in found["loc"] if isinstance(part, int)]
-    names = [part[:LONGEST_NAME] for part in found["loc"] if isinstance(part, str)]
-    return Violation(
-        pointer="".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in place),
-        field=names[-1] if names else "",
-        row=rows[0] if rows else None,
-        rule=found["type"],
-        message=found["msg"],
-    )
 
 
 async def service_error(request: Request, error: Exception) -> Response:

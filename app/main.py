@@ -23,6 +23,7 @@ from app.routes import deployment, feedback, health, model, predict, redoc
 from engine import __version__
 from engine.assemble import card_of, open_records, open_stores
 from engine.domain.problem import Problem
+from engine.serving.data_path import DataPath
 from engine.serving.live import Live
 from engine.settings import Settings, load_settings, unread_names
 from problems import named
@@ -106,7 +107,9 @@ def lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
             lives = {p.name: open_live(p, settings, counts, log) for p in problems}
             recorder = running.enter_context(recording(settings, records, counts, log))
             resolver = running.enter_context(resolving(settings, counts, log))
+            share = partial(DataPath, threshold=settings.default_threshold, told=counts.predicted)
             shadows = {name: running.enter_context(shadowing(recorder, counts)) for name in lives}
+            paths = {n: share(live, resolver, recorder, shadows[n]) for n, live in lives.items()}
             for task in (
                 *(live.follow(settings.model_poll_seconds) for live in lives.values()),
                 keep_tidy(records, settings.records_keep_days, log),
@@ -120,8 +123,8 @@ def lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
                 "records": records,
                 "recorder": recorder,
                 "reports": deployment.Reports(),
+                "paths": paths,
                 "resolver": resolver,
-                "shadows": shadows,
             }
         log.info("stopped")
 

@@ -10,7 +10,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.errors import METHODS
-from engine.serving.deployment import Answered, Arm
+from engine.domain.answer import Answer
+from engine.serving.deployment import Arm
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
@@ -53,10 +54,10 @@ class Metrics:
         self._requests.labels(method, route, status).inc()
         self._seconds.labels(method, route).observe(seconds)
 
-    def predicted(self, answered: Answered) -> None:
+    def predicted(self, answer: Answer) -> None:
         """Each part under the version that answered it, or failed to."""
-        for part in answered.parts:
-            labels = answered.problem, str(part.version)
+        for part in answer.parts:
+            labels = answer.problem, part.version
             if part.error is None:
                 self._predictions.labels(*labels, part.variant).inc(len(part.places))
             else:

@@ -101,11 +101,11 @@ def _log(scope: Scope) -> FilteringBoundLogger:
 
 
 def _count(scope: Scope, status: int, seconds: float, *, level: str) -> None:
-    route = template_of(scope)
+    route, log = template_of(scope), _log(scope)
     metrics: Metrics = scope["state"]["metrics"]
     metrics.answered(scope["method"], route, status=status, seconds=seconds)
     level = level if status < 400 else "info" if status < 500 else "error"
-    getattr(_log(scope), level)(
+    getattr(log, level)(
         "request",
         method=scope["method"],
         route=route,

@@ -10,11 +10,11 @@ from time import monotonic
 from structlog.typing import FilteringBoundLogger
 
 from app.metrics import Metrics
+from engine.domain.answer import Answer
 from engine.domain.errors import RecordsUnavailable
 from engine.domain.ports import Records
 from engine.domain.retention import forget
 from engine.domain.times import written
-from engine.serving.deployment import Answered
 from engine.serving.recorder import COMMITTED, DROPPED, Pending, Recorder
 from engine.serving.shadow import Shadows
 from engine.settings import Settings
@@ -56,9 +56,9 @@ def recording(
 def shadowing(recorder: Recorder, metrics: Metrics) -> Iterator[Shadows]:
     """Shadows whose answers are recorded, after those of the callers."""
 
-    def keep(answered: Answered) -> None:
-        metrics.predicted(answered)
-        recorder.put(Pending(answered))
+    def keep(answer: Answer) -> None:
+        metrics.predicted(answer)
+        recorder.put(Pending(answer))
 
     shadows = Shadows(keep=keep, skip=metrics.skipped)
     try:

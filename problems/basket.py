@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from engine.domain.answer import Answer
 from engine.domain.columns import Number
-from engine.domain.prediction import Answer, Entity
+from engine.domain.prediction import Entity
 from engine.domain.problem import Columns, Contract, Lookup, Problem
 from engine.domain.schema import Schema, Target, body_type
-from problems.replies import Echo, Key, Level, Time, Told, told
+from problems.replies import Echo, Key, Level, Time, Told
 
 SCHEMA = Schema(
     (
@@ -95,7 +96,7 @@ def prices_of(answer: Answer, users: list[str]) -> BasketPredictions:
     prediction = answer.prediction
     columns = zip(
         users,
-        told(answer),
+        answer.told(),
         prediction.values.round(2).tolist(),
         prediction.interval.lower.round(2).tolist(),
         prediction.interval.upper.round(2).tolist(),

@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
+from engine.domain.answer import Answer
 from engine.domain.kinds import BINARY
-from engine.domain.prediction import Answer, Entity
+from engine.domain.prediction import Entity
 from engine.domain.problem import Columns, Contract, Problem
 from engine.domain.schema import Schema, Target, body_type
 from engine.domain.times import DAY
 from problems.gaps import category, count, number, with_gaps
-from problems.replies import Echo, Key, ProbabilityInterval, Time, Told, chances, told
+from problems.replies import Echo, Key, ProbabilityInterval, Time, Told, chances
 
 PLANS = ("free", "trial", "paid", "student", "team")
 PAYING = ("paid", "student", "team")
@@ -123,6 +124,7 @@ def entity_of(user: Any) -> Entity:
 
 
 def risks_of(answer: Answer, users: list[Any]) -> ChurnPredictions:
+    paths = map(answer.place_of, answer.versions)
     predictions: list[ChurnPrediction] = [
         {
             "user_id": user["user_id"],
@@ -134,7 +136,7 @@ def risks_of(answer: Answer, users: list[Any]) -> ChurnPredictions:
             **facts,
         }
         for user, risk, bounds, path, facts in zip(
-            users, *chances(answer.prediction), answer.model_paths, told(answer), strict=True
+            users, *chances(answer.prediction), paths, answer.told(), strict=True
         )
     ]
     return {"predictions": predictions, "count": len(predictions)}

@@ -20,11 +20,12 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from engine.domain.answer import Answer
 from engine.domain.columns import Number
-from engine.domain.prediction import Answer, Entity
+from engine.domain.prediction import Entity
 from engine.domain.problem import Columns, Contract, Layout, Problem
 from engine.domain.schema import Schema, Target, body_type
-from problems.replies import Level, ModelVersion, PredictionId, Time, Warnings, told
+from problems.replies import Level, ModelVersion, PredictionId, Time, Warnings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +88,7 @@ def price_of(answer: Answer) -> PricePrediction:
 def prices_of(answer: Answer) -> PricePredictions:
     prediction = answer.prediction
     columns = zip(
-        told(answer),
+        answer.told(),
         prediction.values.round(2).tolist(),
         prediction.interval.lower.round(2).tolist(),
         prediction.interval.upper.round(2).tolist(),

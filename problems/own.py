@@ -16,12 +16,13 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from engine.domain.answer import Answer
 from engine.domain.artifact import ModelCard
 from engine.domain.columns import Column
 from engine.domain.contract import declared_terms
 from engine.domain.errors import UntrustedArtifact
 from engine.domain.kinds import ByKind
-from engine.domain.prediction import Answer, Entity, Prediction
+from engine.domain.prediction import Entity, Prediction
 from engine.domain.problem import Contract, Problem
 from engine.domain.schema import Schema, Target, body_type
 from problems.replies import (
@@ -32,7 +33,6 @@ from problems.replies import (
     Time,
     Warnings,
     chances,
-    told,
 )
 
 SIGNIFICANT = 6
@@ -218,7 +218,7 @@ def replies(target: Target, answer: Answer, notes: Sequence[list[str]]) -> list[
             "predicted_at": answer.predicted_at,
         }
         for about, said, note in zip(
-            told(answer), say(target, answer.prediction), notes, strict=True
+            answer.told(), say(target, answer.prediction), notes, strict=True
         )
     ]
 

@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from engine.domain.answer import Answer
 from engine.domain.kinds import BINARY
-from engine.domain.prediction import DEFAULT_THRESHOLD, Answer, Entity
+from engine.domain.prediction import DEFAULT_THRESHOLD, Entity
 from engine.domain.problem import Columns, Contract, Problem
 from engine.domain.schema import Row, Schema, Target, body_type
 from problems.gaps import category, count, number, with_gaps
-from problems.replies import Echo, Key, ProbabilityInterval, Time, Told, chances, told
+from problems.replies import Echo, Key, ProbabilityInterval, Time, Told, chances
 
 CATEGORIES = ("Electronics", "Clothing", "Home", "Beauty", "Sports", "Toys", "Books", "Grocery")
 MEDIAN_PRICES = (160.0, 45.0, 60.0, 25.0, 55.0, 30.0, 18.0, 12.0)
@@ -134,7 +135,7 @@ def features_of(pair: Mapping[str, Any]) -> Row:
 def purchases_of(answer: Answer, body: Mapping[str, Any]) -> PurchasePredictions:
     threshold = body.get("threshold", answer.threshold)
     is_told = body.get("return_probabilities", True)
-    rows = zip(body["features"], *chances(answer.prediction), told(answer), strict=True)
+    rows = zip(body["features"], *chances(answer.prediction), answer.told(), strict=True)
     return {
         "predictions": [
             {
@@ -150,7 +151,7 @@ def purchases_of(answer: Answer, body: Mapping[str, Any]) -> PurchasePredictions
         ],
         "model_version": ", ".join(dict.fromkeys(answer.versions)),
         "timestamp": answer.predicted_at,
-        "latency_ms": answer.latency_ms,
+        "latency_ms": answer.elapsed_ms(),
         "threshold": threshold,
         "return_probabilities": is_told,
     }

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from engine.domain.prediction import Answer, Prediction
+from engine.domain.prediction import Prediction
 
 DECIMALS = 6
 SMALLEST = 10.0**-DECIMALS
@@ -42,15 +42,6 @@ class ProbabilityInterval(TypedDict):
     lower: Annotated[float, Field(description="Lower bound. Unit: probability.", examples=[0.19])]
     upper: Annotated[float, Field(description="Upper bound. Unit: probability.", examples=[0.26])]
     confidence: Level
-
-
-def told(answer: Answer) -> list[Told]:
-    """One item a row."""
-    rows = zip(answer.ids, answer.versions, answer.prediction.warnings, strict=True)
-    return [
-        {"prediction_id": prediction_id, "model_version": version, "warnings": warnings}
-        for prediction_id, version, warnings in rows
-    ]
 
 
 def chances(prediction: Prediction) -> tuple[list[float], list[ProbabilityInterval]]:

@@ -6,10 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
+import numpy as np
 import pandas as pd
 import pytest
 
 from engine.assemble import open_records, open_stores
+from engine.domain.answer import Answer, Part
+from engine.domain.conformal import DEFAULT_CONFIDENCE
+from engine.domain.prediction import Interval, Prediction
 from engine.domain.problem import Problem
 from engine.domain.record import Outcome, Record
 from engine.domain.schema import Row
@@ -107,3 +111,36 @@ def script(
         return int(str(end.value.code)), *capsys.readouterr()
 
     return run
+
+
+def answer_of(
+    values: Sequence[float],
+    lower: Sequence[float],
+    upper: Sequence[float],
+    *,
+    versions: Sequence[str] = (),
+    confidence: float = DEFAULT_CONFIDENCE,
+) -> Answer:
+    """What a reply is made of: each row answered by its version, v1.0.0 where none is named."""
+    columns = [np.array(column, dtype=float) for column in (values, lower, upper)]
+    named = list(versions) or ["v1.0.0"] * len(values)
+    parts = []
+    for version in dict.fromkeys(named):
+        places = np.array([place for place, one in enumerate(named) if one == version])
+        value, low, high = (column[places] for column in columns)
+        said = Prediction(value, Interval(low, high, confidence), [[] for _ in places])
+        parts.append(Part(version, "champion", places, said, 0.001))
+    return Answer(
+        problem="any",
+        ids=[f"id-{number}" for number in range(len(values))],
+        predicted_at="2026-01-01T12:00:00.000Z",
+        rows=[{}] * len(values),
+        units=[None] * len(values),
+        notes=[[]] * len(values),
+        parts=parts,
+        confidence=confidence,
+        request_id="tests",
+        caller=None,
+        place_of=lambda version: f"models/{version}",
+        elapsed_ms=lambda: 1.0,
+    )

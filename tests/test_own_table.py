@@ -15,11 +15,11 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from cli.server import ROOT, free_port, stop, wait_until_live
+from engine.domain.answer import Answer
 from engine.domain.artifact import Artifact, ModelCard
 from engine.domain.columns import Category, Number
 from engine.domain.errors import UntrustedArtifact
 from engine.domain.kinds import BINARY, POSITIVE, REAL
-from engine.domain.prediction import Answer, Interval, Prediction
 from engine.domain.schema import Target
 from problems.own import (
     PLAIN,
@@ -30,6 +30,7 @@ from problems.own import (
     problem,
     problem_of,
 )
+from tests.replies import answer_of
 
 PAGE = (ROOT / "docs" / "your-own-data.md").read_text()
 SERVER = "python -m app"
@@ -49,17 +50,7 @@ def card_with(artifacts: list[Artifact], **changes: Any) -> ModelCard:
 
 def answer(values: list[float], *, confidence: float = 0.9) -> Answer:
     truth = np.array(values)
-    interval = Interval(truth * 0.9, np.minimum(truth * 1.1, 1e9), confidence)
-    rows = len(values)
-    return Answer(
-        ids=[f"a-{row}" for row in range(rows)],
-        versions=["v1.0.0"] * rows,
-        prediction=Prediction(truth, interval, [[] for _ in values]),
-        predicted_at="2026-01-01T12:00:00.000Z",
-        model_paths=[""],
-        latency_ms=0.1,
-        is_degraded=False,
-    )
+    return answer_of(values, truth * 0.9, np.minimum(truth * 1.1, 1e9), confidence=confidence)
 
 
 def test_a_card_gives_back_the_problem_that_was_declared(artifacts: list[Artifact]) -> None:

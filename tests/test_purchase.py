@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.domain.conformal import DEFAULT_CONFIDENCE
-from engine.domain.prediction import Answer, Interval, Prediction
+from engine.domain.answer import Answer
 from problems.purchase import PURCHASE, confidence, purchases_of
 from tests.conftest import running
+from tests.replies import answer_of
 from tests.trained import folder_of_run, home_with, settings_of
 
 PAIR = {
@@ -172,16 +171,7 @@ async def test_what_cannot_be_is_refused_by_name(
 
 
 def answer(values: list[float], lower: list[float], upper: list[float], *versions: str) -> Answer:
-    interval = Interval(np.array(lower), np.array(upper), DEFAULT_CONFIDENCE)
-    return Answer(
-        ids=[f"id-{number}" for number in range(len(values))],
-        versions=list(versions),
-        prediction=Prediction(np.array(values), interval, [[] for _ in values]),
-        predicted_at="2026-01-01T12:00:00.000Z",
-        model_paths=["somewhere"] * len(lower),
-        latency_ms=1.0,
-        is_degraded=False,
-    )
+    return answer_of(values, lower, upper, versions=versions)
 
 
 def test_versions_that_answered_are_named_once_each_in_their_order() -> None:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.config import JsonDict
 
-from app.body import check_names, parsed, read
+from app.body import check_names, read
 from app.openapi import refusals, request_body
 from app.routes.model import authorise, shown
 from engine.domain import history
@@ -22,6 +22,7 @@ from engine.domain.traffic import CANARY, SHADOW, SLOTS, TEST, Wish
 from engine.domain.version import Version
 from engine.serving.deployment import Deployment
 from engine.serving.live import Live, now
+from engine.serving.validation import validated
 from engine.watching.comparison import report
 from engine.watching.seen import seen
 
@@ -119,7 +120,7 @@ def router(problem: Problem, *, prefix: str) -> APIRouter:
         live: Live = request.state.lives[problem.name]
         authorise(x_api_key, request.state.admin_key)
         check_names(request)
-        wanted: WishedDeployment = await parsed(BODY, await read(request, LARGEST_BODY))
+        wanted: WishedDeployment = await validated(BODY, await read(request, LARGEST_BODY))
         wishes = [Wish(Version.parse(v.model_version), v.mode, v.share) for v in wanted.variants]
         why = wanted.why or f"request {request.scope['request_id']}"
         await asyncio.to_thread(live.arrange, wishes, why, wanted.revision)

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from pydantic import AfterValidator, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from app.body import BY_SETTING, check_names, parsed, read
+from app.body import BY_SETTING, check_names, read
 from app.openapi import refusals, request_body
 from engine.domain.columns import WHOLE
 from engine.domain.errors import RecordsUnavailable
@@ -23,6 +23,7 @@ from engine.domain.record import Outcome
 from engine.domain.schema import Target, body_type
 from engine.domain.times import MOMENT, utc, written
 from engine.serving.live import now
+from engine.serving.validation import validated
 from engine.settings import Settings
 
 MOST_OUTCOMES = 1_000
@@ -63,7 +64,7 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
         """All outcomes of a request are kept or none. Saying the same again changes nothing."""
         check_names(request)
         content = await read(request, settings.max_body_bytes, BY_SETTING)
-        body = await parsed(many if MANY.search(content) else one, content)
+        body = await validated(many if MANY.search(content) else one, content)
         outcomes = [outcome_of(outcome) for outcome in body.get("outcomes", [body])]
         new = await to_thread.run_sync(label, request, problem.name, outcomes, limiter=writers)
         unchanged = len(outcomes) - new

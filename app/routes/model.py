@@ -18,13 +18,14 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from app.body import check_names, parsed, read
+from app.body import check_names, read
 from app.openapi import refusals, request_body
 from engine.domain import history
 from engine.domain.errors import Forbidden
 from engine.domain.problem import Problem
 from engine.domain.version import Version
 from engine.serving.live import Live
+from engine.serving.validation import validated
 
 SHOWN_EVENTS = 20
 LARGEST_BODY = 2_048
@@ -96,7 +97,7 @@ def router(problem: Problem, *, prefix: str) -> APIRouter:
         live: Live = request.state.lives[problem.name]
         authorise(x_api_key, request.state.admin_key)
         check_names(request)
-        wanted: LoadRequest = await parsed(BODY, await read(request, LARGEST_BODY))
+        wanted: LoadRequest = await validated(BODY, await read(request, LARGEST_BODY))
         why = f"request {request.scope['request_id']}"
         version = await asyncio.to_thread(promoted, live, wanted, why)
         return {
@@ -121,7 +122,7 @@ def described(live: Live) -> dict[str, Any]:
         "champion_since": history.since(past),
         "num_features": len(served.card.features),
         "has_preprocessor": any(feature.categories for feature in served.card.features),
-        "highest_confidence": served.calibration.highest_confidence,
+        "highest_confidence": served.highest_confidence,
         "versions": live.versions(),
         "history": [shown(event) for event in past[-SHOWN_EVENTS:]],
         "refused": live.refusal or None,

@@ -44,19 +44,3 @@ class Instances:
     rows: Sequence[Row]
     keys: Sequence[str | None]
     is_degraded: bool = False
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A prediction with what the reply must carry besides: one id a row, which version said it and
-    where that is kept, a time, and how long the answer took. From `threshold` on an event is
-    predicted, where the request names no other."""
-
-    ids: list[str]
-    versions: list[str]
-    model_paths: list[str]
-    prediction: Prediction
-    predicted_at: str
-    latency_ms: float
-    is_degraded: bool
-    threshold: float = DEFAULT_THRESHOLD

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.domain.prediction import Answer, Entity
+from engine.domain.answer import Answer
+from engine.domain.prediction import Entity
 from engine.domain.schema import Row, Schema, Target
 
 SIMULATED = "simulated market, "

@@ -1,6 +1,6 @@
 """How good a model is on rows it has not seen: point errors, coverage, width and slices."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,15 +8,13 @@ from numpy.typing import NDArray
 from engine.domain.kinds import POSITIVE, TargetKind
 from engine.domain.prediction import Interval
 from engine.domain.schema import Matrix, Vector
+from engine.model.runtime import Predict
 
 LEVELS = (0.8, 0.9, 0.95)
 SLICE_LEVEL = 0.9
 SLICES = 5
 SMALLEST_SLICE = 150
 """Rows below which a slice's coverage says more about chance than about the model."""
-
-Predict = Callable[[float], tuple[Vector, Interval]]
-"""Confidence to values and interval, for the rows that are evaluated."""
 
 
 def evaluate(

@@ -10,7 +10,8 @@ from engine.domain.prediction import Interval
 from engine.domain.schema import Vector
 from engine.judging import guardrails, intervals, probabilities
 from engine.judging.evidence import Check, Evidence, percent
-from engine.judging.intervals import Predict, covered
+from engine.judging.intervals import covered
+from engine.model.runtime import Predict
 
 FEWEST_JUDGED_EVENTS = 20
 """Of the rarer class: where it is rare, its few rows carry most of the loss."""

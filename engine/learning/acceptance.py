@@ -15,7 +15,7 @@ from engine.domain.problem import Problem
 from engine.judging.kinds import JUDGES
 from engine.learning.recalibrate import recalibrated, with_calibration
 from engine.learning.train import Origin, measure
-from engine.model.runtime import run
+from engine.model.runtime import Predictor
 from engine.tables.split import Split, hold_out
 from engine.tables.table import Table
 
@@ -56,9 +56,8 @@ def examine(
 
 def shortfall_of(problem: Problem, artifact: Artifact, judged: Table) -> str | None:
     """What is wrong in words, where chance makes it so wrong less often than CHANCE."""
-    values, interval = artifact.calibration.predict(
-        run(artifact.graph, judged.rows), DEFAULT_CONFIDENCE
-    )
+    predictor = Predictor(artifact.graph, artifact.calibration)
+    values, interval = predictor.predict(judged.rows, DEFAULT_CONFIDENCE)
     which = "test" if judged.times is None else "newest"
     promise = JUDGES[problem.target.kind].promise(
         values, interval, judged.target, artifact.calibration.rows, f"{which} {len(judged):,} rows"

@@ -1,5 +1,6 @@
 """A challenger and its trial: judged on rows that neither it nor the champion has seen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -8,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from engine.domain.artifact import Artifact
-from engine.domain.conformal import DEFAULT_CONFIDENCE, Outputs
+from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.contract import same_contract
 from engine.domain.errors import NothingToJudge
 from engine.domain.problem import Problem
@@ -17,7 +18,7 @@ from engine.judging.evidence import Answers, Check, Evidence
 from engine.judging.gate import FEWEST_JUDGED, Verdict, judge, too_few
 from engine.judging.intervals import covered, slices_of
 from engine.learning.train import Origin, Progress, train_all
-from engine.model.runtime import CompiledModel, run
+from engine.model.model import Model
 from engine.tables.split import Rows, Split, calibration_share_of, hold_out, split
 from engine.tables.table import FEWEST_ROWS, Table, row_hashes
 
@@ -149,10 +150,10 @@ def compare(
     problem: Problem, judged: Table, champion: Artifact, challenger: Artifact, *, attempt: int
 ) -> Evidence:
     """Both models' answers on the judged rows, through their compiled graphs."""
-    speeds = latencies_us(champion, challenger, judged.rows[:1])
+    models = [Model.of(artifact) for artifact in (champion, challenger)]
+    speeds = latencies_us(models, judged.rows[:1])
     old, new = (
-        answers(artifact, run(artifact.graph, judged.rows), speed)
-        for artifact, speed in zip((champion, challenger), speeds, strict=True)
+        answers(model, judged.rows, speed) for model, speed in zip(models, speeds, strict=True)
     )
     return Evidence(
         champion=old,
@@ -166,20 +167,17 @@ def compare(
     )
 
 
-def latencies_us(champion: Artifact, challenger: Artifact, row: Matrix) -> list[float]:
-    """The median time of one prediction with its interval, of each in turn: speeds drift."""
-    calls = [CompiledModel(artifact.graph).outputs for artifact in (champion, challenger)]
-    calibrations = champion.calibration, challenger.calibration
-    times = np.empty((LATENCY_ROUNDS, 2))
+def latencies_us(models: Sequence[Model], row: Matrix) -> list[float]:
+    """The median time of one prediction as it is served, of each in turn: speeds drift."""
+    times = np.empty((LATENCY_ROUNDS, len(models)))
     for turn in range(LATENCY_ROUNDS):
-        for number, (call, calibration) in enumerate(zip(calls, calibrations, strict=True)):
+        for number, model in enumerate(models):
             start = perf_counter()
-            outputs = call(row)
-            calibration.predict(outputs, DEFAULT_CONFIDENCE)
+            model.predict(row, DEFAULT_CONFIDENCE)
             times[turn, number] = perf_counter() - start
     return [float(time) for time in 1e6 * np.median(times, axis=0)]
 
 
-def answers(artifact: Artifact, outputs: Outputs, latency_us: float) -> Answers:
-    values, interval = artifact.calibration.predict(outputs, DEFAULT_CONFIDENCE)
-    return Answers(values, interval, artifact.calibration.rows, latency_us)
+def answers(model: Model, rows: Matrix, latency_us: float) -> Answers:
+    said = model.predict(rows, DEFAULT_CONFIDENCE)
+    return Answers(said.values, said.interval, model.predictor.calibration.rows, latency_us)

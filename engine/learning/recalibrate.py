@@ -25,7 +25,7 @@ from engine.learning.challenge import (
 from engine.learning.kinds import LEARNERS
 from engine.learning.parity import ensembles_of, prove_parity
 from engine.learning.train import Origin
-from engine.model.runtime import run
+from engine.model.runtime import Predictor, run
 from engine.tables.table import Table, row_hashes
 
 FEWEST_CALIBRATION = 199
@@ -125,8 +125,8 @@ def with_calibration(
     champion: Artifact, calibration: Calibration | VennAbers, table: Table, origin: Origin
 ) -> Artifact:
     """A copy of the champion that answers with other scores."""
-    outputs = run(champion.graph, champion.golden.rows)
-    values, interval = calibration.predict(outputs, DEFAULT_CONFIDENCE)
+    predictor = Predictor(champion.graph, calibration)
+    values, interval = predictor.predict(champion.golden.rows, DEFAULT_CONFIDENCE)
     facts = {
         "version": str(origin.version),
         "trained_at": origin.trained_at,

@@ -31,7 +31,7 @@ from engine.domain.version import Version
 from engine.judging.gate import level
 from engine.learning.recalibrate import WINDOW, by_newest
 from engine.learning.train import Origin
-from engine.model.runtime import run
+from engine.model.runtime import Predictor
 from engine.tables.recorded import is_reply
 from engine.tables.table import Table, check
 
@@ -175,12 +175,12 @@ def compared(
     """Why the copy takes the champion's place, if it does; both have the same trees."""
     if not len(rows):
         return None
-    outputs = run(reigning.graph, rows.rows)
     level_of_all = np.full(len(rows), DEFAULT_CONFIDENCE)
     old, new = (
         Bounds(found.lower, found.upper, level_of_all)
         for found in (
-            one.calibration.predict(outputs, DEFAULT_CONFIDENCE)[1] for one in (reigning, copy)
+            Predictor(one.graph, one.calibration).predict(rows.rows, DEFAULT_CONFIDENCE)[1]
+            for one in (reigning, copy)
         )
     )
     return far_better(problem.target.kind, rows.groups, rows.target, old, new, alpha=level(attempt))

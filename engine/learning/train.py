@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from engine.domain.artifact import Artifact, Feature, Golden, ModelCard
 from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration
 from engine.domain.errors import UnusableTable
-from engine.domain.prediction import Interval
 from engine.domain.problem import Problem
-from engine.domain.schema import Matrix, Vector
+from engine.domain.schema import Matrix
 from engine.domain.venn_abers import VennAbers
 from engine.domain.version import Version
 from engine.judging.intervals import slices_of
@@ -26,7 +25,7 @@ from engine.learning.fit import Fitted, Tell, calibrate
 from engine.learning.kinds import LEARNERS
 from engine.learning.parity import prove_parity
 from engine.learning.refuse import refuse_parts
-from engine.model.runtime import run
+from engine.model.runtime import Predictor
 from engine.tables.split import Split
 from engine.tables.table import Table, row_hashes
 
@@ -123,11 +122,7 @@ def measure(
     problem: Problem, table: Table, graph: bytes, calibration: Calibration | VennAbers
 ) -> dict[str, float]:
     """The figures of a part of the table, all through the compiled graph."""
-    outputs = run(graph, table.rows)
-
-    def predict(confidence: float) -> tuple[Vector, Interval]:
-        return calibration.predict(outputs, confidence)
-
+    predict = Predictor(graph, calibration).asked(table.rows)
     sliced = slices_of(problem.schema.names, problem.slices, table.rows)
     judge = JUDGES[problem.target.kind]
     return judge.figures(predict, table.target, sliced, calibration.highest_confidence)
@@ -212,8 +207,7 @@ def package(
     seen: NDArray[np.uint64],
 ) -> Artifact:
     """Put the parts together with golden rows: questions whose answers must never change."""
-    outputs = run(fitted.graph, rows)
-    values, interval = calibration.predict(outputs, DEFAULT_CONFIDENCE)
+    values, interval = Predictor(fitted.graph, calibration).predict(rows, DEFAULT_CONFIDENCE)
     buffer = io.BytesIO()
     joblib.dump(vars(fitted.ensembles), buffer)
     return Artifact(

@@ -1,4 +1,4 @@
-"""One verified version in memory, ready to answer."""
+"""One version in memory: what it says of rows, and how it is verified before it may serve."""
 
 import time
 from dataclasses import dataclass, replace
@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.domain.artifact import Artifact, ModelCard, reproduces
-from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration
+from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.contract import differences, same_contract
 from engine.domain.errors import UntrustedArtifact
 from engine.domain.prediction import Prediction
 from engine.domain.problem import Problem
 from engine.domain.schema import Matrix, Vector
-from engine.domain.venn_abers import VennAbers
-from engine.model.runtime import CompiledModel
+from engine.model.runtime import Predictor
 
 INLINE_SECONDS = 0.001
 """Work up to this long is done on the event loop; a hop to a thread costs about a fifth of it."""
@@ -23,29 +22,44 @@ TIMINGS = 3
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A version that has answered its golden rows; everything a request reads is frozen."""
+    """One version, ready to answer; everything a request reads is frozen."""
 
     card: ModelCard
-    model: CompiledModel
-    calibration: Calibration | VennAbers
+    predictor: Predictor
     low: Vector
     high: Vector
-    loaded_at: str
-    inline_rows: int
+    loaded_at: str = ""
+    inline_rows: int = 1
+
+    @classmethod
+    def of(cls, artifact: Artifact, loaded_at: str = "") -> "Model":
+        """As it is; `serve` checks it first."""
+        features = artifact.card.features
+        return cls(
+            card=artifact.card,
+            predictor=Predictor(artifact.graph, artifact.calibration),
+            low=np.array([-np.inf if f.categories else f.low for f in features]),
+            high=np.array([np.inf if f.categories else f.high for f in features]),
+            loaded_at=loaded_at,
+        )
+
+    @property
+    def highest_confidence(self) -> float:
+        return self.predictor.calibration.highest_confidence
 
     def predict(self, rows: Matrix, confidence: float) -> Prediction:
         """Values and intervals for encoded rows (n, features), in the target's unit.
 
         Raises UnsupportedConfidence for a level the calibration rows cannot vouch for.
         """
-        values, interval = self.calibration.predict(self.model.outputs(rows), confidence)
-        return Prediction(values, interval, self._warnings(rows))
+        warnings = self._warnings(rows)
+        values, interval = self.predictor.predict(rows, confidence)
+        return Prediction(values, interval, warnings)
 
     def predict_widely(self, rows: Matrix, confidence: float) -> Prediction:
         """The same for rows that stand in for features nobody knows: bounds that cover anyhow."""
-        outputs = self.model.outputs(rows)
-        bounds = self.calibration.widest(outputs, confidence)
-        return Prediction(self.calibration.values(outputs), bounds, [[] for _ in rows])
+        values, bounds = self.predictor.predict_widely(rows, confidence)
+        return Prediction(values, bounds, [[] for _ in rows])
 
     def _warnings(self, rows: Matrix) -> list[list[str]]:
         """For each row, the numbers outside of the range seen in training."""
@@ -68,15 +82,7 @@ def serve(artifact: Artifact, problem: Problem, loaded_at: str) -> Model:
     """
     card = artifact.card
     refuse_other_contract(card, problem)
-    served = Model(
-        card=card,
-        model=CompiledModel(artifact.graph),
-        calibration=artifact.calibration,
-        low=np.array([-np.inf if f.categories else f.low for f in card.features]),
-        high=np.array([np.inf if f.categories else f.high for f in card.features]),
-        loaded_at=loaded_at,
-        inline_rows=1,
-    )
+    served = Model.of(artifact, loaded_at)
     try:
         return _timed(served, _checked(served, artifact))
     except UntrustedArtifact:

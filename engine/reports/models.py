@@ -9,7 +9,7 @@ from engine.domain.problem import Problem
 from engine.judging.evidence import Evidence
 from engine.judging.intervals import slices_of
 from engine.learning.challenge import Trial
-from engine.model.runtime import run
+from engine.model.runtime import Predictor
 from engine.reports import plots
 from engine.reports.kinds import SHOWN, Said, figures_of, side_by_side
 from engine.reports.metrics import figure
@@ -43,8 +43,8 @@ def write_card(path: Path, problem: Problem, artifact: Artifact, judged: Table) 
 
 
 def portrait(problem: Problem, artifact: Artifact, judged: Table) -> str:
-    outputs = run(artifact.graph, judged.rows)
-    values, interval = artifact.calibration.predict(outputs, DEFAULT_CONFIDENCE)
+    predictor = Predictor(artifact.graph, artifact.calibration)
+    values, interval = predictor.predict(judged.rows, DEFAULT_CONFIDENCE)
     sliced = slices_of(problem.schema.names, problem.slices, judged.rows)
     said = Said(values, interval, judged.target, sliced, artifact.calibration.rows)
     return SHOWN[problem.target.kind].portrait(said)

@@ -2,16 +2,17 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.domain.answer import Part
 from engine.domain.errors import ModelNotReady
-from engine.domain.prediction import Interval, Prediction
-from engine.domain.record import CHAMPION, DEGRADED, FALLBACK, PINNED, Record
-from engine.domain.schema import Matrix, Row
+from engine.domain.prediction import Prediction
+from engine.domain.record import CHAMPION, DEGRADED, FALLBACK, PINNED
+from engine.domain.schema import Matrix
 from engine.domain.traffic import ALONE, Traffic
 from engine.domain.version import Version
 from engine.model.model import Model
@@ -28,6 +29,10 @@ class Arm:
     model: Model | None
     refusal: str = ""
 
+    @cached_property
+    def name(self) -> str:
+        return str(self.version)
+
     def predict(self, rows: Matrix, confidence: float) -> Prediction:
         """Raises ModelNotReady when there is no model, and whatever the model raises."""
         if self.model is None:
@@ -35,18 +40,6 @@ class Arm:
         if self.variant == DEGRADED:
             return self.model.predict_widely(rows, confidence)
         return self.model.predict(rows, confidence)
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """What one version said of some rows of a request; `seconds` is what the model took."""
-
-    version: Version
-    variant: str
-    places: NDArray[np.intp]
-    prediction: Prediction | None
-    seconds: float
-    error: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +54,10 @@ class Deployment:
     def pinned(cls, model: Model) -> "Deployment":
         """One version that the caller named; nobody else is asked."""
         return cls(Arm(Version.parse(model.card.version), PINNED, model))
+
+    @cached_property
+    def serves_variants(self) -> bool:
+        return self.traffic.serves_variants
 
     @cached_property
     def shadows(self) -> tuple[Arm, ...]:
@@ -113,7 +110,7 @@ class Deployment:
 def answered(arm: Arm, rows: Matrix, places: NDArray[np.intp], confidence: float) -> Part:
     start = time.perf_counter()
     prediction = arm.predict(rows[places] if len(places) < len(rows) else rows, confidence)
-    return Part(arm.version, arm.variant, places, prediction, time.perf_counter() - start)
+    return Part(arm.name, arm.variant, places, prediction, time.perf_counter() - start)
 
 
 def asked(arm: Arm, rows: Matrix, places: NDArray[np.intp], confidence: float) -> Part:
@@ -126,7 +123,7 @@ def asked(arm: Arm, rows: Matrix, places: NDArray[np.intp], confidence: float) -
         return part
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
-        return Part(arm.version, arm.variant, places, None, 0.0, reason)
+        return Part(arm.name, arm.variant, places, None, 0.0, reason)
 
 
 def refuse_nonsense(prediction: Prediction | None) -> None:
@@ -135,86 +132,3 @@ def refuse_nonsense(prediction: Prediction | None) -> None:
         interval = prediction.interval
         if not np.isfinite([prediction.values, interval.lower, interval.upper]).all():
             raise ValueError("an answer that is no number")
-
-
-@dataclass(frozen=True, eq=False)
-class Answered:
-    """A request with what was said about it, in columns."""
-
-    problem: str
-    ids: Sequence[str]
-    at: str
-    rows: Sequence[Row]
-    parts: Sequence[Part]
-    confidence: float
-    request_id: str
-    caller: str | None
-    units: Sequence[str | None]
-    """What each row was assigned by, where the caller named it."""
-    notes: Sequence[Sequence[str]]
-    """What is to be said of each row, whoever answers it."""
-
-    def __len__(self) -> int:
-        return sum(len(part.places) for part in self.parts)
-
-    @property
-    def prediction(self) -> Prediction:
-        """The answers of all parts, in the order of the rows."""
-        found = self._joined
-        if not any(self.notes):
-            return found
-        warnings = [[*note, *said] for note, said in zip(self.notes, found.warnings, strict=True)]
-        return replace(found, warnings=warnings)
-
-    @property
-    def _joined(self) -> Prediction:
-        done = [(part, part.prediction) for part in self.parts if part.prediction is not None]
-        if len(done) == 1:
-            return done[0][1]
-        values, lower, upper = np.empty((3, len(self.ids)))
-        warnings: list[list[str]] = [[] for _ in self.ids]
-        for part, said in done:
-            values[part.places] = said.values
-            lower[part.places], upper[part.places] = said.interval.lower, said.interval.upper
-            for place, found in zip(part.places, said.warnings, strict=True):
-                warnings[place] = found
-        return Prediction(values, Interval(lower, upper, self.confidence), warnings)
-
-    @property
-    def versions(self) -> list[str]:
-        """The version that answered each row."""
-        if len(self.parts) == 1:
-            return [str(self.parts[0].version)] * len(self.ids)
-        versions = [""] * len(self.ids)
-        for part in self.parts:
-            for place in part.places if part.prediction is not None else ():
-                versions[place] = str(part.version)
-        return versions
-
-    def records(self) -> list[Record]:
-        return [record for part in self.parts for record in self._records_of(part)]
-
-    def _records_of(self, part: Part) -> Iterable[Record]:
-        said, nothing = part.prediction, [None] * len(part.places)
-        values = nothing if said is None else said.values.tolist()
-        lower = nothing if said is None else said.interval.lower.tolist()
-        upper = nothing if said is None else said.interval.upper.tolist()
-        alone = len(self.rows) == 1 and said is not None
-        for number, place in enumerate(part.places):
-            yield Record(
-                id=self.ids[place],
-                at=self.at,
-                problem=self.problem,
-                version=str(part.version),
-                variant=part.variant,
-                row=self.rows[place],
-                value=values[number],
-                lower=lower[number],
-                upper=upper[number],
-                level=self.confidence,
-                request_id=self.request_id,
-                caller=self.caller,
-                unit=self.units[place],
-                latency_us=round(1e6 * part.seconds, 1) if alone else None,
-                error=part.error,
-            )

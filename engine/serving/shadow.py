@@ -7,9 +7,10 @@ from threading import Condition, Thread
 
 import numpy as np
 
+from engine.domain.answer import Answer
 from engine.domain.schema import Matrix
 from engine.domain.version import Version
-from engine.serving.deployment import Answered, Arm, asked
+from engine.serving.deployment import Arm, asked
 
 MOST_WAITING_ROWS = 10_000
 """While a shadow cannot keep up, it is not shown further rows."""
@@ -21,11 +22,11 @@ class Question:
     """A request that was answered already, and who else is to be asked about it."""
 
     shadows: tuple[Arm, ...]
-    answered: Answered
+    answer: Answer
     rows: Matrix
 
 
-Keep = Callable[[Answered], None]
+Keep = Callable[[Answer], None]
 Skip = Callable[[str, Arm, int], None]
 
 
@@ -75,8 +76,8 @@ class Shadow:
                 arm, question = self._waiting.popleft()
                 self._rows -= len(question.rows)
             everyone = np.arange(len(question.rows))
-            part = asked(arm, question.rows, everyone, question.answered.confidence)
-            self._keep(replace(question.answered, parts=(part,)))
+            part = asked(arm, question.rows, everyone, question.answer.confidence)
+            self._keep(replace(question.answer, parts=(part,)))
 
 
 class Shadows:
@@ -96,7 +97,7 @@ class Shadows:
             if version not in self._running:
                 self._running[version] = Shadow(self._keep)
             if not self._running[version].offer(arm, question):
-                self._skip(question.answered.problem, arm, len(question.rows))
+                self._skip(question.answer.problem, arm, len(question.rows))
 
     def close(self) -> None:
         """Ask what waits, but not for long; the rest is passed over."""
@@ -109,4 +110,4 @@ class Shadows:
     def _pass_over(self, shadow: Shadow, patience_seconds: float) -> None:
         shadow.end()
         for arm, question in shadow.left(patience_seconds):
-            self._skip(question.answered.problem, arm, len(question.rows))
+            self._skip(question.answer.problem, arm, len(question.rows))

@@ -1,0 +1,73 @@
+"""A body validated once: every broken rule is named, no key is guessed, no input is echoed."""
+
+import asyncio
+import json
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from engine.domain.errors import InvalidInput, MalformedBody, ServiceError, Violation
+
+INLINE_BYTES = 16_384
+SHOWN_VIOLATIONS = 20
+LONGEST_NAME = 100
+
+
+async def validated(body_type: TypeAdapter[Any], body: bytes) -> Any:
+    """What a body says; a large one is read in a thread, where its errors may take their time.
+
+    Raises MalformedBody, or InvalidInput naming every broken rule.
+    """
+    if len(body) <= INLINE_BYTES:
+        return validate(body_type, body)
+    return await asyncio.to_thread(validate, body_type, body)
+
+
+def validate(body_type: TypeAdapter[Any], body: bytes) -> Any:
+    try:
+        parsed = body_type.validate_json(body)
+    except ValidationError as error:
+        raise invalid(error) from error
+    colons, top = body.count(b":"), len(parsed) if isinstance(parsed, dict) else 0
+    if colons > top and colons > count_keys(parsed):
+        json.loads(body, object_pairs_hook=unique)
+    return parsed
+
+
+def count_keys(parsed: Any) -> int:
+    """Keys in a validated body: a body with more colons repeats one, or has colons in its text."""
+    if isinstance(parsed, dict):
+        return len(parsed) + sum(map(count_keys, parsed.values()))
+    if isinstance(parsed, list):
+        return sum(map(count_keys, parsed))
+    return 0
+
+
+def unique(pairs: list[tuple[str, Any]]) -> None:
+    """Two values for one key mean two readings of one request; neither is guessed."""
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise MalformedBody(f"the key {name[:100]!r} stands twice in one object; send it once")
+
+
+def invalid(error: ValidationError) -> ServiceError:
+    """What pydantic found wrong with a body, as an error of the domain; never echoes the input."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    if found[0]["type"] == "json_invalid":
+        return MalformedBody(f"{found[0]['msg']}. Send one JSON object")
+    return InvalidInput([violation(one) for one in found[:SHOWN_VIOLATIONS]], len(found))
+
+
+def violation(found: Any) -> Violation:
+    """One of pydantic's findings; of a field name that is not ours only the start is repeated."""
+    place = [str(part)[:LONGEST_NAME] for part in found["loc"]]
+    rows = [part for part in found["loc"] if isinstance(part, int)]
+    names = [part[:LONGEST_NAME] for part in found["loc"] if isinstance(part, str)]
+    return Violation(
+        pointer="".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in place),
+        field=names[-1] if names else "",
+        row=rows[0] if rows else None,
+        rule=found["type"],
+        message=found["msg"],
+    )
