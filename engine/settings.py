@@ -47,7 +47,7 @@ programs, so there only a slip of a letter or two in a compound name counts."""
 
 
 class Settings(BaseSettings):
-    """One frozen value, handed down; the README lists every field."""
+    """One frozen value, handed down; docs/reference.md lists every field."""
 
     model_config = SettingsConfigDict(
         frozen=True, env_file=".env", extra="ignore", protected_namespaces=()

@@ -1,29 +1,64 @@
-"""The README and the code say the same: routes, settings, commands, examples."""
+"""The documents and the code say the same: routes, settings, commands, options, examples, links."""
 
 import json
 import re
+import shlex
 import subprocess
+from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
+import click
 import httpx
 import pytest
 
+from cli.__main__ import predictive
 from engine.settings import Settings
 from problems.housing import HOUSING
+from retrain import retrain
+from train_model import train
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md")))
+DOCUMENTS = {str(page.relative_to(ROOT)): page.read_text() for page in PAGES}
+README = DOCUMENTS["README.md"]
+REFERENCE = DOCUMENTS["docs/reference.md"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+BLOCK = re.compile(r"^ *```.*?\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+SPAN = re.compile(r"`([^`]+)`")
+PATH = re.compile(r"(?:\b(?:GET|PUT|POST) |localhost:8000)(?:/v1/\w+)?(/[\w/.-]*)")
+CALL = re.compile(
+    r"-m (?P<cli>cli)\b|(?<![\w/-])(?P<installed>predictive)(?= [a-z-])"
+    r"|\b(?P<train>train_model\.py|trainer(?= --))|\b(?P<retrain>retrain\.py)"
+)
+COMMANDS: dict[str | None, click.Command] = {
+    "cli": predictive,
+    "installed": predictive,
+    "train": train,
+    "retrain": retrain,
+}
+OF_OTHERS = {"--access-logfile", "--undated", "--worker-class"}
+"""Options of gunicorn and of a benchmark that documents name alone."""
+
+
+def code(document: str) -> list[str]:
+    """The lines of the blocks, continued ones joined, and what stands between backticks."""
+    lines = "\n".join(BLOCK.findall(document)).replace("\\\n", " ").splitlines()
+    return [*lines, *(" ".join(span.split()) for span in SPAN.findall(prose(document)))]
+
+
+def prose(document: str) -> str:
+    return BLOCK.sub("", document)
 
 
 def table(heading: str) -> list[list[str]]:
-    """The cells of the first table below a heading."""
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    """The cells of the first table below a heading of the reference that has such a table."""
+    section = REFERENCE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     lines = section[section.index("| --- |") :].split("\n\n")[0].splitlines()[1:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_every_setting_is_in_the_readme_with_its_default() -> None:
+def test_every_setting_is_in_the_reference_with_its_default() -> None:
     written = {cells[0].strip("`"): cells[1].strip("`") for cells in table("Settings")}
     real = {name.upper(): field.default for name, field in Settings.model_fields.items()}
     assert set(written) == set(real)
@@ -40,23 +75,112 @@ def as_written(default: object) -> str:
 
 
 @pytest.mark.anyio
-async def test_every_route_is_in_the_readme_and_every_written_one_exists(
+async def test_every_route_is_in_the_reference_and_every_written_one_exists(
     client: httpx.AsyncClient,
 ) -> None:
-    written = set(re.findall(r"`(?:GET|POST) (/\S*)`", README)) | set(
-        re.findall(r"`(/[a-z/-]+)`\)?", " ".join(cells[0] for cells in table("Routes")))
-    )
-    served = set((await client.get("/openapi.json")).json()["paths"])
-    root = {path for path in served if not path.startswith("/v1/")}
-    assert root <= written
-    for path in written - root:
-        assert (await client.get(path)).status_code != 404, path
+    cells = " ".join(cells[0] for cells in table("Routes"))
+    written = set(re.findall(r"`(GET|PUT|POST) (/\S*)`", cells))
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    served = {
+        (method.upper(), path)
+        for path, methods in paths.items()
+        for method in methods
+        if not path.startswith("/v1/")
+    }
+    assert served <= written
+    for method, path in written - served:
+        assert (await client.request(method, path)).status_code not in {404, 405}, path
+    for name, document in DOCUMENTS.items():
+        named = {path for line in code(document) for path in PATH.findall(line)}
+        assert named <= {path for _, path in written}, name
 
 
-def test_every_make_target_in_the_readme_exists_and_has_help() -> None:
+@pytest.mark.anyio
+async def test_every_status_of_a_refusal_is_in_the_reference(client: httpx.AsyncClient) -> None:
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    routes = [route for methods in paths.values() for route in methods.values()]
+    refused = {status for route in routes for status in route["responses"]} - {"200"}
+    assert refused <= {cells[0] for cells in table("Errors")}
+
+
+def test_the_documents_show_every_make_target_and_no_other() -> None:
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     targets = set(re.findall(r"make ([a-z-]+)", shown.stdout))
-    assert set(re.findall(r"make ([a-z-]+)", README)) <= targets
+    lines = [line for document in DOCUMENTS.values() for line in code(document)]
+    assert {name for line in lines for name in re.findall(r"\bmake ([a-z-]+)", line)} == targets
+
+
+def test_every_command_is_in_the_reference_and_no_other() -> None:
+    written = [cells[0].strip("`") for cells in table("Command line")]
+    assert sorted(written) == sorted(commands(predictive, "python -m cli"))
+
+
+def commands(command: click.Command, name: str) -> Iterator[str]:
+    """A command, or those of a group, as they are typed."""
+    if not isinstance(command, click.Group):
+        yield name
+        return
+    for each in command.commands.values():
+        yield from commands(each, f"{name} {each.name}")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_command_line_shown_has_a_command_and_options_that_exist(name: str) -> None:
+    faults = [f"{line}: {fault}" for line in code(DOCUMENTS[name]) for fault in faults_of(line)]
+    assert faults == []
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("python -m cli nothing", "no command nothing"),
+        ("API_PORT=1 .venv/bin/python -m cli records nothing --yes", "no command nothing"),
+        ("python -m cli deployment show --nothing", "show has no --nothing"),
+        ("predictive train --data a.csv --nothing=1", "train has no --nothing"),
+        ("cd a && python train_model.py --nothing | tail", "train has no --nothing"),
+        ("docker compose run --rm trainer --nothing", "train has no --nothing"),
+        ("python retrain.py --every 24h --nothing  # now", "retrain has no --nothing"),
+        ("--nothing VALUE", "nobody has --nothing"),
+    ],
+)
+def test_a_command_line_that_does_not_exist_is_found(line: str, fault: str) -> None:
+    assert list(faults_of(line)) == [fault]
+
+
+def faults_of(line: str) -> Iterator[str]:
+    """Of each call of ours in a line: the first word that is no command, or no option, of it."""
+    if line.startswith("--") and (option := line.split()[0]) not in {*options(), *OF_OTHERS}:
+        yield f"nobody has {option}"
+    for call in CALL.finditer(line):
+        command = COMMANDS[call.lastgroup]
+        for word in words(line[call.end() :]):
+            option = word.partition("=")[0]
+            if word.startswith("-"):
+                if option not in options_of(command):
+                    yield f"{command.name} has no {option}"
+                    break
+            elif isinstance(command, click.Group) and not word.isupper():
+                if word not in command.commands:
+                    yield f"no command {word}"
+                    break
+                command = command.commands[word]
+
+
+def words(rest: str) -> Iterator[str]:
+    """Up to a comment, the end of quoted code, or what the shell does next."""
+    lexer = shlex.shlex(rest.partition("`")[0], posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    return takewhile(lambda word: not set(word) <= set(lexer.punctuation_chars), lexer)
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {name for one in command.get_params(click.Context(command)) for name in one.opts}
+
+
+def options(command: click.Command = predictive) -> set[str]:
+    """Of all commands together."""
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return options_of(command).union(*map(options, below))
 
 
 def test_the_build_may_see_what_the_dockerfile_copies_and_no_more() -> None:
@@ -69,10 +193,24 @@ def test_the_build_may_see_what_the_dockerfile_copies_and_no_more() -> None:
     assert all(any(ROOT.glob(source)) for source in sources if source != keys)
 
 
-def test_every_file_the_docs_link_to_exists() -> None:
-    for document in (ROOT / "README.md", *ROOT.glob("docs/**/*.md")):
-        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+@pytest.mark.parametrize("page", PAGES, ids=DOCUMENTS)
+def test_every_link_leads_to_a_file_and_a_heading_that_exist(page: Path) -> None:
+    for link in re.findall(r"\]\(([^):]+)\)", prose(page.read_text())):
+        target, _, heading = link.partition("#")
+        file = page.parent / target if target else page
+        assert file.exists(), link
+        assert not heading or heading in anchors(file.read_text()), link
+
+
+def anchors(document: str) -> set[str]:
+    """As GitHub derives them from headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_links_to_every_document() -> None:
+    for document in ROOT.glob("docs/*.md"):
+        assert f"(docs/{document.name})" in README
 
 
 @pytest.mark.anyio
