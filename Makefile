@@ -7,7 +7,7 @@ CODE := app cli engine problems tests benchmarks $(wildcard *.py)
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-serve: .make/run  ## serve predictions on http://localhost:8000 (settings: see README)
+serve: .make/run  ## serve predictions on http://localhost:8000 (settings: see docs/reference.md)
 	@$(BIN)/python train_model.py --served
 	@exec $(BIN)/python -m app
 
