@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from app.main import create_app
+from cli.server import ROOT
 from engine.assemble import open_records, open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.ports import Records
@@ -25,7 +26,7 @@ from tests.callers import Callers
 from tests.trained import folder_of_run, made_once
 
 HOUSE = HOUSING.contracts[0].examples["documented"]
-KING_COUNTY = Path(__file__).parents[2] / "shared" / "data" / "kc_house_data.csv"
+KING_COUNTY = ROOT.parent / "shared" / "data" / "kc_house_data.csv"
 VERSIONS = ("v1.0.0", "v1.1.0-rc.1")
 PATIENT_SECONDS = 60
 

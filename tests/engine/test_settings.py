@@ -14,13 +14,11 @@ import httpx
 import pytest
 
 import app.__main__
-from cli.server import free_port, serving, stop, wait_until_live
+from cli.server import ROOT, free_port, serving, stop, wait_until_live
 from engine.domain.errors import InvalidSetting
 from engine.settings import Settings, load_settings
 from tests.conftest import HOUSE, running
 from tests.scripts import run_here
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_a_wrong_setting_ends_the_process_with_one_line_that_names_it(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cli.server import ROOT
 from engine.assemble import open_stores
 from engine.domain import history
 from engine.domain.arrange import arrange
@@ -29,10 +30,9 @@ from tests.callers import (
     actions,
     look,
 )
+from tests.cli.test_retrain import environment, sales
 from tests.scripts import Done, run_here, run_process
-from tests.test_retrain import environment, sales
 
-ROOT = Path(__file__).parents[1]
 KEPT, PROMOTED, FAILED, MISUSED = 10, 0, 1, 2
 ENOUGH = 1_200
 QUESTION = Question("housing")

@@ -25,10 +25,10 @@ from engine.serving.live import now
 from engine.settings import Settings
 from engine.tables.split import split
 from problems.housing import HOUSING
+from tests.app.test_model import until
+from tests.cli.test_retrain import environment
 from tests.conftest import HOUSE, market, running
 from tests.scripts import Done, run_here, run_process
-from tests.test_model import until
-from tests.test_retrain import environment
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("patient")]
 KEY = "right" * 5

@@ -2,11 +2,11 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from cli.server import ROOT
+
 BIKES = ROOT.parent / "shared" / "data" / "tables" / "kaggle_bike_train.csv"
 
 

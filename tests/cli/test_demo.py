@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cli import demo
+from cli.server import ROOT
 
-ROOT = Path(__file__).parents[1]
 PROMOTED, STOPPED = demo.PROMOTED, demo.STOPPED
 TRAINED = PROMOTED, "v1.1.0"
 """The release of a challenger that was trained; copies of champions are patches."""

@@ -14,6 +14,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from cli.server import ROOT
 from engine.domain import cells
 from engine.domain.problem import Problem
 from engine.domain.schema import LARGEST, Category, Matrix
@@ -23,7 +24,7 @@ from engine.tables.table import check
 from problems import own
 
 ROWS = 240
-TABLES = Path(__file__).parents[2] / "shared" / "data" / "tables"
+TABLES = ROOT.parent / "shared" / "data" / "tables"
 Rng = np.random.Generator
 Cells = Callable[[Rng], Iterable[object]]
 

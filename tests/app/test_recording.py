@@ -34,11 +34,11 @@ from engine.serving.recorder import (
 )
 from engine.settings import Settings
 from engine.stores.records import MemoryRecords, SqlRecords
+from tests.app.test_deployment import recorded
+from tests.app.test_model import until
+from tests.cli.test_retrain import environment
 from tests.conftest import HOUSE, PATIENT_SECONDS, running
 from tests.contracts.test_records import ids, record
-from tests.test_deployment import recorded
-from tests.test_model import until
-from tests.test_retrain import environment
 
 CALLERS = 8
 ROUNDS = 3

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cli.server import ROOT
 from engine.assemble import export, open_stores
 from engine.domain import history
 from engine.domain.artifact import Artifact
@@ -27,7 +28,6 @@ from retrain import retrain as script
 from tests.conftest import empty_settings, market
 from tests.scripts import Done, run_here, run_process
 
-ROOT = Path(__file__).parents[1]
 KEPT, PROMOTED, FAILED = 10, 0, 1
 
 

@@ -323,7 +323,7 @@ def test_the_end_waits_for_no_store(store: GatedFeatures, told: Told) -> None:
 HANGING = """
 import asyncio, time
 from engine.serving.lookup import Resolver
-from tests.test_lookup import GatedFeatures, resolved
+from tests.engine.serving.test_lookup import GatedFeatures, resolved
 
 store = GatedFeatures()
 store.gate.clear()

@@ -17,7 +17,7 @@ from engine.domain.schema import BINARY, Vector
 from engine.judging.evidence import Evidence
 from engine.judging.gate import judge, level
 from engine.judging.guardrails import VETO_LEVEL, p_positive
-from tests.test_promote import NIGHTS, RUNS, altered, most, vetoes
+from tests.engine.judging.test_gate import NIGHTS, RUNS, altered, most, vetoes
 
 COMMON, RARE = 0.3, 0.03
 

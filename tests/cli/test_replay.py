@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cli.replay import replay
+from cli.server import ROOT
 from engine.domain.artifact import Artifact
 from engine.domain.record import Joined
 from engine.model.model import serve
@@ -22,7 +23,6 @@ from problems.housing import HOUSING
 from tests.replies import houses, keep, replies, script
 from tests.scripts import started
 
-ROOT = Path(__file__).parents[1]
 EQUAL, DIFFERENT, FAILED, MISUSED = 0, 10, 1, 2
 SINCE = ("--since", "2026-11-01")
 CANDIDATE = "v1.1.0-rc.1"

@@ -12,9 +12,9 @@ from app.routes.feedback import WRITERS
 from engine.domain.record import Outcome
 from engine.settings import Settings
 from engine.stores.records import SqlRecords
+from tests.app.test_deployment import recorded
+from tests.app.test_recording import locked
 from tests.conftest import HOUSE, running
-from tests.test_deployment import recorded
-from tests.test_recording import locked
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("patient")]
 NOBODY = "019a9c1e2f3b5cf04e53a9a0f0b0a9f4-0"

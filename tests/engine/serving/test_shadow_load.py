@@ -19,8 +19,8 @@ from engine.domain.arrange import arrange
 from engine.domain.traffic import SHADOW, Wish
 from engine.domain.version import Version
 from engine.settings import Settings
+from tests.cli.test_retrain import environment
 from tests.conftest import HOUSE, empty_settings
-from tests.test_retrain import environment
 
 pytestmark = pytest.mark.load
 CHALLENGER = Version.parse("v1.1.0-rc.1")

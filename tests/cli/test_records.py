@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cli.records import records
+from cli.server import ROOT
 from engine.assemble import open_records
 from engine.domain.record import Joined, Question
 from engine.settings import Settings
@@ -23,7 +24,6 @@ from problems.housing import HOUSING
 from tests.replies import KNOWN_AT, houses, keep, replies, script
 from tests.scripts import started
 
-ROOT = Path(__file__).parents[1]
 DONE, FAILED, MISUSED, TERMINATED = 0, 1, 2, 143
 CANDIDATE = "v1.1.0-rc.1"
 

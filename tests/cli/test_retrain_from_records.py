@@ -18,8 +18,8 @@ from engine.settings import Settings
 from engine.tables.recorded import Gathered, Sources, gathered
 from engine.tables.table import Table, check, row_hashes
 from problems.housing import HOUSING
+from tests.cli.test_retrain import FAILED, KEPT, PROMOTED, champion, retrain, retrain_here, sales
 from tests.replies import START, houses, keep, replies
-from tests.test_retrain import FAILED, KEPT, PROMOTED, champion, retrain, retrain_here, sales
 
 
 @pytest.fixture

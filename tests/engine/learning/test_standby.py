@@ -29,7 +29,7 @@ from tests.callers import (
     actions,
     look,
 )
-from tests.test_retrain import retrain_here
+from tests.cli.test_retrain import retrain_here
 
 PROMOTED, KEPT = 0, 10
 RISEN = 1.6

@@ -20,8 +20,8 @@ from engine.model.runtime import run
 from engine.tables.split import split
 from engine.tables.table import check
 from problems import own
+from tests.cli.test_train_own_and_served import train as run_script
 from tests.conftest import running
-from tests.test_train_script import train as run_script
 from tests.trained import settings_of
 
 ROWS = 3_000
