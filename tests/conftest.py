@@ -21,7 +21,7 @@ from engine.settings import Settings
 from engine.tables.split import split
 from engine.tables.table import Table, check
 from engine.watching.steer import Helm
-from problems.housing import HOUSING
+from problems.housing import HOUSING, simulate
 from tests.callers import Callers
 from tests.trained import folder_of_run, made_once
 
@@ -41,7 +41,7 @@ def anyio_backend() -> str:
 
 
 def market(rows: int, seed: int) -> Table:
-    return check(HOUSING, HOUSING.simulate(rows, seed), "simulated")[0]
+    return check(HOUSING, simulate(rows, seed), "simulated")[0]
 
 
 @pytest.fixture(scope="session")
@@ -104,6 +104,7 @@ async def running(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The app with its lifespan, asked in this process."""
     app = create_app(settings)
     async with app.router.lifespan_context(app) as state:
+        assert state is not None
 
         async def with_state(scope: Any, receive: Any, send: Any) -> None:
             await app({**scope, "state": dict(state)}, receive, send)

@@ -14,21 +14,19 @@ from engine.assemble import open_features, open_records
 from engine.domain.features import Features
 from engine.domain.record import Question
 from engine.settings import Settings
-from problems import PROBLEMS
+from problems.basket import BASKET, simulate
 from tests.conftest import running
 from tests.trained import folder_of_run, home_with, settings_of
 
 pytestmark = pytest.mark.anyio
 
-BASKET = PROBLEMS["basket"]
-assert BASKET.lookup is not None
-assert BASKET.simulate is not None
 LONG_AGO = "2026-01-01T00:00:00.000Z"
 BUDGET_MS = 200
 
 
 @pytest.fixture
 def settings(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    assert BASKET.lookup is not None
     home_with([BASKET], folder_of_run(tmp_path_factory), tmp_path)
     settings = settings_of(tmp_path, "basket", features_budget_ms=BUDGET_MS)
     with closing(open_features(settings)) as features:
@@ -112,7 +110,7 @@ async def test_a_degraded_answer_is_recorded_as_one(settings: Settings) -> None:
 async def test_bounds_of_a_degraded_answer_cover_whoever_asks(settings: Settings) -> None:
     """Fresh users whose features nobody knows: all of them, and the dear tenth of them alone."""
     rows = 4_000
-    fresh = BASKET.simulate(rows, 77)
+    fresh = simulate(rows, 77)
     async with running(settings) as client:
         with locked(settings):
             bounds = (await asked(client))["confidence_interval"]

@@ -333,8 +333,8 @@ async def test_a_deployment_that_cannot_be_is_refused_and_nothing_changes(
     admin: Settings, body: dict[str, Any], status: int, reason: str
 ) -> None:
     async with running(admin) as client:
-        content = {"content": json.dumps(body), "headers": {**ADMIN, **JSON}}
-        reply = await client.put("/deployment", **content)
+        headers = {**ADMIN, **JSON}
+        reply = await client.put("/deployment", content=json.dumps(body), headers=headers)
         now = (await client.get("/deployment")).json()
     assert (reply.status_code, reason in reply.json()["detail"]) == (status, True), reply.text
     assert (now["revision"], now["variants"]) == (1, [])

@@ -65,8 +65,9 @@ async def test_saying_it_again_changes_nothing_and_saying_otherwise_is_refused(
     assert other.status_code == 409
     assert first in other.json()["detail"]
     assert outcomes[second] is None
-    assert outcomes[first] is not None
-    assert outcomes[first].actual == 512_000.5
+    kept = outcomes[first]
+    assert kept is not None
+    assert kept.actual == 512_000.5
     assert summary["outcomes"] == {"new": 1, "unchanged": 1}
 
 

@@ -43,7 +43,7 @@ async def test_without_a_model_it_lives_and_recovers_when_one_appears(
         assert waiting.status_code == 503
         assert waiting.headers["retry-after"] == "2"
         assert "does not exist" in waiting.json()["detail"]
-        export(settings, artifacts[0], settings.model_path)
+        export(settings, artifacts[0], settings.model_of("housing"))
         await until(client, "/ready", status="ready")
         assert (await client.post("/predict", json=HOUSE)).status_code == 200
 
@@ -60,9 +60,9 @@ async def test_a_new_champion_is_followed_without_a_restart(
 
 async def test_a_broken_champion_is_refused_and_the_old_one_goes_on(settings: Settings) -> None:
     async with running(settings) as client:
-        data = bytearray(settings.model_path.read_bytes())
+        data = bytearray(settings.model_of("housing").read_bytes())
         data[1_000] ^= 1
-        settings.model_path.write_bytes(data)
+        settings.model_of("housing").write_bytes(data)
         await until(client, "/health", status="degraded")
         assert "altered" in (await client.get("/model/info")).json()["refused"]
         assert (await client.get("/ready")).status_code == 200
@@ -71,12 +71,12 @@ async def test_a_broken_champion_is_refused_and_the_old_one_goes_on(settings: Se
 
 async def test_a_refusal_names_the_ways_out(settings: Settings) -> None:
     """To put a registered champion back it is enough to remove the file that was altered."""
-    settings.model_path.write_bytes(settings.model_path.read_bytes()[:-1] + b"x")
+    settings.model_of("housing").write_bytes(settings.model_of("housing").read_bytes()[:-1] + b"x")
     async with running(settings) as client:
         refused = (await client.get("/ready")).json()["detail"]
         assert "remove it, and v1.0.0, which is registered, takes its place" in refused
         assert "python train_model.py --problem housing trains another one" in refused
-        settings.model_path.unlink()
+        settings.model_of("housing").unlink()
         await until(client, "/ready", model_version="v1.0.0")
 
 
@@ -128,7 +128,7 @@ async def test_an_artifact_that_cannot_answer_is_refused_and_the_next_good_one_i
     """Intact but wrong inside: the watch over the champion must outlive it."""
     mute = replace(artifacts[0], graph=artifacts[0].graph.replace(b"rows", b"rowz"))
     async with running(settings) as client:
-        export(settings, mute, settings.model_path)
+        export(settings, mute, settings.model_of("housing"))
         await until(client, "/health", status="degraded")
         assert (await client.post("/predict", json=HOUSE)).status_code == 200
         move(settings, "v1.1.0-rc.1")
@@ -187,12 +187,12 @@ async def test_a_champion_file_that_is_lost_comes_back_from_the_registry(
     settings: Settings,
 ) -> None:
     async with running(settings) as client:
-        settings.model_path.unlink()
+        settings.model_of("housing").unlink()
         for _ in range(200):
-            if settings.model_path.exists():
+            if settings.model_of("housing").exists():
                 break
             await asyncio.sleep(0.02)
-        assert settings.model_path.exists()
+        assert settings.model_of("housing").exists()
         assert (await client.get("/health")).json()["status"] == "healthy"
 
 

@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import click
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +19,7 @@ from engine.assemble import open_stores
 from engine.domain.arrange import arrange
 from engine.domain.loss import loss
 from engine.domain.record import Record
-from engine.domain.schema import BINARY, REAL, Row
+from engine.domain.schema import BINARY, REAL, Matrix, Row
 from engine.domain.traffic import SHADOW, Wish
 from engine.domain.version import Version
 from engine.scoring.replay import LeftOut, Replayed, compared, recomputed
@@ -45,8 +45,8 @@ def churn(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture
 def run(
     churn: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[[ModuleType], Run]:
-    return lambda module: script(module, churn, monkeypatch, capsys)
+) -> Callable[[click.Command], Run]:
+    return lambda command: script(command, churn, monkeypatch, capsys)
 
 
 def users(n: int) -> tuple[list[Row], list[float]]:
@@ -71,7 +71,7 @@ def plain(value: Any) -> float | str | None:
 
 @pytest.mark.anyio
 async def test_what_the_service_said_of_an_event_is_computed_again_to_the_last_bit(
-    churn: Settings, run: Callable[[ModuleType], Run]
+    churn: Settings, run: Callable[[click.Command], Run]
 ) -> None:
     """One by one and in a batch."""
     bodies = [{"user_id": f"u{n}", "features": row} for n, row in enumerate(users(40)[0])]
@@ -86,7 +86,7 @@ async def test_what_the_service_said_of_an_event_is_computed_again_to_the_last_b
 
 
 def test_a_probability_that_differs_in_its_last_bit_is_named(
-    churn: Settings, run: Callable[[ModuleType], Run]
+    churn: Settings, run: Callable[[click.Command], Run]
 ) -> None:
     """A bound of 0 has nothing to be relative to, and stops nothing."""
     said = replies(churn, users(30)[0], problem=CHURN)
@@ -102,7 +102,7 @@ def test_a_probability_that_differs_in_its_last_bit_is_named(
 
 @pytest.mark.parametrize("version", [(), ("--version", "v1.0.0")])
 def test_what_cannot_be_replayed_is_left_out_and_is_no_failure(
-    churn: Settings, run: Callable[[ModuleType], Run], version: tuple[str, ...]
+    churn: Settings, run: Callable[[click.Command], Run], version: tuple[str, ...]
 ) -> None:
     said = replies(churn, users(12)[0], problem=CHURN)
     said[0] = replace(said[0], variant="degraded", lower=0.0, upper=1.0)
@@ -122,7 +122,7 @@ def test_what_cannot_be_replayed_is_left_out_and_is_no_failure(
 
 
 def test_another_version_of_an_event_is_compared_by_log_loss_and_not_by_coverage(
-    churn: Settings, run: Callable[[ModuleType], Run]
+    churn: Settings, run: Callable[[click.Command], Run]
 ) -> None:
     rows, truth = users(400)
     honest = replies(churn, rows, problem=CHURN)
@@ -149,11 +149,12 @@ def line_of(printed: str, label: str) -> list[str]:
 
 
 def part(recorded: list[float], computed: list[float], truth: float) -> Replayed:
-    rows = [
-        np.array([[value, value - 1, value + 1] for value in of]) for of in (recorded, computed)
-    ]
+    def rows(values: list[float]) -> Matrix:
+        return np.array([[value, value - 1, value + 1] for value in values])
+
     ids = [f"reply-{number}" for number in range(len(recorded))]
-    return Replayed("v1.0.0", 0.9, ids, *rows, np.full(len(ids), truth))
+    truths = np.full(len(ids), truth)
+    return Replayed("v1.0.0", 0.9, ids, rows(recorded), rows(computed), truths)
 
 
 def test_quantities_that_may_be_negative_or_zero_are_compared_by_their_distance() -> None:
@@ -171,7 +172,7 @@ def test_quantities_that_may_be_negative_or_zero_are_compared_by_their_distance(
 
 
 def test_an_export_writes_categories_as_text_and_gaps_as_null(
-    churn: Settings, run: Callable[[ModuleType], Run], tmp_path: Path
+    churn: Settings, run: Callable[[click.Command], Run], tmp_path: Path
 ) -> None:
     said = replies(churn, users(20)[0], problem=CHURN)
     said[5] = replace(said[5], row={**said[5].row, "country": 49.0})
@@ -191,7 +192,7 @@ def test_an_export_writes_categories_as_text_and_gaps_as_null(
 
 
 def test_forgetting_counts_the_records_of_every_problem(
-    churn: Settings, run: Callable[[ModuleType], Run]
+    churn: Settings, run: Callable[[click.Command], Run]
 ) -> None:
     """Of one that is trained here, and neither ours nor served, too."""
     own = [
@@ -204,7 +205,7 @@ def test_forgetting_counts_the_records_of_every_problem(
 
 
 def test_a_report_of_an_event_is_by_log_loss_without_coverage(
-    churn: Settings, run: Callable[[ModuleType], Run], tmp_path: Path
+    churn: Settings, run: Callable[[click.Command], Run], tmp_path: Path
 ) -> None:
     """A shadow of the same model that says a fifth of what it should is worse."""
     stores = open_stores(churn, "churn")
@@ -234,7 +235,7 @@ def test_a_report_of_an_event_is_by_log_loss_without_coverage(
     [(150, 75, "has 150 usable rows"), (260, 0, "one class only"), (260, 20, "class imbalance")],
 )
 def test_too_few_events_to_learn_from_keep_the_champion(
-    churn: Settings, run: Callable[[ModuleType], Run], known: int, left: int, reason: str
+    churn: Settings, run: Callable[[click.Command], Run], known: int, left: int, reason: str
 ) -> None:
     rows, _ = users(known)
     truths = {f"reply-{n}": float(n < left) for n in range(known)}
@@ -255,7 +256,7 @@ def a_fifth(record: Record) -> Record:
 
 
 @pytest.mark.parametrize(
-    ("module", "arguments"),
+    ("command", "arguments"),
     [
         (replay, ("--newest", "1", "--problem", "weather")),
         (records, ("show", "--problem", "weather")),
@@ -265,14 +266,14 @@ def a_fifth(record: Record) -> Record:
     ],
 )
 def test_a_problem_that_nobody_declared_is_misuse_and_told_in_one_line(
-    run: Callable[[ModuleType], Run], module: ModuleType, arguments: tuple[str, ...]
+    run: Callable[[click.Command], Run], command: click.Command, arguments: tuple[str, ...]
 ) -> None:
-    code, _, complaint = run(module)(*arguments)
+    code, _, complaint = run(command)(*arguments)
     assert code == MISUSED
     assert complaint.startswith("error: no problem weather (")
     assert len(complaint.splitlines()) == 1
 
 
-def test_a_layout_belongs_to_its_problem(run: Callable[[ModuleType], Run]) -> None:
+def test_a_layout_belongs_to_its_problem(run: Callable[[click.Command], Run]) -> None:
     said = run(retrain)("--data", "x.csv", "--layout", "king-county")
     assert said == (MISUSED, "", "error: --layout: churn has no layout king-county\n")

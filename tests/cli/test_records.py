@@ -49,8 +49,7 @@ def busy(settings: Settings) -> Settings:
     rows, prices = houses(10, seed=3)
     answered = replies(settings, rows, minutes=180, unit="agency 7", caller="key 1")
     shadows = replies(settings, rows, minutes=180, version=CANDIDATE, variant="shadow")
-    nothing = {"value": None, "lower": None, "upper": None, "error": "OSError: no"}
-    shadows[0] = replace(shadows[0], **nothing)
+    shadows[0] = replace(shadows[0], value=None, lower=None, upper=None, error="OSError: no")
     answered[1] = replace(answered[1], row={**answered[1].row, "garages": 2.0})
     truths = {f"reply-{number}": prices[number] for number in (0, 4, 9)}
     keep(settings, [*answered, *shadows], truths)

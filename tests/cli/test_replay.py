@@ -96,8 +96,7 @@ def test_what_cannot_be_asked_again_is_counted_and_stops_nothing(
     settings: Settings, run: Run
 ) -> None:
     records = replies(settings, houses(12, seed=3)[0])
-    nothing = {"value": None, "lower": None, "upper": None, "error": "OSError: no"}
-    records[0] = replace(records[0], **nothing)
+    records[0] = replace(records[0], value=None, lower=None, upper=None, error="OSError: no")
     records[1] = replace(records[1], row={**records[1].row, "garages": 2.0})
     records[2] = replace(records[2], row={"square_feet": 2_000.0})
     keep(settings, records)

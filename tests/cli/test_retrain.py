@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from engine.domain.version import Version
 from engine.learning.challenge import unseen
 from engine.settings import Settings
 from engine.tables.table import check, row_hashes
-from problems.housing import HOUSING
+from problems.housing import HOUSING, simulate
 from retrain import retrain as script
 from tests.conftest import empty_settings, market
 from tests.scripts import Done, run_here, run_process
@@ -50,7 +51,7 @@ def champion(settings: Settings) -> str:
 
 def sales(folder: Path, *, change: float = 1.0, seed: int = 40, rows: int = 2_500) -> str:
     """A file with sales of the market as it was, or with prices near the centre changed."""
-    frame = pd.DataFrame(HOUSING.simulate(rows, seed))
+    frame = pd.DataFrame(simulate(rows, seed))
     near = frame["distance_to_city"] < 12
     frame["price"] = frame["price"].where(~near, (frame["price"] * change).round(-2))
     file = folder / f"sales-{change:g}.csv"
@@ -139,7 +140,7 @@ def test_recalibration_is_a_patch_with_the_same_predictions(settings: Settings) 
 
 
 def test_rows_the_champion_has_seen_never_judge_it(artifacts: list[Artifact]) -> None:
-    table, _ = check(HOUSING, pd.DataFrame(HOUSING.simulate(2_500, 1)), "the champion's own")
+    table, _ = check(HOUSING, pd.DataFrame(simulate(2_500, 1)), "the champion's own")
     rest, judged = unseen(table, artifacts[0], seed=0)
     hashes = row_hashes(table.take(judged))
     assert not np.isin(hashes, artifacts[0].seen).any()
@@ -149,8 +150,8 @@ def test_rows_the_champion_has_seen_never_judge_it(artifacts: list[Artifact]) ->
 
 def test_equal_rows_are_on_one_side_only(artifacts: list[Artifact]) -> None:
     """Overlapping exports: a twin of a judged row, learned from, would be the answer."""
-    once = pd.DataFrame(HOUSING.simulate(1_500, 41))
-    old = pd.DataFrame(HOUSING.simulate(2_500, 1))
+    once = pd.DataFrame(simulate(1_500, 41))
+    old = pd.DataFrame(simulate(2_500, 1))
     for times in ({}, {"time": np.arange(5_500)}):
         frame = pd.concat([old, once, once], ignore_index=True).assign(**times)
         table, _ = check(HOUSING, frame, "twice")
@@ -163,8 +164,8 @@ def test_equal_rows_are_on_one_side_only(artifacts: list[Artifact]) -> None:
 def test_a_group_the_champion_has_learned_from_does_not_judge_it(
     artifacts: list[Artifact],
 ) -> None:
-    old = pd.DataFrame(HOUSING.simulate(2_500, 1)).assign(group=np.arange(2_500) % 500)
-    new = pd.DataFrame(HOUSING.simulate(1_500, 41)).assign(group=np.arange(1_500))
+    old = pd.DataFrame(simulate(2_500, 1)).assign(group=np.arange(2_500) % 500)
+    new = pd.DataFrame(simulate(1_500, 41)).assign(group=np.arange(1_500))
     table, _ = check(HOUSING, pd.concat([old, new], ignore_index=True), "grouped")
     _, judged = unseen(table, artifacts[0], seed=0)
     seen = np.isin(row_hashes(table), artifacts[0].seen)
@@ -192,7 +193,7 @@ def test_a_foreign_model_with_a_taken_number_is_adopted_under_the_next(
     settings: Settings, artifacts: list[Artifact]
 ) -> None:
     stranger = artifacts[1].named(Version.parse("v1.0.0"))
-    export(settings, stranger, settings.model_path)
+    export(settings, stranger, settings.model_of("housing"))
     result = retrain(settings, "--data", sales(settings.data_dir))
     actions = [event.action for event in open_stores(settings, "housing").champion.history()]
     assert result.returncode in {KEPT, PROMOTED}, result.stderr
@@ -209,7 +210,7 @@ def test_without_a_champion_it_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_table_without_news_is_not_judged(settings: Settings, artifacts: list[Artifact]) -> None:
-    frame = pd.DataFrame(HOUSING.simulate(2_500, 1))
+    frame = pd.DataFrame(simulate(2_500, 1))
     known = np.isin(row_hashes(market(2_500, seed=1)), artifacts[0].seen)
     frame[known].to_csv(settings.data_dir / "old.csv", index=False)
     result = retrain_here(settings, "--data", str(settings.data_dir / "old.csv"))
@@ -293,11 +294,11 @@ def test_a_rollback_during_training_wins_and_the_training_is_told(settings: Sett
     first = stores.champion.load()
     release = first.named(history.next_minor(stores.champion.history(), []))
     stores.artifacts.save(release)
-    move = {"who": "tests", "why": "a race"}
+    move = partial(stores.champion.move, who="tests", why="a race", after=past)
     candidate = Version.parse("v1.1.0-rc.1")
-    stores.champion.move("loaded", candidate, after=past, **move)
+    move("loaded", candidate)
     with pytest.raises(Outpaced):
-        stores.champion.move("promoted", Version.parse("v1.1.0"), after=past, **move)
+        move("promoted", Version.parse("v1.1.0"))
     assert champion(settings) == "v1.1.0-rc.1"
 
 
@@ -331,7 +332,7 @@ def test_killed_at_any_moment_the_champion_is_whole(settings: Settings) -> None:
         loaded = stores.champion.load()
         assert loaded.card.version == str(history.champion(past))
         assert (
-            settings.model_path.read_bytes()
+            settings.model_of("housing").read_bytes()
             == (
                 settings.data_dir / "models" / "housing" / f"{loaded.card.version}.joblib"
             ).read_bytes()

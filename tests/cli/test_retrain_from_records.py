@@ -17,7 +17,7 @@ from engine.learning.challenge import unseen
 from engine.settings import Settings
 from engine.tables.recorded import Gathered, Sources, gathered
 from engine.tables.table import Table, check, row_hashes
-from problems.housing import HOUSING
+from problems.housing import HOUSING, simulate
 from tests.cli.test_retrain import FAILED, KEPT, PROMOTED, champion, retrain, retrain_here, sales
 from tests.replies import START, houses, keep, replies
 
@@ -116,8 +116,8 @@ def test_a_prediction_is_one_row_whoever_else_was_asked(
     answered[1] = replace(answered[1], variant="fallback", unit="agency 7")
     answered[2] = replace(answered[2], version="v1.1.0-rc.1", variant="canary")
     shadows = replies(settings, rows, version="v1.2.0-rc.1", variant="shadow", model="v1.0.0")
-    nothing = {"value": None, "lower": None, "upper": None, "error": "OSError: no"}
-    failed = replace(answered[1], version="v1.1.0-rc.1", variant="test", **nothing)
+    silent = replace(answered[1], value=None, lower=None, upper=None, error="OSError: no")
+    failed = replace(silent, version="v1.1.0-rc.1", variant="test")
     keep(settings, [*shadows, failed, *answered], {f"reply-{n}": prices[n] for n in range(3)})
     found = gathered(HOUSING, of(records), major=1)
     expected = pd.DataFrame(rows[:3]).assign(
@@ -176,10 +176,13 @@ def test_recorded_rows_that_break_the_schema_are_set_aside(settings: Settings) -
     ],
 )
 def test_rows_of_a_file_are_older_than_the_records_unless_dates_say_otherwise(
-    settings: Settings, records: Records, times: list[object] | None, expected: list[object]
+    settings: Settings,
+    records: Records,
+    times: list[int] | list[str] | None,
+    expected: list[object],
 ) -> None:
     served(settings, 2, known=2)
-    frame = pd.DataFrame(HOUSING.simulate(3, 5))
+    frame = pd.DataFrame(simulate(3, 5))
     file = settings.data_dir / "sales.csv"
     (frame if times is None else frame.assign(time=times)).to_csv(file, index=False)
     found = gathered(HOUSING, of(records, file), major=1).frame["time"].tolist()

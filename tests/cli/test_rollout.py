@@ -108,8 +108,8 @@ def test_a_candidate_that_fails_is_rolled_back(
     champions = [j.record for j in records.read(QUESTION) if j.record.variant == CHAMPION][:3]
     for number, record in enumerate(champions):
         asked = replace(record, id=f"failed-{number}")
-        failure = {"value": None, "lower": None, "upper": None, "error": "it cannot"}
-        shadow = replace(asked, version=str(CANDIDATE), variant=SHADOW, **failure)
+        silent = replace(asked, value=None, lower=None, upper=None, error="it cannot")
+        shadow = replace(silent, version=str(CANDIDATE), variant=SHADOW)
         records.append([asked, shadow])
     step = look(helm, records)
     assert step.move == ROLL_BACK

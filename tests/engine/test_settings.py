@@ -154,7 +154,7 @@ def places_of(settings: Settings) -> dict[str, str]:
 def test_the_service_starts_and_logs_them(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("ENABLE_CACHING=true\nMODEL_DIR=models\n")
     (tmp_path / "models").mkdir()
-    settings.model_path.rename(tmp_path / "models" / "housing_model.joblib")
+    settings.model_of("housing").rename(tmp_path / "models" / "housing_model.joblib")
     environment = {
         "PYTHONPATH": str(ROOT),
         "DATA_DIR": str(settings.data_dir),

@@ -10,7 +10,7 @@ import pytest
 
 from engine.assemble import open_features
 from engine.domain.features import Features
-from problems.basket import BASKET, DOCUMENTED
+from problems.basket import BASKET, DOCUMENTED, simulate
 from tests.conftest import running
 from tests.trained import folder_of_run, home_with, settings_of
 
@@ -100,7 +100,7 @@ async def test_while_nothing_can_be_looked_up_a_typical_user_answers_and_it_is_t
     said = reply.json()
     assert said["degraded"]
     assert "could not be looked up" in said["warnings"][0]
-    prices = BASKET.simulate(20_000, 1)["basket_price"]
+    prices = simulate(20_000, 1)["basket_price"]
     bounds = said["confidence_interval"]
     covered = np.mean((prices >= bounds["lower"]) & (prices <= bounds["upper"]))
     assert covered > 0.9 - 3 * (0.09 / (CALIBRATION_ROWS + 2) + 0.09 / len(prices)) ** 0.5

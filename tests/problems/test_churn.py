@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.prediction import Interval, Prediction
-from problems.churn import CHURN
+from problems.churn import CHURN, simulate
 from problems.replies import chances
 from tests.conftest import running
 from tests.trained import folder_of_run, home_with, settings_of
@@ -95,7 +95,7 @@ async def test_the_documented_bodies_get_the_documented_fields(
 async def test_who_stays_away_is_at_a_higher_risk_than_who_is_active(
     client: httpx.AsyncClient,
 ) -> None:
-    base = CHURN.simulate(20_000, 1)["churned"].mean()
+    base = simulate(20_000, 1)["churned"].mean()
     assert await risk(client, **ACTIVE) < base < 2 * base < await risk(client, **AWAY)
 
 

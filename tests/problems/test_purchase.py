@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.prediction import Answer, Interval, Prediction
-from problems.purchase import PURCHASE, confidence, purchases_of
+from problems.purchase import PURCHASE, confidence, purchases_of, simulate
 from tests.conftest import running
 from tests.trained import folder_of_run, home_with, settings_of
 
@@ -51,7 +51,7 @@ TEST = {
     "item_discount_pct": 0.0,
     "item_category": "Test",
 }
-BODIES = {
+BODIES: dict[str, dict[str, Any]] = {
     "documented": {"features": [PAIR], **OPTIONS},
     "curl": {"features": [CURL], **OPTIONS},
     "python": {"features": [PYTHON], **OPTIONS},
@@ -115,7 +115,7 @@ async def test_who_has_a_reduced_item_in_the_cart_buys_it_more_often_than_others
     idle = {**PAIR, "item_cart_count": 0, "item_view_count": 1, "item_discount_pct": 0.0}
     idle |= {"cart_count_7d": 0, "cart_count_30d": 0, "days_since_last_item_view": 25.0}
     wanted, unwanted = (await predict(client, PAIR, idle))["predictions"]
-    base = PURCHASE.simulate(20_000, 1)["purchased"].mean()
+    base = simulate(20_000, 1)["purchased"].mean()
     assert unwanted["probability"] < base < 1.5 * base < wanted["probability"]
 
 

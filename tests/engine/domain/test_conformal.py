@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.domain.artifact import Artifact
-from engine.domain.conformal import Calibration, Outputs, tail_ranks
+from engine.domain.conformal import Calibration, Distribution, Outputs, tail_ranks
 from engine.domain.errors import UnsupportedConfidence
 from engine.domain.schema import Vector
 from engine.judging.intervals import covered
@@ -56,8 +56,12 @@ def draws(request: pytest.FixtureRequest, artifacts: list[Artifact]) -> list[Dra
 
 
 def calibrated(artifact: Artifact, outputs: Outputs, log_target: Vector) -> Calibration:
-    distribution = artifact.calibration.distribution
-    return Calibration.fitted(distribution, outputs, np.exp(log_target))
+    return Calibration.fitted(distribution_of(artifact), outputs, np.exp(log_target))
+
+
+def distribution_of(artifact: Artifact) -> Distribution:
+    assert isinstance(artifact.calibration, Calibration)
+    return artifact.calibration.distribution
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -115,7 +119,7 @@ def test_the_tails_leave_out_no_more_than_they_may(n: int, confidence: float) ->
 
 def test_ranks_and_quantiles_undo_each_other_even_far_out(artifacts: list[Artifact]) -> None:
     outputs = ask(artifacts[0], market(50, seed=3))
-    distribution = artifacts[0].calibration.distribution
+    distribution = distribution_of(artifacts[0])
     for wanted in (-30.0, -6.0, -0.5, 0.0, 2.0, 7.0, 30.0):
         log_target = distribution.quantiles(outputs, np.array([wanted]))[:, 0]
         assert distribution.ranks(outputs, log_target) == pytest.approx(wanted, rel=1e-6, abs=1e-6)
@@ -124,7 +128,7 @@ def test_ranks_and_quantiles_undo_each_other_even_far_out(artifacts: list[Artifa
 def test_the_expected_price_is_the_mean_of_the_distribution(artifacts: list[Artifact]) -> None:
     outputs = ask(artifacts[0], market(200, seed=4))
     shares = (np.arange(2_000) + 0.5) / 2_000
-    distribution = artifacts[0].calibration.distribution
+    distribution = distribution_of(artifacts[0])
     prices = np.exp(distribution.quantiles(outputs, np.log(shares / (1 - shares))))
     assert distribution.mean(outputs) == pytest.approx(prices.mean(axis=1), rel=0.02)
 
@@ -132,7 +136,7 @@ def test_the_expected_price_is_the_mean_of_the_distribution(artifacts: list[Arti
 def test_a_level_that_few_calibration_rows_cannot_vouch_for_is_refused(
     artifacts: list[Artifact],
 ) -> None:
-    distribution, fifty = artifacts[0].calibration.distribution, np.arange(50.0)
+    distribution, fifty = distribution_of(artifacts[0]), np.arange(50.0)
     few = Calibration(distribution, fifty, fifty, np.empty((0, 3)))
     with pytest.raises(UnsupportedConfidence, match=r"0\.5 to 0\.9608, what 50 calibration rows"):
         few.interval(ask(artifacts[0], market(1, seed=0)), 0.97)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 
 from engine.domain.far import FEWEST, LESS, MORE, Bounds, e_value, far_better
@@ -15,24 +16,32 @@ LEVEL = 0.9
 CHAMPIONS = 400
 SUCCESSIVE = 30
 ROWS = 145
+Hits = NDArray[np.bool_]
 
 
-def bounds(truth: Vector, holds: Vector, width: float = 2.0) -> Bounds:
+def bounds(truth: Vector, holds: Hits, width: float = 2.0) -> Bounds:
     """Intervals of one width around 100 that hold the truth, or lie just above it."""
     lower = np.where(holds, truth - width / 2, truth + 1)
     return Bounds(lower, lower + width, np.full(len(truth), LEVEL))
 
 
-def compared(old: Vector, new: Vector, *, width: float = 2.0, **changes: object) -> str | None:
+def compared(
+    old: Hits,
+    new: Hits,
+    *,
+    width: float = 2.0,
+    unit: NDArray[np.int64] | None = None,
+    alpha: float = ALPHA,
+) -> str | None:
     """Whether each side holds each of n truths."""
     truth = np.full(len(old), 100.0)
-    told = {"kind": REAL, "unit": np.arange(len(old)), "alpha": ALPHA, **changes}
+    own = np.arange(len(old)) if unit is None else unit
     sides = bounds(truth, old), bounds(truth, new, width)
-    found = far_better(told["kind"], told["unit"], truth, *sides, alpha=told["alpha"])  # type: ignore[arg-type]
+    found = far_better(REAL, own, truth, *sides, alpha=alpha)
     return None if found is None else found.told("v1.0.0", "v1.0.1")
 
 
-def share(hits: int, n: int = ROWS) -> Vector:
+def share(hits: int, n: int = ROWS) -> Hits:
     return np.arange(n) % n < hits
 
 
@@ -82,7 +91,7 @@ def test_intervals_without_end_replace_nobody() -> None:
     assert far_better(REAL, np.arange(ROWS), truth, *endless, alpha=ALPHA) is None
 
 
-def equal_pairs(rng: np.random.Generator, coverage: float) -> Iterator[tuple[Vector, Vector]]:
+def equal_pairs(rng: np.random.Generator, coverage: float) -> Iterator[tuple[Hits, Hits]]:
     """Successive challengers that cover as much as the champion, each on rows of its own."""
     for _ in range(SUCCESSIVE):
         both = rng.random(ROWS) < coverage - 0.05

@@ -44,10 +44,11 @@ def known(rng: Rng, target: Vector, *, is_log: bool) -> tuple[Calibration, Outpu
     """What a model might say of rows with such targets, good or bad, and what held-out rows add."""
     scaled = np.log(target) if is_log else target
     unit = float(np.std(scaled)) or 1.0
+    first, second = rng.uniform(0.1, 5, 2)
     outputs = Outputs(
         location=rng.permutation(scaled) * rng.uniform(-1, 2) + rng.normal(0, unit),
         spread=unit * rng.lognormal(0, 2, ROWS),
-        shape=np.sort(rng.beta(*rng.uniform(0.1, 5, 2), (ROWS, len(LEVELS))), axis=1),
+        shape=np.sort(rng.beta(first, second, (ROWS, len(LEVELS))), axis=1),
     )
     thresholds = np.cumsum(rng.lognormal(-2, 2, len(LEVELS))) - rng.uniform(0, 5)
     ends = float(scaled.min()), float(scaled.max())
@@ -101,6 +102,7 @@ def model() -> Artifact:
 def test_the_point_is_the_one_with_the_least_loss_on_unseen_rows(model: Artifact) -> None:
     """The mean of such costs is far above nearly all of them: no price to name."""
     fresh = costs(4_000, 2)
+    assert isinstance(model.calibration, Calibration)
     outputs, distribution = run(model.graph, fresh.rows), model.calibration.distribution
     losses = {
         point: loss(

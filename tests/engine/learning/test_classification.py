@@ -71,7 +71,7 @@ def drawn(rows: int, seed: int, level: float = OFTEN) -> tuple[pd.DataFrame, Any
         {
             "age": age,
             "visits": np.where(rng.random(rows) < 0.1, np.nan, visits),
-            "plan": np.where(rng.random(rows) < 0.05, None, plan),  # type: ignore[call-overload]
+            "plan": np.where(rng.random(rows) < 0.05, np.array(None), plan),
             "land": rng.choice(["DE", "FR", "US"], rows),
             "leaves": np.where(goes, "goes", "stays"),
             "gain": 1_000 * odds + 800 * rng.standard_t(5, rows),
@@ -348,13 +348,13 @@ def test_new_rows_recalibrate_probabilities_by_the_same_trees(leaving: list[Arti
         after.golden.values, after.calibration.values(run(after.graph, after.golden.rows))
     )
     fresh = table(5_000, 16, OFTEN + 1.0)
-    old, new = (
+    off_before, off_after = (
         abs(float(one.calibration.values(run(one.graph, fresh.rows)).mean() - fresh.target.mean()))
         for one in (leaving[0], after)
     )
     rate = fresh.target.mean()
     chance = (rate * (1 - rate) * (1 / after.card.calibration["rows"] + 1 / 5_000)) ** 0.5
-    assert new < 4 * chance < old
+    assert off_after < 4 * chance < off_before
 
 
 def test_rows_without_events_do_not_judge(leaving: list[Artifact]) -> None:
@@ -376,7 +376,6 @@ def test_answers_about_a_fallback_row_are_not_learned_from(tmp_path: Path) -> No
     settings = empty_settings(tmp_path, serve=("leaving",))
     settings.data_dir.mkdir(parents=True)
     row = {"age": 30, "land": "US"}
-    bounds = {"value": 0.3, "lower": 0.2, "upper": 0.4, "level": 0.9, "request_id": "r"}
     told = [
         Record(
             str(number),
@@ -385,7 +384,11 @@ def test_answers_about_a_fallback_row_are_not_learned_from(tmp_path: Path) -> No
             "v1.0.0",
             variant,
             row,
-            **bounds,
+            value=0.3,
+            lower=0.2,
+            upper=0.4,
+            level=0.9,
+            request_id="r",
         )
         for number, variant in ((1, "champion"), (2, DEGRADED))
     ]

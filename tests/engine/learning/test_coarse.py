@@ -16,7 +16,7 @@ from engine.learning.estimators import candidates
 from engine.learning.train import Origin, train
 from engine.tables.split import split
 from engine.tables.table import Table, check, row_hashes
-from problems.housing import HOUSING
+from problems.housing import HOUSING, simulate
 
 NAMES = tuple("abcdef")
 WEIGHTS = np.array([1.2, -0.9, 0.7, 0.5, -0.6, 0.4])
@@ -89,7 +89,7 @@ def test_of_new_rows_alone_those_that_are_left_leave_as_often_as_their_likes(
 
 
 def test_copies_of_a_row_are_on_one_side_where_rows_can_be_told_apart() -> None:
-    once = pd.DataFrame(HOUSING.simulate(1_000, 5))
+    once = pd.DataFrame(simulate(1_000, 5))
     twice = check(HOUSING, pd.concat([once, once], ignore_index=True), "twice")[0]
     parts = split(twice, 1)
     numbers = row_hashes(twice)

@@ -17,7 +17,7 @@ seen: list[int] = []
 """The most threads that any library might have used, at each step of an estimator."""
 
 
-class Watching(HistGradientBoostingRegressor):
+class Watching(HistGradientBoostingRegressor):  # type: ignore[misc]  # scikit-learn has no types
     """Notes how many threads it may use."""
 
     def fit(self, *args: Any, **others: Any) -> Any:
@@ -30,7 +30,7 @@ class Watching(HistGradientBoostingRegressor):
 
 
 def allowed() -> int:
-    return max(library["num_threads"] for library in threadpool_info())
+    return max(int(library["num_threads"]) for library in threadpool_info())
 
 
 @pytest.fixture(scope="module")

@@ -342,12 +342,12 @@ def test_a_store_that_hangs_does_not_keep_the_process_from_ending() -> None:
 def test_many_at_once_wait_for_a_thread_and_all_are_answered(sqlite_store: SqlFeatures) -> None:
     told = Told()
 
-    async def ask() -> list[Instances]:
+    async def ask(resolver: Resolver) -> list[Instances]:
         asks = (resolver.resolve(VISITS, entities(str(n)), LATER) for n in range(200))
         return await asyncio.gather(*asks)
 
     with closing(Resolver(sqlite_store, budget_seconds=10, tell=told)) as resolver:
-        found = asyncio.run(ask())
+        found = asyncio.run(ask(resolver))
     assert [one.rows for one in found] == [[{"visits": n % 100}] for n in range(200)]
     assert told == []
 

@@ -52,7 +52,7 @@ def said(
     **changes: Any,
 ) -> Joined:
     """A record of its own row, with an interval of 20 % to either side."""
-    ends = (None, None) if value is None else (0.8 * value, 1.2 * value)
+    lower, upper = (None, None) if value is None else (0.8 * value, 1.2 * value)
     error = "ValueError" if value is None else None
     at = f"2026-11-01T00:00:{number % 60:02}.000Z"
     record = Record(
@@ -63,7 +63,8 @@ def said(
         variant,
         {"size": float(number), "age": 1.0},
         value,
-        *ends,
+        lower,
+        upper,
         LEVEL,
         "request",
         latency_us=20.0,
@@ -380,7 +381,7 @@ def test_coverage_that_is_as_claimed_is_seldom_called_other_at_any_look(level: f
     rng = np.random.default_rng(3)
     below = above = 0
     for _ in range(STREAMS):
-        gaps = (rng.uniform(size=2_000) < level) - level
+        gaps = (rng.uniform(size=2_000) < level).astype(float) - level
         looks = np.unique(np.geomspace(FEWEST, 2_000, 40).astype(int))
         found = [mean(gaps[:k], ALPHA, is_share=True) for k in looks]
         below += any(f is not None and f.high < 0 for f in found)
@@ -426,18 +427,17 @@ def answers(log_errors: Vector, margin: float = 2.0, latency: float = 20.0) -> A
     return Answers(POSITIVE, np.arange(n), *columns)
 
 
-def beside(mode: str, ratio: float, n: int = 2_000, **changes: float) -> Comparison:
-    """A variant whose errors are `ratio` times as large as an equal model's."""
+def beside(mode: str, ratio: float, *, width: float = 1.0, latency: float = 20.0) -> Comparison:
+    """A variant whose errors are `ratio` times as large as an equal model's, and its intervals
+    `width` times as wide, on the scale of the logarithm."""
     rng = np.random.default_rng(6)
-    shared, old, new = rng.standard_t(3, (3, n)) * SPREAD
+    shared, old, new = rng.standard_t(3, (3, 2_000)) * SPREAD
     if mode != SHADOW:
         rng.shuffle(shared)
     margin = float(np.quantile(np.abs(shared + 0.4 * old), LEVEL))
     champion, variant = answers(shared + 0.4 * old, margin), ratio * (shared + 0.4 * new)
-    margin = changes.pop("margin", 1.0) * margin
-    return compare(
-        mode, (OLD, champion), (NEW, answers(variant, margin, **changes)), share=0.5, alpha=ALPHA
-    )
+    said = answers(variant, width * margin, latency)
+    return compare(mode, (OLD, champion), (NEW, said), share=0.5, alpha=ALPHA)
 
 
 @pytest.mark.parametrize(("mode", "ratio"), [(SHADOW, 0.9), (TEST, 0.75)])
@@ -457,16 +457,16 @@ def test_a_variant_that_is_clearly_worse_is_called_so(mode: str, ratio: float) -
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("width", "latency", "reason"),
     [
-        ({"margin": 0.5}, "percentage points below what the intervals claim"),
-        ({"latency": 30.0}, "a prediction takes 1.5 times as long as the champion's, at least 1.5"),
+        (0.5, 20.0, "percentage points below what the intervals claim"),
+        (1.0, 30.0, "a prediction takes 1.5 times as long as the champion's, at least 1.5"),
     ],
 )
 def test_a_more_accurate_variant_is_worse_where_a_guardrail_objects(
-    changes: dict[str, float], reason: str
+    width: float, latency: float, reason: str
 ) -> None:
-    found = beside(TEST, 0.75, **changes)
+    found = beside(TEST, 0.75, width=width, latency=latency)
     assert found.improvement is not None
     assert found.improvement.low > MINIMUM_EFFECT
     assert found.verdict == WORSE
@@ -511,8 +511,9 @@ def test_it_says_how_many_more_outcomes_the_present_difference_would_take() -> N
     assert f"; if that is real, about {more:,} more outcomes will show it." in found.sentence
     times = 1 + more / 300
     for longer, shown in ((times, True), (times / 2, False)):
-        again = [np.tile(group, 100)[: int(300 * longer)] for group in (old, 0.97 * new)]
-        bounds = improvement(paired(*again), ALPHA, ALPHA / HARMS)
+        rows = int(300 * longer)
+        again = paired(np.tile(old, 100)[:rows], np.tile(0.97 * new, 100)[:rows])
+        bounds = improvement(again, ALPHA, ALPHA / HARMS)
         assert bounds is not None
         assert (bounds.low >= MINIMUM_EFFECT or bounds.high < 0) is shown
 

@@ -358,9 +358,9 @@ def forecasts(rng: np.random.Generator, stage: Stage, n: int, misses: float) -> 
 
     def side(true: Vector, happened: Vector, off: float) -> Answers:
         said = 1 / (1 + np.exp(-(true + rng.normal(0, off, len(true)))))
-        known = {"actual": happened, "value": said, "lower": 0.8 * said, "upper": said}
         blank = answers(np.zeros(len(true)), np.full(len(true), 100.0))
-        return replace(blank, kind=BINARY, **known)
+        blank = replace(blank, kind=BINARY, actual=happened)
+        return replace(blank, value=said, lower=0.8 * said, upper=said)
 
     def rows(size: int) -> tuple[Vector, Vector]:
         true = rng.normal(-1, 1, size)
