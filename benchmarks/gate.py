@@ -43,7 +43,7 @@ from engine.learning.estimators import boosted_location
 from engine.tables.files import read_file
 from engine.tables.split import Rows, hold_out
 from engine.tables.table import Table, check, translate
-from problems.housing import HOUSING
+from problems.housing import HOUSING, simulate
 
 KING_COUNTY = Path(__file__).parents[2] / "shared" / "data" / "kc_house_data.csv"
 SIZES = (500, 2_000, 4_000)
@@ -254,7 +254,7 @@ def market(path: Path) -> tuple[Table, pd.DataFrame | None]:
     """King County, or the simulated market where the file is absent; without times: rows are
     drawn from one population."""
     frame = read_file(path) if path.exists() else None
-    simulated = HOUSING.simulate(21_613, 0)
+    simulated = simulate(21_613, 0)
     columns = simulated if frame is None else translate(HOUSING, frame, "king-county")
     name = "the simulated market" if frame is None else path.name
     return replace(check(HOUSING, columns, name)[0], times=None), frame

@@ -19,8 +19,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import median
 
+from fastapi import FastAPI
+
 from cli.server import ROOT, free_port, stop, wait_until_live
-from problems.housing import HOUSING
+from problems.housing import HOUSING, simulate
 
 BODY = json.dumps(HOUSING.schema.example).encode()
 REQUEST = (
@@ -30,14 +32,13 @@ REQUEST = (
 CONNECTIONS = 16
 
 
-def plain_app():  # type: ignore[no-untyped-def]
+def plain_app() -> FastAPI:
     """The service to compare with; run by uvicorn as a factory, in a process of its own."""
     import pandas as pd
-    from fastapi import FastAPI
     from pydantic import BaseModel
     from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 
-    columns = pd.DataFrame(HOUSING.simulate(20_000, 0))
+    columns = pd.DataFrame(simulate(20_000, 0))
     features, price = columns[list(HOUSING.schema.names)], columns["price"]
     model = RandomForestRegressor(random_state=0, n_jobs=1).fit(features, price)
     low, high = (

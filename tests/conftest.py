@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from app.main import create_app
+from cli.server import ROOT
 from engine.assemble import open_records, open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.ports import Records
@@ -20,12 +21,12 @@ from engine.settings import Settings
 from engine.tables.split import split
 from engine.tables.table import Table, check
 from engine.watching.steer import Helm
-from problems.housing import HOUSING
+from problems.housing import HOUSING, simulate
 from tests.callers import Callers
 from tests.trained import folder_of_run, made_once
 
 HOUSE = HOUSING.contracts[0].examples["documented"]
-KING_COUNTY = Path(__file__).parents[2] / "shared" / "data" / "kc_house_data.csv"
+KING_COUNTY = ROOT.parent / "shared" / "data" / "kc_house_data.csv"
 VERSIONS = ("v1.0.0", "v1.1.0-rc.1")
 PATIENT_SECONDS = 60
 
@@ -40,7 +41,7 @@ def anyio_backend() -> str:
 
 
 def market(rows: int, seed: int) -> Table:
-    return check(HOUSING, HOUSING.simulate(rows, seed), "simulated")[0]
+    return check(HOUSING, simulate(rows, seed), "simulated")[0]
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +104,7 @@ async def running(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The app with its lifespan, asked in this process."""
     app = create_app(settings)
     async with app.router.lifespan_context(app) as state:
+        assert state is not None
 
         async def with_state(scope: Any, receive: Any, send: Any) -> None:
             await app({**scope, "state": dict(state)}, receive, send)

@@ -16,7 +16,7 @@ from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.prediction import Interval, Prediction
 from engine.domain.problem import Problem
 from engine.domain.record import Outcome, Record
-from engine.domain.schema import Row
+from engine.domain.schema import Row, Vector
 from engine.domain.version import Version
 from engine.model.model import serve
 from engine.settings import Settings
@@ -114,9 +114,9 @@ def script(
 
 
 def answer_of(
-    values: Sequence[float],
-    lower: Sequence[float],
-    upper: Sequence[float],
+    values: Sequence[float] | Vector,
+    lower: Sequence[float] | Vector,
+    upper: Sequence[float] | Vector,
     *,
     versions: Sequence[str] = (),
     confidence: float = DEFAULT_CONFIDENCE,

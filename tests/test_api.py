@@ -1,6 +1,7 @@
 """What a caller is promised, over HTTP only."""
 
 import json
+from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import httpx
@@ -199,7 +200,7 @@ async def test_a_body_not_declared_as_json_is_an_unsupported_type(
 
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_body_over_the_limit_is_too_large(client: httpx.AsyncClient, chunked: bool) -> None:
-    async def chunks():  # type: ignore[no-untyped-def]
+    async def chunks() -> AsyncIterator[bytes]:
         for _ in range(160):
             yield b" " * 65_536
 

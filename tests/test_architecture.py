@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from app.errors import STATUS
+from cli.server import ROOT
 from engine.domain.errors import ServiceError
 
-ROOT = Path(__file__).parents[1]
 DOMAIN = {"engine.domain"}
 MODEL = DOMAIN | {"engine.model"}
 EVERYTHING_OFFLINE = MODEL | {

@@ -13,7 +13,7 @@ from engine.domain.version import Version
 from engine.model.model import serve
 from engine.settings import Settings
 from engine.stores.files import ArtifactFile
-from problems.housing import HOUSING
+from problems.housing import HOUSING, simulate
 from tests.conftest import HOUSE
 from tests.containers import Stack, run, started
 
@@ -107,7 +107,7 @@ def test_a_retraining_beside_the_service_promotes_on_a_market_that_changed(
     stack: Stack, tmp_path: Path
 ) -> None:
     """And the server, which holds no private key, takes up what the other container signed."""
-    frame = pd.DataFrame(HOUSING.simulate(2_500, 44))
+    frame = pd.DataFrame(simulate(2_500, 44))
     frame["price"] = (frame["price"] * 1.5).round(-2)
     frame.to_csv(tmp_path / "sales.csv", index=False)
     for folder in (tmp_path, *list(tmp_path.parents)[:2]):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from cli.server import ROOT
-from problems.housing import HOUSING
+from problems.housing import simulate
 from tests.conftest import HOUSE
 from tests.containers import Stack, run, started
 
@@ -55,7 +55,7 @@ def test_a_model_that_was_trained_here_is_served_there(stack: Stack) -> None:
 
 def test_what_is_trained_later_is_served_by_the_next_up(stack: Stack, checkout: Path) -> None:
     """The volume is not fresh any more, and the second problem is a table of one's own."""
-    sales = pd.DataFrame(HOUSING.simulate(400, 9)).rename(columns={"square_feet": "Living Area"})
+    sales = pd.DataFrame(simulate(400, 9)).rename(columns={"square_feet": "Living Area"})
     sales.to_csv(checkout / "flats.csv", index=False)
     train(checkout, "--rows", "1500", "--seed", "6")
     train(checkout, "--data", "flats.csv", "--target", "price", "--yes")

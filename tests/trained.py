@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import joblib
 import pytest
@@ -55,7 +55,7 @@ def home_with(problems: list[Problem], run: Path, folder: Path) -> Path:
     return folder
 
 
-def settings_of(folder: Path, *names: str, **changes: object) -> Settings:
+def settings_of(folder: Path, *names: str, **changes: Any) -> Settings:
     """Serve these problems from a folder; the first of them at the root."""
     values = {
         "serve": names,
@@ -65,7 +65,7 @@ def settings_of(folder: Path, *names: str, **changes: object) -> Settings:
         "model_poll_seconds": 0.02,
         **changes,
     }
-    return Settings(_env_file=None, **values)  # type: ignore[arg-type]
+    return Settings(_env_file=None, **values)
 
 
 def _train(problem: Problem) -> Artifact:

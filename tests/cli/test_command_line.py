@@ -22,7 +22,7 @@ NAMES = {
 
 def every_command() -> list[tuple[str, ...]]:
     """The words of each command that does something, `deployment show` among them."""
-    found = []
+    found: list[tuple[str, ...]] = []
     for name, one in predictive.commands.items():
         below = one.commands if isinstance(one, click.Group) else {}
         found += [(name, inner) for inner in below] or [(name,)]

@@ -3,13 +3,13 @@
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from threading import Barrier
 from typing import Any
 
 import pytest
 
 from engine.domain.errors import InvalidSetting, OutcomeConflict, RecordsUnavailable
+from engine.domain.record import Record
 from engine.stores.records import MOST_ROWS, SqlRecords
 from engine.stores.registry import SqlRegistry
 from tests.contracts.test_records import ids, outcome, read, record
@@ -33,10 +33,10 @@ def meet(barrier: Any) -> None:
 
 def test_of_two_processes_exactly_one_wins_each_prediction(database: str) -> None:
     spawn = multiprocessing.get_context("spawn")
-    together = {"initializer": meet, "initargs": (spawn.Barrier(2),)}
+    barrier = (spawn.Barrier(2),)
     with closing(SqlRecords(database)) as records:
         records.append([record(str(number)) for number in range(40)])
-        with ProcessPoolExecutor(2, mp_context=spawn, **together) as pool:
+        with ProcessPoolExecutor(2, spawn, meet, barrier) as pool:
             first, second = pool.map(report, [database] * 2, [1.0, 2.0])
         assert [one != other for one, other in zip(first, second, strict=True)] == [True] * 40
         found = {one.record.id: one.outcome for one in read(records)}
@@ -77,16 +77,16 @@ def test_what_a_database_never_takes_is_no_outage_and_takes_nothing_along(databa
         records.append(many)
 
 
-@pytest.mark.parametrize("refused", [{"unit": "nul\0"}, {"version": "v" * 101}])
+@pytest.mark.parametrize("refused", [record("b", unit="nul\0"), record("b", version="v" * 101)])
 def test_what_postgresql_alone_refuses_is_no_outage(
-    postgresql: str, sqlite: str, refused: dict[str, str]
+    postgresql: str, sqlite: str, refused: Record
 ) -> None:
     with closing(SqlRecords(postgresql)) as records:
         with pytest.raises(ValueError, match="the database refuses it"):
-            records.append([record("a"), replace(record("b"), **refused)])
+            records.append([record("a"), refused])
         assert ids(records) == []
     with closing(SqlRecords(sqlite)) as records:
-        records.append([replace(record("b"), **refused)])
+        records.append([refused])
         assert ids(records) == ["b"]
 
 

@@ -84,7 +84,7 @@ def known(store: FeatureStore, key: str, at: str = LATE) -> Row | None:
 
 
 def test_what_was_put_is_found_and_what_was_not_is_left_out(store: FeatureStore) -> None:
-    row = {"x": 1.5, "kind": "naïve 🏠 \0 '", "none": None, "many": 3}
+    row: dict[str, Any] = {"x": 1.5, "kind": "naïve 🏠 \0 '", "none": None, "many": 3}
     assert store.put("basket", [said("a", **row), said("b", x=2.0)]) == 2
     assert store.get("basket", ["b", "nobody", "a", "a"], NOON) == {"a": row, "b": {"x": 2.0}}
     assert store.get("basket", [], NOON) == {}

@@ -53,7 +53,9 @@ def draw_flats(rows: int, seed: int) -> Columns:
     return {
         "size": np.where(rng.random(rows) < 0.1, np.nan, size),
         "rooms": np.ceil(size / 30),
-        "district": np.where(rng.random(rows) < 0.1, None, np.array(["A", "B", "C"])[district]),
+        "district": np.where(
+            rng.random(rows) < 0.1, np.array(None), np.array(["A", "B", "C"])[district]
+        ),
         "off": off.round(2),
     }
 

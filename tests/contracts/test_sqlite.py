@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from subprocess import PIPE
 from threading import Timer
 
 import pytest
@@ -213,8 +214,7 @@ def test_a_file_that_was_removed_is_made_again_beside_a_process_that_holds_the_o
     records: SqlRecords, file: Path, sqlite: str
 ) -> None:
     script = [sys.executable, "-W", "error", "-c", IDLE, sqlite]
-    piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(script, cwd=ROOT, **piped) as idle:
+    with subprocess.Popen(script, cwd=ROOT, stdin=PIPE, stdout=PIPE, text=True) as idle:
         assert idle.stdout is not None
         assert idle.stdout.readline() == "ready\n"
         records.append([record("a")])

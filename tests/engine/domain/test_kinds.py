@@ -43,7 +43,7 @@ def test_a_measure_says_what_may_come_true() -> None:
     }
 
 
-def named(node: ast.expr) -> str:
+def named(node: ast.AST) -> str:
     """`kind` of `target.kind`, and `BINARY` of itself."""
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
