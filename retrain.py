@@ -16,7 +16,7 @@ from engine.domain.ports import Records
 from engine.domain.problem import Problem
 from engine.domain.version import Version
 from engine.settings import Settings
-from engine.watching.steer import Helm
+from engine.watching.controller import RolloutController
 
 if TYPE_CHECKING:
     from engine.domain.artifact import Artifact
@@ -52,14 +52,16 @@ def retrain_problem(order: RetrainingOrder, settings: Settings, problem: Problem
         elif settings.records == "off":
             raise InvalidSetting("RECORDS: off; a roll-out goes by what is recorded")
         else:
-            helm = Helm(problem, stores.champion, stores.artifacts, WHO)
-            changed = roll_out(order, helm, records, partial(challenge_champion, this, helm))
+            controller = RolloutController(problem, stores.champion, stores.artifacts, WHO)
+            changed = roll_out(
+                order, controller, records, partial(challenge_champion, this, controller)
+            )
     return PROMOTED if changed else KEPT_CHAMPION
 
 
-def challenge_champion(this: Run, helm: Helm | None = None) -> bool:
+def challenge_champion(this: Run, controller: RolloutController | None = None) -> bool:
     """Train a challenger, judge it beside the champion, promote it or keep the champion; whether
-    the champion changed. With a helm, what is better begins a roll-out instead.
+    the champion changed. With a controller, what is better begins a roll-out instead.
 
     Raises what reading, training and moving the pointer raise; nothing is half done then.
     """
@@ -70,13 +72,13 @@ def challenge_champion(this: Run, helm: Helm | None = None) -> bool:
     from engine.tables.recorded import Sources
 
     order, champion, artifacts = this.order, this.stores.champion, this.stores.artifacts
-    if champion.stamp() is None:
+    if champion.revision() is None:
         raise NothingToJudge("there is no champion yet; train one with train_model.py")
     if not order.dry_run:
         champion.adopt(WHO)
     past, reigning = champion.history(), champion.load()
     taken = artifacts.versions(this.problem.name)
-    method = Method(order.recalibrate, helm is not None, order.yes_major, order.other_library)
+    method = Method(order.recalibrate, controller is not None, order.yes_major, order.other_library)
     release = next_release(this.problem, reigning, past, taken, method)
     read = this.records if order.uses_records else None
     sources = Sources(order.data, order.layout, read, order.since)
@@ -94,7 +96,9 @@ def challenge_champion(this: Run, helm: Helm | None = None) -> bool:
         say(f"Keep the champion: {error}{sources.way_out}.", style="bold")
         return False
     show_trial(trial)
-    return not order.dry_run and act(this, trial, reigning, helm, release=release, after=len(past))
+    return not order.dry_run and act(
+        this, trial, reigning, controller, release=release, after=len(past)
+    )
 
 
 def gather_rows(this: Run, sources: "Sources", major: int) -> "Table":
@@ -123,7 +127,7 @@ def act(
     this: Run,
     trial: "Trial",
     reigning: "Artifact",
-    helm: Helm | None,
+    controller: RolloutController | None,
     *,
     release: Version,
     after: int,
@@ -143,9 +147,9 @@ def act(
     if not trial.verdict.promote:
         turn_away(champion, challenger, who=WHO, why=why, after=after)
         return False
-    if helm is not None:
+    if controller is not None:
         candidate = Version.parse(challenger.card.version)
-        helm.start(candidate, why, after)
+        controller.start(candidate, why, after)
         say(f"roll-out: {candidate} is a shadow now; the next run looks at it")
         return False
     artifacts.save(challenger.named(release))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from cli.shared import now, run
 from cli.train import (
     TrainingOrder,
-    declared,
+    asked_problem,
     keep_simulated_features,
     look_at,
     name_of,
@@ -56,7 +56,7 @@ def train_champion(name: str, order: TrainingOrder, settings: Settings) -> bool:
     from engine.stores.atomic import check_writable
 
     check_writable(settings.model_of(name))
-    problem = declared(name, order, settings)
+    problem = asked_problem(name, order, settings)
     stores = open_stores(settings, name)
     with stores.training():
         problem, version, after = next_in_line(problem, stores, order, WHO)
@@ -89,7 +89,7 @@ def train_to_file(order: TrainingOrder, settings: Settings) -> bool:
 
     assert order.out is not None  # noqa: S101
     check_writable(order.out)
-    problem = declared(name_of(order, settings), order, settings)
+    problem = asked_problem(name_of(order, settings), order, settings)
     found, _ = train_candidates(problem, FIRST, order, settings)
     is_written = found.holds or order.accept
     if is_written:

@@ -11,7 +11,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.errors import METHODS
 from engine.domain.answer import Answer
-from engine.serving.deployment import Arm
+from engine.serving.deployment import VariantModel
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
@@ -63,7 +63,7 @@ class Metrics:
             else:
                 self._failures.labels(*labels).inc(len(part.places))
 
-    def skipped(self, problem_name: str, shadow: Arm, rows: int) -> None:
+    def skipped(self, problem_name: str, shadow: VariantModel, rows: int) -> None:
         self._skipped.labels(problem_name, str(shadow.version)).inc(rows)
 
     def degraded(self, problem_name: str, reason: str) -> None:

@@ -13,7 +13,7 @@ from scipy import integrate, optimize, stats
 from engine.domain.kinds import BINARY
 from engine.domain.prediction import Interval
 from engine.domain.schema import Vector
-from engine.judging.evidence import Answers, Evidence
+from engine.judging.evidence import Evidence, ModelAnswers
 
 KNOWN = 1.5
 """The standard deviation of s; that of the noise is 1."""
@@ -66,7 +66,7 @@ def drawn(
 
 def evidence(truth: Vector, old: Vector, new: Vector, attempt: int = 1) -> Evidence:
     champion, challenger = (
-        Answers(said, Interval(0.9 * said, said, 0.9), EXACT, 20.0) for said in (old, new)
+        ModelAnswers(said, Interval(0.9 * said, said, 0.9), EXACT, 20.0) for said in (old, new)
     )
     size = np.arange(len(truth)) % 97 / 97.0
     return Evidence(champion, challenger, truth, {"size": size}, attempt, True, True, BINARY)

@@ -36,7 +36,7 @@ from engine.domain.kinds import POSITIVE
 from engine.domain.prediction import Interval
 from engine.domain.schema import Matrix, Vector
 from engine.judging import gate
-from engine.judging.evidence import Answers, Evidence
+from engine.judging.evidence import Evidence, ModelAnswers
 from engine.judging.guardrails import p_positive
 from engine.judging.intervals import slices_of
 from engine.learning.estimators import boosted_location
@@ -72,12 +72,12 @@ class Population:
         truth = self.truth[judged]
         return Evidence(champion, challenger, truth, sliced, attempt, True, True)
 
-    def answers(self, model: Vector, judged: Rows, calibration: Rows) -> Answers:
+    def answers(self, model: Vector, judged: Rows, calibration: Rows) -> ModelAnswers:
         """Split conformal on the absolute log residual."""
         residuals = np.sort(np.abs(np.log(self.truth[calibration]) - model[calibration]))
         margin = residuals[int(np.ceil(LEVEL * (len(calibration) + 1))) - 1]
         ends = Interval(np.exp(model[judged] - margin), np.exp(model[judged] + margin), LEVEL)
-        return Answers(np.exp(model[judged]), ends, len(calibration), latency_us=10.0)
+        return ModelAnswers(np.exp(model[judged]), ends, len(calibration), latency_us=10.0)
 
 
 def decide(population: Population, pair: Pair, drawn: tuple[Rows, Rows], attempt: int) -> Vector:

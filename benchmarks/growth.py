@@ -30,7 +30,7 @@ from engine.domain.version import Version
 from engine.stores.records import MOST_ROWS, SqlRecords
 from engine.tables.recorded import recorded
 from engine.watching.comparison import report
-from engine.watching.seen import seen
+from engine.watching.recent import recent_records
 from problems.housing import HOUSING
 
 SIZES = [100_000, 1_000_000, 5_000_000]
@@ -160,7 +160,7 @@ def slow(stores: Stores, size: int, turn: int) -> Acts:
 
 def look(records: SqlRecords) -> None:
     since = written(START)
-    joined = seen(records, HOUSING.name, since=since)
+    joined = recent_records(records, HOUSING.name, since=since)
     report(HOUSING.target.kind, HALF, OLD, since, joined)
 
 

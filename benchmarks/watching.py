@@ -43,7 +43,7 @@ from engine.domain.traffic import SHADOW, TEST
 from engine.tables.split import hold_out
 from engine.watching.chance import least_spread
 from engine.watching.comparison import BY_COVERAGE, HARMS, Comparison, compare, means
-from engine.watching.groups import Answers, losses
+from engine.watching.groups import RecordedAnswers, losses
 from engine.watching.rollout import (
     LEVEL,
     ROLL_BACK,
@@ -325,13 +325,13 @@ def at_stage(
 
 def answers(
     rng: np.random.Generator, errors: Vector, margin: float, candidate: Candidate
-) -> Answers:
+) -> RecordedAnswers:
     """A unit each row, the truth is 100."""
     n = len(errors)
     is_astray, failed = rng.random((2, n)) < [[candidate.astray], [candidate.fails]]
     value = 100 * np.exp(candidate.loss * errors) * np.where(is_astray, 2, 1)
     half = np.exp(margin * candidate.loss * candidate.margin)
-    return Answers(
+    return RecordedAnswers(
         kind=POSITIVE,
         unit=np.arange(n),
         value=np.where(failed, np.nan, value),
@@ -343,9 +343,9 @@ def answers(
     )
 
 
-def first(rows: Answers, n: int) -> Answers:
+def first(rows: RecordedAnswers, n: int) -> RecordedAnswers:
     columns = (getattr(rows, field.name) for field in fields(rows)[1:])
-    return Answers(rows.kind, *(column[:n] for column in columns))
+    return RecordedAnswers(rows.kind, *(column[:n] for column in columns))
 
 
 def third_table() -> None:
@@ -434,10 +434,12 @@ def ever_said(
     return ever
 
 
-def told(chances: Vector, happened: Vector) -> Answers:
+def told(chances: Vector, happened: Vector) -> RecordedAnswers:
     n = len(chances)
     level, latency = np.full(n, COVERAGE), np.ones(n)
-    return Answers(BINARY, np.arange(n), chances, chances, chances, level, latency, happened)
+    return RecordedAnswers(
+        BINARY, np.arange(n), chances, chances, chances, level, latency, happened
+    )
 
 
 def main() -> int:

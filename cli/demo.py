@@ -30,7 +30,7 @@ from cli.server import ROOT, ask, serving
 from cli.shared import FAILED, command, now, option
 from engine.assemble import open_stores
 from engine.domain.errors import InvalidSetting
-from engine.domain.history import History
+from engine.domain.history import Action, History
 from engine.settings import Settings
 from problems.housing import HOUSING, simulate
 
@@ -47,7 +47,7 @@ TRAINED = {12: FIRST_RISE, 22: SECOND_RISE}
 LOW, MOST_LOW = 0.78, 6
 """Days may cover less than this, and so many may: two at each change."""
 KEPT_CHAMPION = 10
-PROMOTED, STOPPED = "promoted", "rollout stopped"
+PROMOTED, STOPPED = Action.PROMOTED, Action.ROLLOUT_STOPPED
 DAWN_SECONDS = 0.5
 """How long after a night's decision the first caller comes: every server has seen it by then."""
 

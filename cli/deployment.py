@@ -9,15 +9,15 @@ import click
 from cli.shared import Function, Parsed, group, option, problem_of, problem_option
 from engine.assemble import open_records, open_stores
 from engine.domain import history
-from engine.domain.arrange import arrange
 from engine.domain.errors import ServiceError
 from engine.domain.ports import Champion
-from engine.domain.traffic import MODES, Wish
+from engine.domain.traffic import MODES, VariantRequest
+from engine.domain.variants import set_variants
 from engine.domain.version import Version
 from engine.settings import load_settings
 from engine.watching import comparison
 from engine.watching.comparison import Comparison, Report
-from engine.watching.seen import seen
+from engine.watching.recent import recent_records
 from engine.watching.sequence import Difference
 from engine.watching.sides import Side
 
@@ -32,18 +32,18 @@ EXAMPLES = """Examples:
 """
 
 
-def wish(text: str) -> Wish:
+def variant_request(text: str) -> VariantRequest:
     """`v1.1.0-rc.1:canary:0.1`, or `v1.1.0-rc.1:shadow`; raises ValueError for anything else."""
     try:
         version, mode, *share = text.split(":")
-        return Wish(Version.parse(version), mode, float(*share))
+        return VariantRequest(Version.parse(version), mode, float(*share))
     except (ServiceError, TypeError, ValueError) as error:
         raise ValueError(
             f"{text!r} is not VERSION:MODE[:SHARE]; MODE is {', '.join(MODES)}"
         ) from error
 
 
-VARIANT = Parsed("variant", wish)
+VARIANT = Parsed("variant", variant_request)
 
 
 @group(examples=EXAMPLES)
@@ -72,8 +72,8 @@ def show(problem: str | None) -> None:
     "variants", nargs=-1, required=True, type=VARIANT, metavar="VERSION:MODE[:SHARE] ..."
 )
 @reasons
-def set_variants(
-    problem: str | None, variants: Sequence[Wish], why: str, revision: int | None
+def set_(
+    problem: str | None, variants: Sequence[VariantRequest], why: str, revision: int | None
 ) -> None:
     """Have these variants answer besides the champion, and no others."""
     change(problem, variants, why, revision)
@@ -86,14 +86,16 @@ def clear(problem: str | None, why: str, revision: int | None) -> None:
     change(problem, (), why, revision)
 
 
-def change(problem: str | None, wishes: Sequence[Wish], why: str, revision: int | None) -> None:
+def change(
+    problem: str | None, requests: Sequence[VariantRequest], why: str, revision: int | None
+) -> None:
     settings = load_settings()
     name = problem_of(problem, settings).name
     stores = open_stores(settings, name)
-    for one in wishes:
+    for one in requests:
         stores.artifacts.load(name, one.version)
     known = stores.artifacts.versions(name)
-    arrange(stores.champion, known, wishes, who=WHO, why=why, revision=revision)
+    set_variants(stores.champion, known, requests, who=WHO, why=why, revision=revision)
     show_deployment(stores.champion)
 
 
@@ -128,7 +130,7 @@ def report(problem: str | None, out: Path | None) -> None:
         say("the champion answers alone; there is nothing to compare")
         return
     with closing(open_records(settings)) as records:
-        answered = seen(records, asked.name, since=made.at)
+        answered = recent_records(records, asked.name, since=made.at)
     found = comparison.report(asked.target.kind, traffic, made.version, made.at, answered)
     for one in found.comparisons:
         say(one.sentence)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from engine.tables.batches import Source
-    from engine.tables.feature_table import FeatureTable, Finding, Part
+    from engine.tables.feature_table import BrokenRule, FeatureBatch, FeatureTable
 
 SIMULATED_ROWS = 10_000
 SHOWN_FINDINGS = 5
@@ -188,7 +188,7 @@ def checked(table: "FeatureTable", max_bad_share: float) -> int:
     from engine.reports.console import say
 
     total = bad = 0
-    findings: list[Finding] = []
+    findings: list[BrokenRule] = []
     for part in progress("checked", table.parts()):
         total += part.rows
         bad += part.bad_rows
@@ -218,7 +218,9 @@ def put(store: FeatureStore, table: "FeatureTable", total: int) -> int:
     return new
 
 
-def progress(what: str, parts: "Iterable[Part]", total: int | None = None) -> "Iterator[Part]":
+def progress(
+    what: str, parts: "Iterable[FeatureBatch]", total: int | None = None
+) -> "Iterator[FeatureBatch]":
     """The same parts, and a bar while they come."""
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 

@@ -14,7 +14,7 @@ import click
 from cli.shared import MISUSED, MOMENT, Function, flag, group, option, problem_of, problem_option
 from engine.assemble import open_records
 from engine.domain import retention
-from engine.domain.record import Joined, Question
+from engine.domain.record import JoinedRecord, RecordQuery
 from engine.domain.schema import Schema
 from engine.settings import Settings, load_settings
 from problems import PROBLEMS
@@ -58,7 +58,7 @@ def show(problem: str | None, since: str | None, until: str | None) -> None:
     name = problem_of(problem, settings).name
     counts: defaultdict[tuple[str, str], Count] = defaultdict(Count)
     with closing(open_records(settings)) as store:
-        for joined in store.read(Question(name, since, until)):
+        for joined in store.read(RecordQuery(name, since, until)):
             counts[joined.record.version, joined.record.variant].add(joined)
     heads = ("version", "variant", "records", "errors", "outcomes", "first", "last")
     grid = Grid(*heads, box=None, padding=(0, 2, 0, 0))  # fits into 80 columns
@@ -91,7 +91,7 @@ def export(problem: str | None, since: str | None, until: str | None, out: Path)
         draft(out) as path,
         pq.ParquetWriter(path, columns) as writer,
     ):
-        for chunk in chunks(store.read(Question(asked.name, since, until)), ROW_GROUP):
+        for chunk in chunks(store.read(RecordQuery(asked.name, since, until)), ROW_GROUP):
             writer.write_batch(batch(chunk, asked.schema))
             total += len(chunk)
     say(f"{out}: {total:,} records")
@@ -105,7 +105,7 @@ def forget(before: str, yes: bool) -> int:
     settings = load_settings()
     with closing(open_records(settings)) as store:
         if not yes:
-            old = (store.read(Question(name, until=before)) for name in known_names(settings))
+            old = (store.read(RecordQuery(name, until=before)) for name in known_names(settings))
             count = sum(1 for joined in old for _ in joined)
             click.echo(f"error: {count:,} records would be removed for good: pass --yes", err=True)
             return MISUSED
@@ -124,7 +124,7 @@ class Count:
     first: str = ""
     last: str = ""
 
-    def add(self, joined: Joined) -> None:
+    def add(self, joined: JoinedRecord) -> None:
         self.records += 1
         self.errors += joined.record.error is not None
         self.outcomes += joined.outcome is not None
@@ -156,14 +156,14 @@ def layout(schema: Schema) -> "pa.Schema":
     )
 
 
-def batch(chunk: Sequence[Joined], schema: Schema) -> "pa.RecordBatch":
+def batch(chunk: Sequence[JoinedRecord], schema: Schema) -> "pa.RecordBatch":
     import pyarrow as pa
 
     rows = [flat(joined, schema) for joined in chunk]
     return pa.RecordBatch.from_pylist(rows, schema=layout(schema))
 
 
-def flat(joined: Joined, schema: Schema) -> dict[str, Any]:
+def flat(joined: JoinedRecord, schema: Schema) -> dict[str, Any]:
     """One line of the file; what does not fit today's schema stays together, as JSON."""
     record, outcome = joined.record, joined.outcome
     row = record.row

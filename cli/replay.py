@@ -15,14 +15,14 @@ from engine.assemble import Stores, open_records, open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.errors import ServiceError, UnknownVersion, UntrustedArtifact
 from engine.domain.problem import Problem
-from engine.domain.record import Joined, Question
+from engine.domain.record import JoinedRecord, RecordQuery
 from engine.domain.version import Version
 from engine.model.model import Model, serve
 from engine.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from engine.reports.comparisons import Thinned
-    from engine.scoring.replay import Finding, LeftOut, Models, Replayed
+    from engine.scoring.replay import LeftOut, Models, Replayed, ReplayFinding
 
 EQUAL, DIFFERENT = 0, 10
 MODELS_IN_MEMORY = 8
@@ -60,7 +60,7 @@ def replay(
         raise click.UsageError("--until lies before --since")
     settings = load_settings()
     asked = problem_of(problem, settings)
-    wanted = Question(asked.name, since, until, newest=newest)
+    wanted = RecordQuery(asked.name, since, until, newest=newest)
     found = ask_again(asked, wanted, version, settings)
     for reason, count in found.left_out.reasons.items():
         click.echo(f"left out: {count:,} records, {reason}")
@@ -77,12 +77,12 @@ def replay(
 class Again:
     """What a replay found, if anything was asked, what it left out, and points to draw."""
 
-    finding: "Finding | None"
+    finding: "ReplayFinding | None"
     left_out: "LeftOut"
     sample: "Thinned"
 
 
-def ask_again(asked: Problem, wanted: Question, named: str | None, settings: Settings) -> Again:
+def ask_again(asked: Problem, wanted: RecordQuery, named: str | None, settings: Settings) -> Again:
     """Ask the records' own versions, or the named one; raises the reason why that cannot be."""
     from engine.reports.comparisons import Thinned
     from engine.scoring.replay import LeftOut, compared, recomputed, replayed
@@ -99,7 +99,9 @@ def ask_again(asked: Problem, wanted: Question, named: str | None, settings: Set
         return Again(compared(drawn, version, asked.target.kind), left_out, sample)
 
 
-def show(found: Again, finding: "Finding", asked: Problem, wanted: Question, page: Path) -> None:
+def show(
+    found: Again, finding: "ReplayFinding", asked: Problem, wanted: RecordQuery, page: Path
+) -> None:
     """What was found, in the terminal and as a page."""
     from engine.reports.comparisons import draw_replay, write_page
     from engine.reports.console import say, show_grid
@@ -156,7 +158,7 @@ def known(text: str, models: "Models") -> str:
     return version
 
 
-def watched(joined: Iterable[Joined], wanted: Question) -> Iterator[Joined]:
+def watched(joined: Iterable[JoinedRecord], wanted: RecordQuery) -> Iterator[JoinedRecord]:
     """The records as they pass, and a bar that shows how much of the time is done."""
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 

@@ -33,6 +33,8 @@ def roll_back(stores: Stores, wanted: str, who: str) -> None:
         known = ", ".join(map(str, history.champions(past))) or "none"
         raise UnknownVersion(f"{version} never was champion; those were {known}")
     why = f"back from {history.champion(past)}"
-    follows = stores.champion.move("rolled back", version, who=who, why=why, after=len(past))
+    follows = stores.champion.move(
+        history.Action.ROLLED_BACK, version, who=who, why=why, after=len(past)
+    )
     note = "" if follows else f"; {stores.champion.place} could not be written"
     click.echo(f"champion: {version}, {why}{note}")

@@ -9,8 +9,8 @@ from engine.domain.errors import InvalidSetting, NothingToJudge, UnusableTable
 from engine.domain.history import champion
 from engine.domain.ports import Records
 from engine.settings import load_settings
+from engine.watching.controller import RolloutController, refuse_beside_others
 from engine.watching.rollout import ADVANCE, REPLACE, under_way
-from engine.watching.steer import Helm, refuse_beside_others
 
 EXAMPLES = """Examples:
   predictive rollout                  go on with the one under way, or train a challenger
@@ -31,36 +31,41 @@ def rollout(**given: Any) -> int:
 
 
 def roll_out(
-    order: RetrainingOrder, helm: Helm, records: Records, challenge: Callable[[], bool]
+    order: RetrainingOrder,
+    controller: RolloutController,
+    records: Records,
+    challenge: Callable[[], bool],
 ) -> bool:
     """A look at the roll-out that is under way or else a challenger, and at the copy that stands
     by; whether the champion changed."""
     from engine.learning.standby import Post
     from engine.reports.console import say
 
-    if helm.champion.stamp() is None:
+    if controller.champion.revision() is None:
         raise NothingToJudge("there is no champion yet; train one with train_model.py")
     for missing in (path for path in order.data if not path.exists()):
         raise UnusableTable(f"{missing} does not exist")
-    only_copies = order.recalibrate and helm.problem.target.kind.measure.has_coverage
+    only_copies = order.recalibrate and controller.problem.target.kind.measure.has_coverage
     if only_copies and (order.data or order.since):
         raise InvalidSetting("--rollout --recalibrate looks at the newest records, at no others")
-    is_under_way = under_way(helm.champion.history()) is not None
+    is_under_way = under_way(controller.champion.history()) is not None
     if not is_under_way:
-        refuse_beside_others(helm.champion.history())
-    arrived = is_under_way and roll_on(helm, records)
-    night = Post(helm.problem, helm.champion, helm.artifacts, helm.who, now()).watch(records)
+        refuse_beside_others(controller.champion.history())
+    arrived = is_under_way and roll_on(controller, records)
+    night = Post(
+        controller.problem, controller.champion, controller.artifacts, controller.who, now()
+    ).watch(records)
     for line in night.told:
         say(f"roll-out: {line}")
     trained = not (is_under_way or only_copies) and challenge()
     return arrived or night.is_replaced or trained
 
 
-def roll_on(helm: Helm, records: Records) -> bool:
+def roll_on(controller: RolloutController, records: Records) -> bool:
     """One look at the candidate; whether it is champion now."""
     from engine.reports.console import say
 
-    step = helm.step(records, now())
-    past = helm.champion.history()
+    step = controller.step(records, now())
+    past = controller.champion.history()
     say(f"roll-out: {step.move} - {step.reason} champion: {champion(past)}")
     return step.move in {ADVANCE, REPLACE} and under_way(past) is None

@@ -28,7 +28,7 @@ from engine.domain.errors import ContractChanged, InvalidSetting, ServiceError
 from engine.domain.problem import SIMULATED, Columns, Problem
 from engine.domain.version import Version
 from engine.settings import PROBLEM_NAME, Settings, load_settings
-from problems import PROBLEMS, own
+from problems import PROBLEMS, declared
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +174,7 @@ def name_of(order: TrainingOrder, settings: Settings) -> str:
     return name
 
 
-def declared(name: str, order: TrainingOrder, settings: Settings) -> Problem:
+def asked_problem(name: str, order: TrainingOrder, settings: Settings) -> Problem:
     """A problem of ours, one that a table declared before, or one that a table declares now."""
     if order.target is not None and order.data is not None:
         return from_table(name, order.data, order.target, order)
@@ -210,7 +210,7 @@ def from_table(name: str, file: Path, target: str, order: TrainingOrder) -> Prob
             raise InvalidSetting(
                 "nothing was trained; change the table, or leave columns out: --drop"
             )
-    declaration = own.Declaration(
+    declaration = declared.Declaration(
         f"{target} of {name}",
         inferred.schema.columns,
         inferred.target,
@@ -218,7 +218,7 @@ def from_table(name: str, file: Path, target: str, order: TrainingOrder) -> Prob
         ignored=inferred.ignored,
         order=inferred.order,
     )
-    return own.problem(name, declaration)
+    return declared.problem(name, declaration)
 
 
 def next_in_line(
@@ -240,10 +240,10 @@ def in_line(new: Problem, stores: Stores, order: TrainingOrder) -> tuple[Problem
 
     Raises ContractChanged where it is, unless that is allowed: callers would be refused.
     """
-    if order.target is None or stores.champion.stamp() is None:
+    if order.target is None or stores.champion.revision() is None:
         return new, False
     card = stores.champion.load().card
-    same = own.continued(new, own.problem_of(card))
+    same = declared.continued(new, declared.problem_of(card))
     if same is None and not order.yes_major:
         raise ContractChanged(
             f"{new.name} {card.version} has other columns, categories or another target; take "

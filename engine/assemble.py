@@ -13,7 +13,7 @@ from engine.stores.files import ArtifactFile, FileArtifacts
 from engine.stores.lock import exclusive
 from engine.stores.records import SqlRecords
 from engine.stores.registry import SqlRegistry
-from engine.stores.seal import Seal
+from engine.stores.signer import ArtifactSigner
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Stores:
 
     artifacts: Artifacts
     champion: Champion
-    seal: Seal
+    signer: ArtifactSigner
     lock_file: Path
     train_command: str
     """What a person types to train a model of the problem."""
@@ -32,31 +32,31 @@ class Stores:
 
         Raises Outpaced when another process makes some, InvalidSetting when they cannot be signed.
         """
-        self.seal.private_key()
+        self.signer.private_key()
         return exclusive(self.lock_file)
 
 
 def open_stores(settings: Settings, problem: str) -> Stores:
     """Nothing is touched before it is needed: a server can start with an empty folder."""
-    seal = open_seal(settings)
-    artifacts = FileArtifacts(settings.data_dir / "models", seal)
+    signer = open_signer(settings)
+    artifacts = FileArtifacts(settings.data_dir / "models", signer)
     url = settings.registry_url or f"sqlite:///{settings.data_dir / 'registry.db'}"
     train_command = settings.script("train_model.py", "--problem", problem)
     champion = TrackedChampion(
         problem,
         registry=SqlRegistry(url),
         artifacts=artifacts,
-        file=ArtifactFile(settings.model_of(problem), seal),
-        bundled=bundled_model(settings, problem, seal),
+        file=ArtifactFile(settings.model_of(problem), signer),
+        bundled=bundled_model(settings, problem, signer),
         way_out=f"{train_command} trains another one",
     )
     lock_file = settings.data_dir / f"{problem}.lock"
-    return Stores(artifacts, champion, seal, lock_file, train_command)
+    return Stores(artifacts, champion, signer, lock_file, train_command)
 
 
-def bundled_model(settings: Settings, problem: str, seal: Seal) -> ArtifactFile | None:
+def bundled_model(settings: Settings, problem: str, signer: ArtifactSigner) -> ArtifactFile | None:
     path = settings.bundled_model_of(problem)
-    return None if path is None else ArtifactFile(path, seal)
+    return None if path is None else ArtifactFile(path, signer)
 
 
 def card_of(settings: Settings, problem: str) -> ModelCard:
@@ -68,7 +68,7 @@ def has_model(settings: Settings, problem: str) -> bool:
     """Whether there is a model of the problem, whatever may be wrong with it."""
     files = settings.model_of(problem), settings.bundled_model_of(problem)
     is_there = any(file is not None and file.exists() for file in files)
-    return is_there or open_stores(settings, problem).champion.stamp() is not None
+    return is_there or open_stores(settings, problem).champion.revision() is not None
 
 
 def open_records(settings: Settings) -> Records:
@@ -92,8 +92,8 @@ def open_features(settings: Settings) -> FeatureStore:
     return SqlFeatures(url)
 
 
-def open_seal(settings: Settings) -> Seal:
-    return Seal(
+def open_signer(settings: Settings) -> ArtifactSigner:
+    return ArtifactSigner(
         signing_key=settings.signing_key or settings.data_dir / "signing_key.pem",
         trusted=frozenset(settings.trusted_keys),
         trusted_folders=settings.key_folders,
@@ -102,4 +102,4 @@ def open_seal(settings: Settings) -> Seal:
 
 def export(settings: Settings, artifact: Artifact, path: Path) -> None:
     """Write a signed artifact to a file of its own, registering nothing."""
-    ArtifactFile(path, open_seal(settings)).replace(artifact)
+    ArtifactFile(path, open_signer(settings)).replace(artifact)

@@ -7,8 +7,8 @@ from engine.domain.errors import InvalidSetting, ServiceError
 from engine.domain.problem import Problem
 from problems.basket import BASKET
 from problems.churn import CHURN
+from problems.declared import problem_of
 from problems.housing import HOUSING
-from problems.own import problem_of
 from problems.purchase import PURCHASE
 
 PROBLEMS = {problem.name: problem for problem in (HOUSING, CHURN, PURCHASE, BASKET)}

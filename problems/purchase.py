@@ -75,7 +75,7 @@ Threshold = Annotated[
     ),
 ]
 Confidence = Literal["high", "medium", "low"]
-Wish = Annotated[bool, Field(description="Whether probabilities are told. Unit: none.")]
+VariantRequest = Annotated[bool, Field(description="Whether probabilities are told. Unit: none.")]
 
 
 class PurchasePrediction(Told):
@@ -111,7 +111,7 @@ class PurchasePredictions(TypedDict):
     timestamp: Time
     latency_ms: Annotated[float, Field(description="What the answer took. Unit: milliseconds.")]
     threshold: Threshold
-    return_probabilities: Wish
+    return_probabilities: VariantRequest
 
 
 def pairs_type(limit: int) -> Any:
@@ -122,7 +122,7 @@ def pairs_type(limit: int) -> Any:
         "PurchasePairs",
         {
             "features": Annotated[list[PurchasePair], rows],  # type: ignore[valid-type]
-            "return_probabilities": NotRequired[Wish],
+            "return_probabilities": NotRequired[VariantRequest],
             "threshold": NotRequired[Threshold],
         },
     )

@@ -12,8 +12,8 @@ from engine.domain.record import CHAMPION, Outcome, Record
 from engine.domain.times import written
 from engine.domain.version import Version
 from engine.model.model import serve
+from engine.watching.controller import RolloutController
 from engine.watching.rollout import Step
-from engine.watching.steer import Helm
 from problems.housing import HOUSING, simulate
 
 FIRST, CANDIDATE = Version.parse("v1.0.0"), Version.parse("v1.1.0-rc.1")
@@ -24,8 +24,10 @@ MANY = count()
 class Callers:
     """Houses that are asked about: both models really answer, assigned as the traffic says."""
 
-    def __init__(self, helm: Helm, records: Records, artifacts: list[Artifact]) -> None:
-        self.helm, self.records = helm, records
+    def __init__(
+        self, controller: RolloutController, records: Records, artifacts: list[Artifact]
+    ) -> None:
+        self.controller, self.records = controller, records
         self.models = [serve(artifact, HOUSING, loaded_at="") for artifact in artifacts]
 
     def ask(
@@ -45,7 +47,7 @@ class Callers:
             dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
         ]
         matrix = HOUSING.schema.encode(houses)
-        traffic = history.traffic(self.helm.champion.history())
+        traffic = history.traffic(self.controller.champion.history())
         said = [model.predict(matrix, DEFAULT_CONFIDENCE) for model in self.models]
         found, outcomes = [], []
         for number, house in enumerate(houses):
@@ -89,9 +91,9 @@ def told(answer: Prediction, row: int, times: float) -> tuple[float, float, floa
     return float(value), float(lower), float(upper)
 
 
-def look(helm: Helm, records: Records, *, clock_behind: float = 0) -> Step:
-    return helm.step(records, written(datetime.now(UTC) - timedelta(seconds=clock_behind)))
+def look(controller: RolloutController, records: Records, *, clock_behind: float = 0) -> Step:
+    return controller.step(records, written(datetime.now(UTC) - timedelta(seconds=clock_behind)))
 
 
-def actions(helm: Helm) -> list[str]:
-    return [event.action for event in helm.champion.history()]
+def actions(controller: RolloutController) -> list[str]:
+    return [event.action for event in controller.champion.history()]

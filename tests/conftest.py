@@ -20,7 +20,7 @@ from engine.learning.train import Origin, train
 from engine.settings import Settings
 from engine.tables.split import split
 from engine.tables.table import Table, check
-from engine.watching.steer import Helm
+from engine.watching.controller import RolloutController
 from problems.housing import HOUSING, simulate
 from tests.callers import Callers
 from tests.trained import folder_of_run, made_once
@@ -134,11 +134,11 @@ def records(settings: Settings) -> Iterator[Records]:
 
 
 @pytest.fixture
-def helm(settings: Settings) -> Helm:
+def controller(settings: Settings) -> RolloutController:
     stores = open_stores(settings, "housing")
-    return Helm(HOUSING, stores.champion, stores.artifacts, "tests")
+    return RolloutController(HOUSING, stores.champion, stores.artifacts, "tests")
 
 
 @pytest.fixture
-def callers(helm: Helm, records: Records, artifacts: list[Artifact]) -> Callers:
-    return Callers(helm, records, artifacts)
+def callers(controller: RolloutController, records: Records, artifacts: list[Artifact]) -> Callers:
+    return Callers(controller, records, artifacts)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from engine.assemble import open_records, open_stores
-from engine.domain.answer import Answer, Part
+from engine.domain.answer import Answer, AnswerPart
 from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.prediction import Interval, Prediction
 from engine.domain.problem import Problem
@@ -129,7 +129,7 @@ def answer_of(
         places = np.array([place for place, one in enumerate(named) if one == version])
         value, low, high = (column[places] for column in columns)
         said = Prediction(value, Interval(low, high, confidence), [[] for _ in places])
-        parts.append(Part(version, "champion", places, said, 0.001))
+        parts.append(AnswerPart(version, "champion", places, said, 0.001))
     return Answer(
         problem="any",
         ids=[f"id-{number}" for number in range(len(values))],

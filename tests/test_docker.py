@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from cli.server import ROOT
-from engine.assemble import open_seal
+from engine.assemble import open_signer
 from engine.domain.version import Version
 from engine.model.model import serve
 from engine.settings import Settings
@@ -18,7 +18,7 @@ from tests.conftest import HOUSE
 from tests.containers import Stack, run, started
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
-SHIPPED = ArtifactFile(ROOT / "housing_model.joblib", open_seal(Settings(_env_file=None)))
+SHIPPED = ArtifactFile(ROOT / "housing_model.joblib", open_signer(Settings(_env_file=None)))
 UNWANTED_PACKAGES = ("pip", "sklearn", "scipy", "pandas", "onnx", "engine.learning")
 UNWANTED_COMMANDS = ("pip", "pip3", "gcc", "cc", "make")
 GRACE_SECONDS = 10

@@ -15,16 +15,16 @@ from app.body import check_names, read
 from app.openapi import refusals, request_body
 from app.routes.model import authorise, shown
 from engine.domain import history
-from engine.domain.arrange import MOST_VARIANTS
 from engine.domain.ports import Records
 from engine.domain.problem import Problem
-from engine.domain.traffic import CANARY, SHADOW, SLOTS, TEST, Wish
+from engine.domain.traffic import CANARY, SHADOW, SLOTS, TEST, VariantRequest
+from engine.domain.variants import MOST_VARIANTS
 from engine.domain.version import Version
 from engine.serving.deployment import Deployment
 from engine.serving.live import Live, now
 from engine.serving.validation import validated
 from engine.watching.comparison import report
-from engine.watching.seen import seen
+from engine.watching.recent import recent_records
 
 LARGEST_BODY = 4_096
 REPORT_SECONDS = 2
@@ -44,7 +44,7 @@ ONE_CANARY: JsonDict = {
     "minContains": 0,
     "maxContains": 1,
 }
-"""What documents say of rules that `engine.domain.arrange` keeps."""
+"""What documents say of rules that `engine.domain.variants` keeps."""
 
 
 class WishedVariant(BaseModel):
@@ -121,9 +121,11 @@ def router(problem: Problem, *, prefix: str) -> APIRouter:
         authorise(x_api_key, request.state.admin_key)
         check_names(request)
         wanted: WishedDeployment = await validated(BODY, await read(request, LARGEST_BODY))
-        wishes = [Wish(Version.parse(v.model_version), v.mode, v.share) for v in wanted.variants]
+        requests = [
+            VariantRequest(Version.parse(v.model_version), v.mode, v.share) for v in wanted.variants
+        ]
         why = wanted.why or f"request {request.scope['request_id']}"
-        await asyncio.to_thread(live.arrange, wishes, why, wanted.revision)
+        await asyncio.to_thread(live.set_variants, requests, why, wanted.revision)
         return await asyncio.to_thread(described, live)
 
     @routes.get("/deployment/report", operation_id=f"{name}_report", responses=refusals(503))
@@ -196,7 +198,7 @@ def reported(live: Live, records: Records) -> dict[str, Any]:
     at, past = now(), live.registered.history()
     made, traffic = history.arranged(past), history.traffic(past)
     since = None if made is None else made.at
-    answered = seen(records, live.problem.name, since=since) if traffic.variants else []
+    answered = recent_records(records, live.problem.name, since=since) if traffic.variants else []
     champion = history.champion(past) or live.deployment().champion.version
     found = report(live.problem.target.kind, traffic, champion, since, answered)
     return {"made_at": at, **found.as_json()}

@@ -14,7 +14,7 @@ from engine.domain.schema import Row
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class AnswerPart:
     """What one version said of the rows at some places of a request, or why it failed to; `seconds`
     is what the model took."""
 
@@ -50,7 +50,7 @@ class Answer:
     rows: Sequence[Row]
     units: Sequence[str | None]
     notes: Sequence[list[str]]
-    parts: Sequence[Part]
+    parts: Sequence[AnswerPart]
     confidence: float
     request_id: str
     caller: str | None
@@ -105,7 +105,7 @@ class Answer:
     def records(self) -> list[Record]:
         return [record for part in self.parts for record in self._records_of(part)]
 
-    def _records_of(self, part: Part) -> Iterator[Record]:
+    def _records_of(self, part: AnswerPart) -> Iterator[Record]:
         said, nothing = part.prediction, [None] * len(part.places)
         values = nothing if said is None else said.values.tolist()
         lower = nothing if said is None else said.interval.lower.tolist()

@@ -6,18 +6,31 @@ what was refused, how often challengers have tried.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import count, pairwise
 
 from engine.domain.errors import UnknownVersion
 from engine.domain.traffic import ALONE, Traffic
 from engine.domain.version import FIRST, Version
 
-ARRANGED = "arranged"
-"""The action of an event by which somebody set the traffic by hand."""
-KEPT = "kept"
-"""The action of an event that judged a challenger and left the champion where it was."""
-STANDS_BY = "stands by"
-"""The action of an event that froze a copy of the champion with newer calibration."""
+
+class Action(StrEnum):
+    """What an event did. Histories keep it by its text; they may hold others, of later versions."""
+
+    ADOPTED = "adopted"
+    """Took over a model that was found as a file."""
+    TRAINED = "trained"
+    PROMOTED = "promoted"
+    KEPT = "kept"
+    """Judged a challenger and left the champion where it was."""
+    LOADED = "loaded"
+    """Made a registered version champion over HTTP."""
+    ROLLED_BACK = "rolled back"
+    ARRANGED = "arranged"
+    """Set the traffic by hand."""
+    STANDS_BY = "stands by"
+    """Froze a copy of the champion with newer calibration."""
+    ROLLOUT_STOPPED = "rollout stopped"
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ def arranged(history: History) -> Event | None:
     """The event that made the traffic what it is, under this champion; verdicts only repeat it."""
     made = None
     for event in history:
-        if event.action == ARRANGED or made is None or state(event) != state(made):
+        if event.action == Action.ARRANGED or made is None or state(event) != state(made):
             made = event
     return made
 
@@ -88,7 +101,7 @@ def standing_by(history: History) -> Event | None:
     for event in reversed(history):
         if event.version != champion(history):
             return None
-        if event.action == STANDS_BY:
+        if event.action == Action.STANDS_BY:
             return event
     return None
 
@@ -96,7 +109,7 @@ def standing_by(history: History) -> Event | None:
 def copies(history: History) -> int:
     """How many copies stood by this champion, whenever it reigned."""
     now = champion(history)
-    return sum(event.action == STANDS_BY and event.version == now for event in history)
+    return sum(event.action == Action.STANDS_BY and event.version == now for event in history)
 
 
 def champions(history: History) -> list[Version]:

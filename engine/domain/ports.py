@@ -6,7 +6,7 @@ from typing import Protocol
 from engine.domain.artifact import Artifact
 from engine.domain.features import Features
 from engine.domain.history import Event
-from engine.domain.record import Joined, Outcome, Question, Record
+from engine.domain.record import JoinedRecord, Outcome, Record, RecordQuery
 from engine.domain.schema import Row
 from engine.domain.traffic import Traffic
 from engine.domain.version import Version
@@ -48,7 +48,7 @@ class Champion(Protocol):
     def place(self) -> str:
         """Where it is kept, for people."""
 
-    def stamp(self) -> Hashable | None:
+    def revision(self) -> Hashable | None:
         """Changes whenever the champion does; None while there is no champion. Cheap."""
 
     def load(self) -> Artifact:
@@ -92,7 +92,7 @@ class Records(Protocol):
         Raises UnknownPrediction, or OutcomeConflict when a prediction has another actual already.
         """
 
-    def read(self, question: Question) -> Iterator[Joined]:
+    def read(self, question: RecordQuery) -> Iterator[JoinedRecord]:
         """What was asked for, in the order of time."""
 
     def forget(self, before: str, at_most: int) -> int:

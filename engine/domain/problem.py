@@ -78,4 +78,4 @@ class Problem:
     """Columns of a table that say when its rows happened, where that is not the column `time`."""
     declared: Mapping[str, Any] | None = None
     """The whole problem as plain JSON values, where no file declares it but somebody's own table:
-    it goes into the card, and `problems.own` makes the problem from it again."""
+    it goes into the card, and `problems.declared` makes the problem from it again."""

@@ -46,7 +46,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class JoinedRecord:
     """A record with its outcome, as soon as there is one."""
 
     record: Record
@@ -54,7 +54,7 @@ class Joined:
 
 
 @dataclass(frozen=True)
-class Question:
+class RecordQuery:
     """Which records are wanted: `since` inclusive, `until` exclusive; None is no limit.
 
     `newest` keeps only so many of the latest; the answer is in the order of time all the same.

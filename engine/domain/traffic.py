@@ -22,7 +22,7 @@ Slots = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class Wish:
+class VariantRequest:
     """A version and how it should be asked; `share` is of all units, 0 for a shadow."""
 
     version: Version
@@ -65,25 +65,25 @@ class Traffic:
     def shadows(self) -> tuple[Variant, ...]:
         return tuple(variant for variant in self.variants if variant.mode == SHADOW)
 
-    def changed(self, wishes: Sequence[Wish], salt: str) -> "Traffic":
+    def changed(self, requests: Sequence[VariantRequest], salt: str) -> "Traffic":
         """Other variants; while one of them goes on it is the same experiment, else `salt` names a
         new one.
 
         What shrinks gives up its last slots; what grows takes those first, then the champion's.
         Shares are rounded to whole slots, and must leave the champion some.
         """
-        sizes = {wish.version: round(wish.share * SLOTS) for wish in wishes}
+        sizes = {request.version: round(request.share * SLOTS) for request in requests}
         old = {variant.version: variant.slots for variant in self.variants}
         kept = {v: listed(old.get(v, ()))[:size] for v, size in sizes.items()}
         given_up = {slot for slots in old.values() for slot in listed(slots)}
         taken = {slot for slots in kept.values() for slot in slots}
         free = sorted(set(range(SLOTS)) - taken, key=lambda slot: (slot not in given_up, slot))
         variants = []
-        for wish in wishes:
-            mine = kept[wish.version]
-            lacking = sizes[wish.version] - len(mine)
+        for request in requests:
+            mine = kept[request.version]
+            lacking = sizes[request.version] - len(mine)
             own, free = sorted(mine + free[:lacking]), free[lacking:]
-            variants.append(Variant(wish.version, wish.mode, ranges(own)))
+            variants.append(Variant(request.version, request.mode, ranges(own)))
         goes_on = any(sizes.get(version) and slots for version, slots in old.items())
         return Traffic(tuple(variants), self.salt if goes_on else salt)
 

@@ -13,7 +13,7 @@ from engine.domain.schema import Vector
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class ModelAnswers:
     """What one model says of the n judged rows, in the target's unit; latency is one row's."""
 
     values: Vector
@@ -31,8 +31,8 @@ class Evidence:
     challenger equals its source. kind: of the target, which says what the loss is.
     """
 
-    champion: Answers
-    challenger: Answers
+    champion: ModelAnswers
+    challenger: ModelAnswers
     truth: Vector
     sliced: Mapping[str, Vector]
     attempt: int
@@ -41,11 +41,11 @@ class Evidence:
     kind: TargetKind = POSITIVE
 
     @property
-    def sides(self) -> tuple[Answers, Answers]:
+    def sides(self) -> tuple[ModelAnswers, ModelAnswers]:
         return self.champion, self.challenger
 
     @property
-    def named(self) -> dict[str, Answers]:
+    def named(self) -> dict[str, ModelAnswers]:
         return {"champion": self.champion, "challenger": self.challenger}
 
     @property

@@ -14,7 +14,7 @@ from engine.domain.contract import same_contract
 from engine.domain.errors import NothingToJudge
 from engine.domain.problem import Problem
 from engine.domain.schema import Matrix
-from engine.judging.evidence import Answers, Check, Evidence
+from engine.judging.evidence import Check, Evidence, ModelAnswers
 from engine.judging.gate import FEWEST_JUDGED, Verdict, judge, too_few
 from engine.judging.intervals import covered, slices_of
 from engine.learning.train import Origin, Progress, train_all
@@ -178,6 +178,6 @@ def latencies_us(models: Sequence[Model], row: Matrix) -> list[float]:
     return [float(time) for time in 1e6 * np.median(times, axis=0)]
 
 
-def answers(model: Model, rows: Matrix, latency_us: float) -> Answers:
+def answers(model: Model, rows: Matrix, latency_us: float) -> ModelAnswers:
     said = model.predict(rows, DEFAULT_CONFIDENCE)
-    return Answers(said.values, said.interval, model.predictor.calibration.rows, latency_us)
+    return ModelAnswers(said.values, said.interval, model.predictor.calibration.rows, latency_us)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from engine.domain import history
 from engine.domain.artifact import Artifact
-from engine.domain.history import KEPT, History, candidates_of, next_major, next_minor
+from engine.domain.history import Action, History, candidates_of, next_major, next_minor
 from engine.domain.ports import Artifacts, Champion
 from engine.domain.version import Version
 
@@ -33,7 +33,7 @@ def promote_trained(champion: Champion, best: Artifact, *, who: str, after: int)
     shortfall = best.card.shortfall
     doubt = f"accepted although {shortfall}" if shortfall else ""
     why = "; ".join(filter(None, (f"trained on {best.card.data['source']}", doubt)))
-    champion.move("trained", Version.parse(best.card.version), who=who, why=why, after=after)
+    champion.move(Action.TRAINED, Version.parse(best.card.version), who=who, why=why, after=after)
 
 
 def turn_away(champion: Champion, challenger: Artifact, *, who: str, why: str, after: int) -> None:
@@ -41,7 +41,7 @@ def turn_away(champion: Champion, challenger: Artifact, *, who: str, why: str, a
     now = history.champion(champion.history())
     assert now is not None  # noqa: S101
     candidate = Version.parse(challenger.card.version)
-    champion.move(KEPT, now, who=who, why=why, after=after, challenger=candidate)
+    champion.move(Action.KEPT, now, who=who, why=why, after=after, challenger=candidate)
 
 
 def promote_challenger(
@@ -49,4 +49,6 @@ def promote_challenger(
 ) -> bool:
     """Move the pointer to a release that is saved; whether the champion's file follows."""
     candidate = Version.parse(challenger.card.version)
-    return champion.move("promoted", release, who=who, why=why, after=after, challenger=candidate)
+    return champion.move(
+        Action.PROMOTED, release, who=who, why=why, after=after, challenger=candidate
+    )

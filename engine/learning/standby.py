@@ -23,10 +23,10 @@ from engine.domain.artifact import Artifact
 from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.errors import UnknownVersion, UntrustedArtifact
 from engine.domain.far import FEWEST, Bounds, FarBetter, far_better
-from engine.domain.history import STANDS_BY
+from engine.domain.history import Action
 from engine.domain.ports import Artifacts, Champion, Records
 from engine.domain.problem import Problem
-from engine.domain.record import Joined, Question
+from engine.domain.record import JoinedRecord, RecordQuery
 from engine.domain.version import Version
 from engine.judging.gate import level
 from engine.learning.recalibrate import WINDOW, by_newest
@@ -87,7 +87,7 @@ class Post:
         why = found.told(str(frozen.version), str(release))
         self.artifacts.save(copy.named(release))
         self.champion.move(
-            "promoted",
+            Action.PROMOTED,
             release,
             who=self.who,
             why=why,
@@ -107,13 +107,13 @@ class Post:
             return f"{frozen.challenger} stands by, {new} of {FRESH} outcomes are new"
         if len(rows) < WINDOW:
             return f"{len(rows)} outcomes are known, a copy that stands by takes {WINDOW}"
-        last = next((one.at for one in reversed(past) if one.action == STANDS_BY), self.at)
+        last = next((one.at for one in reversed(past) if one.action == Action.STANDS_BY), self.at)
         origin = Origin(self.name(past), self.at, seed=0)
         copy = by_newest(self.champion.load(), rows, len(newer(rows, last)), origin)
         self.artifacts.save(copy)
         why = f"calibrated by the newest {copy.calibration.rows:,} outcomes"
         self.champion.move(
-            STANDS_BY,
+            Action.STANDS_BY,
             past[-1].version,
             who=self.who,
             why=why,
@@ -129,14 +129,16 @@ class Post:
 
     def outcomes(self, records: Records) -> Table:
         """The newest rows whose truth is known, the newest last; those of one unit are a group."""
-        question = Question(self.problem.name, newest=LOOKED_AT, with_outcome=True)
+        question = RecordQuery(self.problem.name, newest=LOOKED_AT, with_outcome=True)
         major = self.champion.history()[-1].version.line[0]
         cells = [*told(self.problem, records.read(question), major)]
         names = [*self.problem.schema.names, self.problem.target.name, "time", "group"]
         return check(self.problem, pd.DataFrame(cells, columns=names), "records")[0]
 
 
-def told(problem: Problem, joined: Iterator[Joined], major: int) -> Iterator[tuple[object, ...]]:
+def told(
+    problem: Problem, joined: Iterator[JoinedRecord], major: int
+) -> Iterator[tuple[object, ...]]:
     """Features, truth, time and unit of every answered row that this contract can be asked."""
     seen: set[str] = set()
     for one in joined:

@@ -8,7 +8,7 @@ from engine.domain.artifact import Artifact
 from engine.domain.kinds import POSITIVE, REAL, ByKind, TargetKind
 from engine.domain.prediction import Interval
 from engine.domain.schema import Target, Vector
-from engine.judging.evidence import Answers, Evidence
+from engine.judging.evidence import Evidence, ModelAnswers
 from engine.reports import metrics, plots
 from engine.reports.page import picture, pictures
 
@@ -35,7 +35,7 @@ class Shown:
     candidates. chosen_by: what they are compared by. aim: what a target asks for, in words."""
 
     figures: Mapping[str, tuple[str, str, str]]
-    side: Callable[[Evidence, Answers], dict[str, str]]
+    side: Callable[[Evidence, ModelAnswers], dict[str, str]]
     portrait: Callable[[Said], str]
     kept: Callable[[Evidence], str]
     kept_words: str

@@ -2,7 +2,7 @@
 
 from engine.domain.artifact import Artifact
 from engine.judging import probabilities
-from engine.judging.evidence import Answers, Evidence
+from engine.judging.evidence import Evidence, ModelAnswers
 from engine.judging.intervals import covered, point_errors, winkler, worst_slice
 
 AMOUNT = "amount"
@@ -41,7 +41,7 @@ def figure(artifact: Artifact, wanted: tuple[str, str, str]) -> str:
     return amount(value) if form == AMOUNT else form.format(value)
 
 
-def of_quantity(evidence: Evidence, side: Answers) -> dict[str, str]:
+def of_quantity(evidence: Evidence, side: ModelAnswers) -> dict[str, str]:
     measure, truth = evidence.kind.measure, evidence.truth
     errors = point_errors(side.values, truth, evidence.kind)
     hits = covered(side.interval, truth)
@@ -60,7 +60,7 @@ def of_quantity(evidence: Evidence, side: Answers) -> dict[str, str]:
     }
 
 
-def of_event(evidence: Evidence, side: Answers) -> dict[str, str]:
+def of_event(evidence: Evidence, side: ModelAnswers) -> dict[str, str]:
     found = probabilities.figures(side.values, side.interval, evidence.truth, evidence.sliced)
     return {
         "log loss": f"{found['log_loss']:.4f}",

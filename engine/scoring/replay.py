@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.domain.errors import ServiceError
 from engine.domain.kinds import ByKind, TargetKind
-from engine.domain.record import DEGRADED, Joined, Record
+from engine.domain.record import DEGRADED, JoinedRecord, Record
 from engine.domain.schema import Matrix, Row, Schema, Vector
 from engine.domain.traffic import SHADOW
 from engine.model.model import Model
@@ -61,7 +61,7 @@ class LeftOut:
 
 
 def replayed(
-    joined: Iterable[Joined],
+    joined: Iterable[JoinedRecord],
     schema: Schema,
     models: Models,
     *,
@@ -84,15 +84,15 @@ def replayed(
                 left_out.unanswered += len(group)
 
 
-def chunks(joined: Iterable[Joined], rows: int) -> Iterator[list[Joined]]:
+def chunks(joined: Iterable[JoinedRecord], rows: int) -> Iterator[list[JoinedRecord]]:
     rest = iter(joined)
     while chunk := list(islice(rest, rows)):
         yield chunk
 
 
 def grouped(
-    chunk: Sequence[Joined], schema: Schema, version: str | None, left_out: LeftOut
-) -> dict[tuple[str, float], list[Joined]]:
+    chunk: Sequence[JoinedRecord], schema: Schema, version: str | None, left_out: LeftOut
+) -> dict[tuple[str, float], list[JoinedRecord]]:
     """What one model can be asked at once: a version and a level."""
     groups = defaultdict(list)
     for joined in chunk:
@@ -120,7 +120,7 @@ def fits(row: Row, schema: Schema) -> bool:
 
 
 def ask(
-    model: Model, version: str, level: float, group: Sequence[Joined], schema: Schema
+    model: Model, version: str, level: float, group: Sequence[JoinedRecord], schema: Schema
 ) -> Replayed:
     records = [joined.record for joined in group]
     said = model.predict(schema.encode([record.row for record in records]), level)
@@ -144,7 +144,7 @@ def answer(record: Record) -> tuple[float | None, float | None, float | None]:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ReplayFinding:
     """A sentence, a table whose first row is its head, and how many records differ."""
 
     sentence: str
@@ -179,7 +179,7 @@ class Tally:
 
 
 @dataclass
-class Comparison:
+class VersionComparison:
     """What another version would have said, beside what was answered: sums over rows.
 
     A width counts beside its value where that is a positive quantity, else as it is.
@@ -230,7 +230,7 @@ class Comparison:
             self.sums[name] += float(column.sum())
 
 
-def recomputed(parts: Iterable[Replayed], left_out: LeftOut) -> Finding | None:
+def recomputed(parts: Iterable[Replayed], left_out: LeftOut) -> ReplayFinding | None:
     """Is every record what its version says again? None where there was nothing to ask."""
     tallies: defaultdict[str, Tally] = defaultdict(Tally)
     for part in parts:
@@ -250,13 +250,13 @@ def recomputed(parts: Iterable[Replayed], left_out: LeftOut) -> Finding | None:
         largest = max(tally.largest for tally in tallies.values())
         sentence = f"{differing:,} of {rows:,} {which} differ, by at most {largest:.3g} (relative)"
     rest = f"; {left_out.total:,} could not" if left_out.total else ""
-    return Finding(f"{sentence}{rest}.", table, notes, differing)
+    return ReplayFinding(f"{sentence}{rest}.", table, notes, differing)
 
 
-def compared(parts: Iterable[Replayed], version: str, kind: TargetKind) -> Finding | None:
+def compared(parts: Iterable[Replayed], version: str, kind: TargetKind) -> ReplayFinding | None:
     """What would this version have said? None where there was nothing to ask. `kind` is the
     target's."""
-    seen = Comparison(kind)
+    seen = VersionComparison(kind)
     for part in parts:
         seen.add(part)
     if not seen.sums["rows"]:
@@ -279,15 +279,15 @@ def compared(parts: Iterable[Replayed], version: str, kind: TargetKind) -> Findi
             asked = f"coverage (asked for {seen.mean('level', 'known'):.1%})"
             table.append([asked, *two(seen, "covered", "known", ".1%")])
         sentence += f"; {who_was_right(seen)}"
-    return Finding(f"{sentence}.", table)
+    return ReplayFinding(f"{sentence}.", table)
 
 
-def two(seen: Comparison, name: str, of: str, form: str) -> tuple[str, str]:
+def two(seen: VersionComparison, name: str, of: str, form: str) -> tuple[str, str]:
     """A figure of what was recorded, and of what would have been said."""
     return format(seen.mean(name, of), form), format(seen.mean(f"new_{name}", of), form)
 
 
-def who_was_right(seen: Comparison) -> str:
+def who_was_right(seen: VersionComparison) -> str:
     (gain, half), form = seen.gain, FORM[seen.kind]
     loss_name = seen.kind.measure.loss_name
     word = "as close to" if abs(gain) <= half else "closer to" if gain > 0 else "further from"

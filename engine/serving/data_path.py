@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
-from engine.domain.answer import Answer, Part
+from engine.domain.answer import Answer, AnswerPart
 from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.prediction import Instances
 from engine.domain.problem import Contract
@@ -25,7 +25,7 @@ from engine.serving.deployment import Deployment
 from engine.serving.live import Live
 from engine.serving.lookup import Resolver
 from engine.serving.recorder import Recorder
-from engine.serving.shadow import Question, Shadows
+from engine.serving.shadow import ShadowRequest, Shadows
 from engine.serving.validation import validated
 
 DEGRADED_NOTE = (
@@ -104,7 +104,7 @@ class DataPath:
         self.told(answer)
         recorded = await self.recorder.keep(answer)
         if deployment.shadows and not is_degraded:
-            self.shadows.ask(Question(deployment.shadows, answer, matrix))
+            self.shadows.ask(ShadowRequest(deployment.shadows, answer, matrix))
         return Reply(orjson.dumps(contract.answer(answer, body)), recorded)
 
 
@@ -128,7 +128,7 @@ async def infer(
     instances: Instances,
     units: Sequence[str | None],
     confidence: float,
-) -> list[Part]:
+) -> list[AnswerPart]:
     """On the event loop while it takes microseconds, in a thread when it would hold it up."""
     if instances.is_degraded:
         ask = partial(deployment.infer_degraded, rows, confidence)

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.domain.answer import Part
+from engine.domain.answer import AnswerPart
 from engine.domain.errors import ModelNotReady
 from engine.domain.prediction import Prediction
 from engine.domain.record import CHAMPION, DEGRADED, FALLBACK, PINNED
@@ -21,7 +21,7 @@ LONGEST_ERROR = 500
 
 
 @dataclass(frozen=True, eq=False)
-class Arm:
+class VariantModel:
     """A version in its place; one that could not be loaded says why."""
 
     version: Version
@@ -46,21 +46,21 @@ class Arm:
 class Deployment:
     """Frozen: a change of the champion or of the traffic makes another one."""
 
-    champion: Arm
-    variants: tuple[Arm, ...] = ()
+    champion: VariantModel
+    variants: tuple[VariantModel, ...] = ()
     traffic: Traffic = ALONE
 
     @classmethod
     def pinned(cls, model: Model) -> "Deployment":
         """One version that the caller named; nobody else is asked."""
-        return cls(Arm(Version.parse(model.card.version), PINNED, model))
+        return cls(VariantModel(Version.parse(model.card.version), PINNED, model))
 
     @cached_property
     def serves_variants(self) -> bool:
         return self.traffic.serves_variants
 
     @cached_property
-    def shadows(self) -> tuple[Arm, ...]:
+    def shadows(self) -> tuple[VariantModel, ...]:
         shadows = {variant.version for variant in self.traffic.shadows}
         return tuple(arm for arm in self.variants if arm.version in shadows)
 
@@ -75,7 +75,7 @@ class Deployment:
         models = [arm.model for arm in (self.champion, *answering)]
         return min(model.inline_rows for model in models if model is not None)
 
-    def infer(self, rows: Matrix, units: Sequence[bytes], confidence: float) -> list[Part]:
+    def infer(self, rows: Matrix, units: Sequence[bytes], confidence: float) -> list[AnswerPart]:
         """Ask each row's own version; the champion answers for a variant that fails.
 
         `units` has one item a row, or is empty where only the champion answers. What the champion
@@ -86,34 +86,40 @@ class Deployment:
             part = asked(arm, rows, places, confidence)
             parts.append(part)
             if part.error is not None:
-                fallback = Arm(self.champion.version, FALLBACK, self.champion.model)
+                fallback = VariantModel(self.champion.version, FALLBACK, self.champion.model)
                 parts.append(answered(fallback, rows, places, confidence))
         return parts
 
-    def infer_degraded(self, rows: Matrix, confidence: float) -> list[Part]:
+    def infer_degraded(self, rows: Matrix, confidence: float) -> list[AnswerPart]:
         """The champion's answer to rows that only stand in for the features; no variant is asked
         what nothing can be learned from."""
-        arm = Arm(self.champion.version, DEGRADED, self.champion.model)
+        arm = VariantModel(self.champion.version, DEGRADED, self.champion.model)
         return [answered(arm, rows, np.arange(len(rows)), confidence)]
 
-    def _assigned(self, n: int, units: Sequence[bytes]) -> Iterable[tuple[Arm, NDArray[np.intp]]]:
+    def _assigned(
+        self, n: int, units: Sequence[bytes]
+    ) -> Iterable[tuple[VariantModel, NDArray[np.intp]]]:
         if not units:
             return [(self.champion, np.arange(n))]
         arms = {arm.version: arm for arm in self.variants}
-        places: dict[Arm, list[int]] = {}
+        places: dict[VariantModel, list[int]] = {}
         for place, owner in enumerate(map(self.traffic.version_for, units)):
             arm = self.champion if owner is None else arms[owner]
             places.setdefault(arm, []).append(place)
         return [(arm, np.array(mine)) for arm, mine in places.items()]
 
 
-def answered(arm: Arm, rows: Matrix, places: NDArray[np.intp], confidence: float) -> Part:
+def answered(
+    arm: VariantModel, rows: Matrix, places: NDArray[np.intp], confidence: float
+) -> AnswerPart:
     start = time.perf_counter()
     prediction = arm.predict(rows[places] if len(places) < len(rows) else rows, confidence)
-    return Part(arm.name, arm.variant, places, prediction, time.perf_counter() - start)
+    return AnswerPart(arm.name, arm.variant, places, prediction, time.perf_counter() - start)
 
 
-def asked(arm: Arm, rows: Matrix, places: NDArray[np.intp], confidence: float) -> Part:
+def asked(
+    arm: VariantModel, rows: Matrix, places: NDArray[np.intp], confidence: float
+) -> AnswerPart:
     """Like `answered`; a variant that fails, for whatever reason, says so instead of raising."""
     if arm.variant in {CHAMPION, PINNED}:
         return answered(arm, rows, places, confidence)
@@ -123,7 +129,7 @@ def asked(arm: Arm, rows: Matrix, places: NDArray[np.intp], confidence: float) -
         return part
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
-        return Part(arm.name, arm.variant, places, None, 0.0, reason)
+        return AnswerPart(arm.name, arm.variant, places, None, 0.0, reason)
 
 
 def refuse_nonsense(prediction: Prediction | None) -> None:

@@ -9,7 +9,6 @@ from time import monotonic
 from typing import Protocol
 
 from engine.domain import history
-from engine.domain.arrange import arrange
 from engine.domain.artifact import Artifact
 from engine.domain.errors import (
     ModelNotReady,
@@ -22,10 +21,11 @@ from engine.domain.ports import Artifacts, Champion
 from engine.domain.problem import Problem
 from engine.domain.record import CHAMPION
 from engine.domain.times import written
-from engine.domain.traffic import ALONE, Variant, Wish
+from engine.domain.traffic import ALONE, Variant, VariantRequest
+from engine.domain.variants import set_variants
 from engine.domain.version import Version
 from engine.model.model import Model, refuse_other_contract, serve
-from engine.serving.deployment import Arm, Deployment
+from engine.serving.deployment import Deployment, VariantModel
 
 WHO = "HTTP"
 PINNED_MODELS = 4
@@ -72,7 +72,7 @@ class Live:
         self._train_command = train_command
         self._listener = listener
         self._current: Deployment | None = None
-        self._stamp: Hashable | None = None
+        self._revision: Hashable | None = None
         self._loading = asyncio.Lock()
         self._pinned: OrderedDict[Version, Model] = OrderedDict()
 
@@ -150,7 +150,7 @@ class Live:
             try:
                 await asyncio.to_thread(self.refresh)
             except Exception as error:  # unforeseen: told like a refusal, and looked at again
-                self._stamp = None
+                self._revision = None
                 self._refuse(f"the watch over the champion failed: {error!r}")
 
     def refresh(self) -> None:
@@ -159,29 +159,29 @@ class Live:
         What was refused is looked at again each time: the reason may lie outside of the file.
         """
         try:
-            stamp = self.registered.stamp()
+            revision = self.registered.revision()
         except ServiceError as error:
-            self._stamp = None
+            self._revision = None
             if self._current is None:
                 self._take(None)
             self._refuse(str(error))
             return
-        if stamp is None and self._current is not None:
-            self._stamp = None
+        if revision is None and self._current is not None:
+            self._revision = None
             self._refuse(f"{self.registered.place} is gone; the last version goes on")
-        if stamp is None or stamp == self._stamp:
+        if revision is None or revision == self._revision:
             self._mend()
             return
-        self._take(stamp)
+        self._take(revision)
 
-    def _take(self, stamp: Hashable | None) -> None:
+    def _take(self, revision: Hashable | None) -> None:
         try:
             deployment = self._deployed()
         except ServiceError as error:
             self._refuse(str(error))
             return
         self._swap(deployment)
-        self._stamp = stamp
+        self._revision = revision
 
     def _mend(self) -> None:
         """Look again for variants that could not be loaded."""
@@ -196,7 +196,7 @@ class Live:
     def _deployed(self) -> Deployment:
         """The champion with its traffic; a variant that cannot be loaded is an empty place."""
         champion = self._serve(self.registered.load())
-        arm = Arm(Version.parse(champion.card.version), CHAMPION, champion)
+        arm = VariantModel(Version.parse(champion.card.version), CHAMPION, champion)
         try:
             past = self.registered.history()
         except RegistryUnavailable:  # the file was champion, and answers alone
@@ -213,15 +213,15 @@ class Live:
             way_out = f"{self._train_command} trains another one"
             raise UntrustedArtifact(f"{error}; {way_out}") from error
 
-    def _arm(self, variant: Variant) -> Arm:
+    def _arm(self, variant: Variant) -> VariantModel:
         """Versions are immutable: one that is in memory is not loaded again."""
         for arm in (self._current.champion, *self._current.variants) if self._current else ():
             if arm.version == variant.version and arm.model is not None:
-                return Arm(variant.version, variant.mode, arm.model)
+                return VariantModel(variant.version, variant.mode, arm.model)
         try:
-            return Arm(variant.version, variant.mode, self._load(variant.version))
+            return VariantModel(variant.version, variant.mode, self._load(variant.version))
         except ServiceError as error:
-            return Arm(variant.version, variant.mode, None, str(error))
+            return VariantModel(variant.version, variant.mode, None, str(error))
 
     def promote(self, version: Version, why: str) -> None:
         """Make a registered version champion, here at once and elsewhere at their next look.
@@ -230,18 +230,22 @@ class Live:
         """
         self._load(version)
         champion = self.registered
-        champion.move("loaded", version, who=WHO, why=why, after=len(champion.history()))
+        champion.move(
+            history.Action.LOADED, version, who=WHO, why=why, after=len(champion.history())
+        )
         self.refresh()
 
-    def arrange(self, wishes: Sequence[Wish], why: str, revision: int | None) -> None:
+    def set_variants(
+        self, requests: Sequence[VariantRequest], why: str, revision: int | None
+    ) -> None:
         """Ask these variants besides the champion, here at once, elsewhere at their next look.
 
-        Raises what `engine.domain.arrange` raises, and UntrustedArtifact when one may not serve.
+        Raises what `engine.domain.variants` raises, and UntrustedArtifact when one may not serve.
         """
-        for wish in wishes:
-            self._load(wish.version)
+        for request in requests:
+            self._load(request.version)
         known = self._artifacts.versions(self.problem.name)
-        arrange(self.registered, known, wishes, who=WHO, why=why, revision=revision)
+        set_variants(self.registered, known, requests, who=WHO, why=why, revision=revision)
         self.refresh()
 
     def _swap(self, deployment: Deployment) -> None:

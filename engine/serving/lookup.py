@@ -48,7 +48,7 @@ class Trouble(Exception):
 
 
 @dataclass(eq=False)
-class Question:
+class LookUp:
     """One request's look-up; `answer` belongs to the event loop of whoever waits for it."""
 
     problem: Problem
@@ -74,9 +74,9 @@ class Resolver:
         self._budget_seconds = budget_seconds
         self._tell = tell
         self._threads: list[Thread] = []
-        self._questions: SimpleQueue[Question | None] = SimpleQueue()
+        self._questions: SimpleQueue[LookUp | None] = SimpleQueue()
         self._lock = Lock()
-        self._held_up: dict[Question, float] = {}
+        self._held_up: dict[LookUp, float] = {}
         self._row_types: dict[str, TypeAdapter[list[Row]]] = {}
 
     async def resolve(self, problem: Problem, entities: Sequence[Entity], at: str) -> Instances:
@@ -117,7 +117,7 @@ class Resolver:
             raise Trouble(BUSY, f"{threads} look-ups have not come back from the store")
         self._start(threads)
         keys = dict.fromkeys(e.key for e in entities if e.row is None and e.key is not None)
-        question = Question(problem, [*keys], at, asyncio.get_running_loop().create_future())
+        question = LookUp(problem, [*keys], at, asyncio.get_running_loop().create_future())
         self._questions.put(question)
         try:
             await asyncio.wait((question.answer,), timeout=self._budget_seconds)
@@ -128,7 +128,7 @@ class Resolver:
             raise said
         return said
 
-    def _late(self, question: Question) -> Trouble:
+    def _late(self, question: LookUp) -> Trouble:
         kind = SLOW if question.is_running else BUSY
         return Trouble(kind, f"no features within {1_000 * self._budget_seconds:g} ms")
 
@@ -147,7 +147,7 @@ class Resolver:
             self._threads.append(thread)
             thread.start()
 
-    def _give_up(self, question: Question) -> None:
+    def _give_up(self, question: LookUp) -> None:
         """Nobody waits for it any more; nothing happens to one that was answered."""
         with self._lock:
             if not question.answer.done():
@@ -169,7 +169,7 @@ class Resolver:
             with suppress(RuntimeError):  # the event loop has ended, and who waited with it
                 question.answer.get_loop().call_soon_threadsafe(question.settle, said)
 
-    def _answer(self, question: Question) -> Rows | Trouble:
+    def _answer(self, question: LookUp) -> Rows | Trouble:
         try:
             rows = self._features.get(question.problem.name, question.keys, question.at)
             return self._checked(question.problem, rows)

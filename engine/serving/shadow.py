@@ -10,7 +10,7 @@ import numpy as np
 from engine.domain.answer import Answer
 from engine.domain.schema import Matrix
 from engine.domain.version import Version
-from engine.serving.deployment import Arm, asked
+from engine.serving.deployment import VariantModel, asked
 
 MOST_WAITING_ROWS = 10_000
 """While a shadow cannot keep up, it is not shown further rows."""
@@ -18,16 +18,16 @@ LAST_SECONDS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class ShadowRequest:
     """A request that was answered already, and who else is to be asked about it."""
 
-    shadows: tuple[Arm, ...]
+    shadows: tuple[VariantModel, ...]
     answer: Answer
     rows: Matrix
 
 
 Keep = Callable[[Answer], None]
-Skip = Callable[[str, Arm, int], None]
+Skip = Callable[[str, VariantModel, int], None]
 
 
 class Shadow:
@@ -35,14 +35,14 @@ class Shadow:
 
     def __init__(self, keep: Keep) -> None:
         self._keep = keep
-        self._waiting: deque[tuple[Arm, Question]] = deque()
+        self._waiting: deque[tuple[VariantModel, ShadowRequest]] = deque()
         self._rows = 0
         self._changed = Condition()
         self._is_over = False
         self._thread = Thread(target=self._ask, name="shadow", daemon=True)
         self._thread.start()
 
-    def offer(self, arm: Arm, question: Question) -> bool:
+    def offer(self, arm: VariantModel, question: ShadowRequest) -> bool:
         """Whether there was room for it."""
         with self._changed:
             if self._rows + len(question.rows) > MOST_WAITING_ROWS:
@@ -58,7 +58,7 @@ class Shadow:
             self._is_over = True
             self._changed.notify()
 
-    def left(self, patience_seconds: float) -> list[tuple[Arm, Question]]:
+    def left(self, patience_seconds: float) -> list[tuple[VariantModel, ShadowRequest]]:
         """What still waits after so long, and is not asked any more."""
         self._thread.join(patience_seconds)
         with self._changed:
@@ -88,7 +88,7 @@ class Shadows:
         self._skip = skip
         self._running: dict[Version, Shadow] = {}
 
-    def ask(self, question: Question) -> None:
+    def ask(self, question: ShadowRequest) -> None:
         """Never waits and never fails; a version that is a shadow no more is let go."""
         wanted = {arm.version: arm for arm in question.shadows}
         for version in self._running.keys() - wanted.keys():

@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from engine.domain import history
 from engine.domain.artifact import Artifact
 from engine.domain.errors import RegistryUnavailable, UntrustedArtifact
-from engine.domain.history import Event
+from engine.domain.history import Action, Event
 from engine.domain.ports import Registry
 from engine.domain.times import written
 from engine.domain.traffic import ALONE, Traffic
 from engine.domain.version import Version
 from engine.stores.files import ArtifactFile, FileArtifacts
 
-Stamp = tuple[tuple[int, int, int] | None, int]
+Revision = tuple[tuple[int, int, int] | None, int]
 
 
 class TrackedChampion:
@@ -47,9 +47,9 @@ class TrackedChampion:
     def place(self) -> str:
         return str(self._found.path)
 
-    def stamp(self) -> Stamp | None:
-        stamp = self._found.stamp(), self._registry.length(self.problem)
-        return None if stamp == (None, 0) else stamp
+    def revision(self) -> Revision | None:
+        revision = self._found.revision(), self._registry.length(self.problem)
+        return None if revision == (None, 0) else revision
 
     def history(self) -> list[Event]:
         return self._registry.history(self.problem)
@@ -83,8 +83,8 @@ class TrackedChampion:
         that is another model's, the next free one."""
         past = self.history()
         found = self._own if past else self._found
-        known = None if found.stamp() is None else self._known_as(found)
-        if found.stamp() is None or (known is not None and past):
+        known = None if found.revision() is None else self._known_as(found)
+        if found.revision() is None or (known is not None and past):
             return
         artifact = found.load()
         taken = self._artifacts.versions(self.problem)
@@ -96,7 +96,7 @@ class TrackedChampion:
             self._artifacts.file(self.problem, version).copy(found)
             found.publish_key()
         why = f"found at {found.path}"
-        event = made("adopted", version, None, who=who, why=why, after=len(past))
+        event = made(Action.ADOPTED, version, None, who=who, why=why, after=len(past))
         self._registry.append(self.problem, event)
         self._settle(version)
 
@@ -127,7 +127,7 @@ class TrackedChampion:
     @property
     def _found(self) -> ArtifactFile:
         """The own file, or the bundled one where that alone is there."""
-        if self._own.stamp() is None and self._bundled is not None and self._bundled.stamp():
+        if self._own.revision() is None and self._bundled is not None and self._bundled.revision():
             return self._bundled
         return self._own
 
@@ -136,7 +136,7 @@ class TrackedChampion:
 
     def _is_behind(self, version: Version) -> bool:
         """Whether the own file is missing or is another version that is registered."""
-        return self._own.stamp() is None or self._known_as(self._own) not in {None, version}
+        return self._own.revision() is None or self._known_as(self._own) not in {None, version}
 
     def _known_as(self, found: ArtifactFile) -> Version | None:
         mark = found.mark()

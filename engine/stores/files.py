@@ -25,17 +25,17 @@ from engine.domain.errors import UnknownVersion, UntrustedArtifact, VersionExist
 from engine.domain.schema import Matrix, Vector
 from engine.domain.venn_abers import VennAbers
 from engine.domain.version import Version
-from engine.stores.seal import FOOT, Seal
+from engine.stores.signer import FOOT, ArtifactSigner
 
 
 class ArtifactFile:
     """One artifact at a path."""
 
-    def __init__(self, path: Path, seal: Seal) -> None:
+    def __init__(self, path: Path, signer: ArtifactSigner) -> None:
         self.path = path
-        self._seal = seal
+        self._signer = signer
 
-    def stamp(self) -> tuple[int, int, int] | None:
+    def revision(self) -> tuple[int, int, int] | None:
         """Changes whenever the file does; None while there is none."""
         try:
             seen = self.path.stat()
@@ -52,7 +52,7 @@ class ArtifactFile:
     def load(self) -> Artifact:
         """Raises UntrustedArtifact before unpickling anything that was altered."""
         try:
-            dump, card = self._seal.open(self.path.read_bytes())
+            dump, card = self._signer.open(self.path.read_bytes())
             facts = ModelCard.model_validate_json(card)
         except OSError as error:
             raise UntrustedArtifact(f"{self.path} cannot be read: {error.strerror}") from error
@@ -67,11 +67,11 @@ class ArtifactFile:
 
     def publish_key(self) -> None:
         """Go on trusting whoever signed this file, which was checked."""
-        self._seal.publish(self.path.read_bytes())
+        self._signer.publish(self.path.read_bytes())
 
     def replace(self, artifact: Artifact) -> None:
         """Whoever reads meanwhile gets the old one or the new one."""
-        with written(self.path, pack(artifact, self._seal)) as draft:
+        with written(self.path, pack(artifact, self._signer)) as draft:
             draft.replace(self.path)
 
     def copy(self, other: "ArtifactFile") -> None:
@@ -83,13 +83,13 @@ class ArtifactFile:
 class FileArtifacts:
     """Versions under `root/<problem>/<version>.joblib`."""
 
-    def __init__(self, root: Path, seal: Seal) -> None:
+    def __init__(self, root: Path, signer: ArtifactSigner) -> None:
         self.root = root
-        self._seal = seal
+        self._signer = signer
 
     def save(self, artifact: Artifact) -> None:
         path = self.file(artifact.card.problem, Version.parse(artifact.card.version)).path
-        packed = pack(artifact, self._seal)
+        packed = pack(artifact, self._signer)
         with written(path, packed) as draft:
             try:
                 os.link(draft, path)
@@ -100,7 +100,7 @@ class FileArtifacts:
 
     def load(self, problem: str, version: Version) -> Artifact:
         file = self.file(problem, version)
-        if file.stamp() is None:
+        if file.revision() is None:
             raise UnknownVersion(f"{problem} has no version {version}")
         artifact = file.load()
         if artifact.card.version != str(version):
@@ -115,10 +115,10 @@ class FileArtifacts:
         return str(self.file(problem, version).path)
 
     def file(self, problem: str, version: Version) -> ArtifactFile:
-        return ArtifactFile(self.root / problem / f"{version}.joblib", self._seal)
+        return ArtifactFile(self.root / problem / f"{version}.joblib", self._signer)
 
 
-def pack(artifact: Artifact, seal: Seal) -> bytes:
+def pack(artifact: Artifact, signer: ArtifactSigner) -> bytes:
     """The bytes of an artifact's file; with one key, equal artifacts give equal bytes."""
     parts = {
         "graph": zlib.compress(artifact.graph),
@@ -129,7 +129,7 @@ def pack(artifact: Artifact, seal: Seal) -> bytes:
     }
     dump = io.BytesIO()
     joblib.dump(parts, dump)
-    return seal.close(dump.getvalue(), artifact.card.model_dump_json().encode())
+    return signer.close(dump.getvalue(), artifact.card.model_dump_json().encode())
 
 
 def _unpack(card: ModelCard, parts: dict[str, Any]) -> Artifact:

@@ -15,7 +15,7 @@ from engine.domain.errors import (
     RecordsUnavailable,
     UnknownPrediction,
 )
-from engine.domain.record import Joined, Outcome, Question, Record
+from engine.domain.record import JoinedRecord, Outcome, Record, RecordQuery
 from engine.stores.databases import POSTGRESQL, SQLITE, Database, reason
 from engine.stores.insertion import Rows, insertion
 from engine.stores.tables import (
@@ -59,9 +59,9 @@ class MemoryRecords:
             self._outcomes = kept
             return new
 
-    def read(self, question: Question) -> Iterator[Joined]:
+    def read(self, question: RecordQuery) -> Iterator[JoinedRecord]:
         with self._lock:
-            every = [Joined(one, self._outcomes.get(one.id)) for one in self._in_order()]
+            every = [JoinedRecord(one, self._outcomes.get(one.id)) for one in self._in_order()]
         known = _latest_known(every, question)
         found = [_lean(one, question) for one in every if _is_asked_for(one, question, known)]
         first = 0 if question.newest is None else max(len(found) - question.newest, 0)
@@ -120,7 +120,7 @@ class SqlRecords:
             _refuse_conflicts(outcomes, _actuals(connection, firsts))
             return new
 
-    def read(self, question: Question) -> Iterator[Joined]:
+    def read(self, question: RecordQuery) -> Iterator[JoinedRecord]:
         """A stream, of one moment; close it when it is not read to its end."""
         with self._database.reading() as connection:
             if connection is None:
@@ -212,13 +212,13 @@ def _named(outcomes: Sequence[Outcome], rows: Sequence[int]) -> str:
     return f"{', '.join(shown)}{more}; {len(rows)} of {len(outcomes)} were refused"
 
 
-def _latest_known(every: Sequence[Joined], question: Question) -> set[str]:
+def _latest_known(every: Sequence[JoinedRecord], question: RecordQuery) -> set[str]:
     of_problem = (one for one in every if one.record.problem == question.problem)
     known = sorted({one.record.id for one in of_problem if one.outcome is not None}, reverse=True)
     return set(known[: question.newest])
 
 
-def _is_asked_for(one: Joined, question: Question, known: Collection[str]) -> bool:
+def _is_asked_for(one: JoinedRecord, question: RecordQuery, known: Collection[str]) -> bool:
     record = one.record
     return (
         record.problem == question.problem
@@ -228,7 +228,7 @@ def _is_asked_for(one: Joined, question: Question, known: Collection[str]) -> bo
     )
 
 
-def _lean(one: Joined, question: Question) -> Joined:
+def _lean(one: JoinedRecord, question: RecordQuery) -> JoinedRecord:
     if question.with_rows or one.record.unit is None:
         return one
     return replace(one, record=replace(one.record, row={}))

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from engine.domain.errors import RecordsUnavailable
-from engine.domain.record import Joined, Outcome, Question, Record
+from engine.domain.record import JoinedRecord, Outcome, Record, RecordQuery
 from engine.stores.insertion import KEY
 
 TABLES = MetaData()
@@ -69,12 +69,12 @@ def row_of(record: Record) -> list[Any]:
     return values
 
 
-def joined(row: Sequence[Any]) -> Joined:
+def joined(row: Sequence[Any]) -> JoinedRecord:
     """What one row of `asked` says; raises RecordsUnavailable when its features are no JSON."""
     *values, actual, known_at = row
     values[FEATURES] = _features(values[FEATURES], of=values[0])
     record = Record(*values)
-    return Joined(record, None if actual is None else Outcome(record.id, actual, known_at))
+    return JoinedRecord(record, None if actual is None else Outcome(record.id, actual, known_at))
 
 
 def _features(text: str, *, of: str) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _features(text: str, *, of: str) -> dict[str, Any]:
     raise RecordsUnavailable(f"the features of record {of} cannot be read: {text[:40]!r}")
 
 
-def asked(question: Question) -> Select[*tuple[Any, ...]]:
+def asked(question: RecordQuery) -> Select[*tuple[Any, ...]]:
     """Without statistics SQLite would rather look for a problem than for an id: where ids are
     known, the problem is no condition."""
     c = PREDICTIONS.c
@@ -107,7 +107,7 @@ def asked(question: Question) -> Select[*tuple[Any, ...]]:
     return select(*found).order_by(found.at, found.id, found.version)
 
 
-def _known(question: Question) -> Subquery:
+def _known(question: RecordQuery) -> Subquery:
     """The latest outcomes of a problem, whatever times are asked for: to walk past all that lie
     outside of them would take longer in a larger table."""
     late = OUTCOMES.c
@@ -116,7 +116,7 @@ def _known(question: Question) -> Subquery:
     return known.limit(question.newest).subquery()
 
 
-def _columns(question: Question) -> list[ColumnElement[Any]]:
+def _columns(question: RecordQuery) -> list[ColumnElement[Any]]:
     c = PREDICTIONS.c
     if question.with_rows:
         return [*c]

@@ -23,7 +23,7 @@ MILLISECOND = timedelta(microseconds=999)
 
 
 @dataclass(frozen=True)
-class Finding:
+class BrokenRule:
     """A broken rule; row 1 is the first of the table."""
 
     row: int
@@ -35,12 +35,12 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Part:
+class FeatureBatch:
     """Some rows of a table: what keeps the schema, and what is wrong with the others."""
 
     rows: int
     features: list[Features]
-    findings: list[Finding]
+    findings: list[BrokenRule]
 
     @property
     def bad_rows(self) -> int:
@@ -57,7 +57,7 @@ class FeatureTable:
     time: str | None
     since: str
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[FeatureBatch]:
         """Raises UnusableTable when a column is missing or the table cannot be read."""
         columns = self.problem.schema.columns
         times = () if self.time is None else (self.time,)
@@ -71,9 +71,11 @@ class FeatureTable:
             yield self._part(lines, first, row_type)
             first += len(lines)
 
-    def _part(self, lines: list[dict[str, Any]], first: int, row_type: TypeAdapter[Any]) -> Part:
+    def _part(
+        self, lines: list[dict[str, Any]], first: int, row_type: TypeAdapter[Any]
+    ) -> FeatureBatch:
         rows = [self._row(line) for line in lines]
-        findings = [Finding(first + at, *broken) for at, *broken in _broken(row_type, rows)]
+        findings = [BrokenRule(first + at, *broken) for at, *broken in _broken(row_type, rows)]
         bad = {finding.row for finding in findings}
         features = []
         for number, line, row in zip(count(first), lines, rows, strict=False):
@@ -81,11 +83,11 @@ class FeatureTable:
                 named = key_of(line[self.key], self.key)
                 at = self.since if self.time is None else self._time(line[self.time])
             except BadCell as error:
-                findings.append(Finding(number, error.column, str(error)))
+                findings.append(BrokenRule(number, error.column, str(error)))
             else:
                 if number not in bad:
                     features.append(Features(named, at, row))
-        return Part(len(lines), features, sorted(findings, key=lambda one: one.row))
+        return FeatureBatch(len(lines), features, sorted(findings, key=lambda one: one.row))
 
     def _row(self, line: dict[str, Any]) -> dict[str, Any]:
         values = ((c.name, value_of(c, line[c.name])) for c in self.problem.schema.columns)

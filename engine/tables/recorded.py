@@ -10,7 +10,7 @@ import pandas as pd
 from engine.domain.errors import NothingToJudge
 from engine.domain.ports import Records
 from engine.domain.problem import Problem
-from engine.domain.record import DEGRADED, Outcome, Question, Record
+from engine.domain.record import DEGRADED, Outcome, Record, RecordQuery
 from engine.domain.traffic import SHADOW
 from engine.domain.version import Version
 from engine.tables.moments import are_numbers, as_times
@@ -78,7 +78,7 @@ def recorded(problem: Problem, records: Records, major: int, since: str | None) 
     of_contract: dict[str, bool] = {}
     kept: dict[str, Kept] = {}
     answered = others = 0
-    for joined in records.read(Question(problem.name, since=since)):
+    for joined in records.read(RecordQuery(problem.name, since=since)):
         record = joined.record
         if not is_reply(record):
             continue

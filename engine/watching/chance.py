@@ -12,20 +12,20 @@ import numpy as np
 from engine.domain.kinds import ByKind
 from engine.domain.schema import Vector
 from engine.domain.traffic import SHADOW
-from engine.watching.groups import Answers, per_unit
+from engine.watching.groups import RecordedAnswers, per_unit
 from engine.watching.sequence import NO_SPREAD, Spread
 
 
-def least_spread(mode: str, old: Answers, new: Answers) -> Spread:
+def least_spread(mode: str, old: RecordedAnswers, new: RecordedAnswers) -> Spread:
     """Of a unit's mean loss, by chance alone; nothing of a quantity."""
     return LEAST_SPREAD[old.kind](mode, old, new)
 
 
-def of_quantities(mode: str, old: Answers, new: Answers) -> Spread:
+def of_quantities(mode: str, old: RecordedAnswers, new: RecordedAnswers) -> Spread:
     return NO_SPREAD
 
 
-def of_events(mode: str, old: Answers, new: Answers) -> Spread:
+def of_events(mode: str, old: RecordedAnswers, new: RecordedAnswers) -> Spread:
     """Of a shadow's pairs as both models expect events on average, of two groups as each does."""
     if mode == SHADOW:
         return of_pairs(old, new, (old.value + new.value) / 2)
@@ -33,7 +33,7 @@ def of_events(mode: str, old: Answers, new: Answers) -> Spread:
     return Spread(alone[0], alone[1], 0.0)
 
 
-def of_pairs(old: Answers, new: Answers, chance: Vector) -> Spread:
+def of_pairs(old: RecordedAnswers, new: RecordedAnswers, chance: Vector) -> Spread:
     """Of answers to the same rows, whose events happen with these chances, (n,): within a unit all
     of them or none, for rows of one unit are no independent evidence."""
     known = old.is_known & new.is_known

@@ -15,12 +15,12 @@ import numpy as np
 from engine.domain.far import Bounds, far_better
 from engine.domain.judgement import ALPHA, MINIMUM_EFFECT, SLOWEST
 from engine.domain.kinds import TargetKind
-from engine.domain.record import CHAMPION, Joined
+from engine.domain.record import CHAMPION, JoinedRecord
 from engine.domain.traffic import SHADOW, Traffic
 from engine.domain.version import Version
 from engine.watching.chance import least_spread
 from engine.watching.groups import (
-    Answers,
+    RecordedAnswers,
     columns,
     coverage_gap,
     grouped,
@@ -128,7 +128,7 @@ def report(
     traffic: Traffic,
     champion: Version,
     since: str | None,
-    joined: Iterable[Joined],
+    joined: Iterable[JoinedRecord],
     *,
     alpha: float = ALPHA,
 ) -> Report:
@@ -151,8 +151,8 @@ def report(
 
 def compare(
     mode: str,
-    champion: tuple[str, Answers],
-    variant: tuple[str, Answers],
+    champion: tuple[str, RecordedAnswers],
+    variant: tuple[str, RecordedAnswers],
     *,
     share: float,
     alpha: float,
@@ -184,7 +184,9 @@ def means(mode: str, of: Pair, least: Spread = NO_SPREAD) -> Means | None:
     return (paired if mode == SHADOW else apart)(*of, least)
 
 
-def far(champion: tuple[str, Answers], variant: tuple[str, Answers], alpha: float) -> str | None:
+def far(
+    champion: tuple[str, RecordedAnswers], variant: tuple[str, RecordedAnswers], alpha: float
+) -> str | None:
     """Over the rows that both answered and whose truth is known; an event has no coverage."""
     old, new = champion[1], variant[1]
     known = old.is_known & new.is_known & np.isfinite(old.lower + old.upper + new.lower + new.upper)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.domain.kinds import TargetKind
-from engine.domain.record import Joined, Record
+from engine.domain.record import JoinedRecord, Record
 from engine.domain.schema import Matrix, Vector
 
 Key = tuple[str, str]
@@ -21,7 +21,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class RecordedAnswers:
     """One version's answers to n rows, (n,) each; NaN is what is not known, or not there.
 
     kind: of the target, which says what is an answer and how far it is from the truth.
@@ -54,9 +54,9 @@ class Answers:
         return np.asarray(~self.failed & self.kind.measure.is_outcome(self.actual))
 
 
-def grouped(joined: Iterable[Joined], keys: Iterable[Key]) -> dict[Key, list[Joined]]:
+def grouped(joined: Iterable[JoinedRecord], keys: Iterable[Key]) -> dict[Key, list[JoinedRecord]]:
     """The records of each key, in the order they come in."""
-    groups: dict[Key, list[Joined]] = {key: [] for key in keys}
+    groups: dict[Key, list[JoinedRecord]] = {key: [] for key in keys}
     for one in joined:
         group = groups.get((one.record.version, one.record.variant))
         if group is not None:
@@ -65,10 +65,10 @@ def grouped(joined: Iterable[Joined], keys: Iterable[Key]) -> dict[Key, list[Joi
 
 
 def pairs(
-    kind: TargetKind, champion: Sequence[Joined], shadow: Sequence[Joined]
-) -> tuple[Answers, Answers]:
+    kind: TargetKind, champion: Sequence[JoinedRecord], shadow: Sequence[JoinedRecord]
+) -> tuple[RecordedAnswers, RecordedAnswers]:
     """Both answers to each row that both were asked about, in the order of the shadow's."""
-    asked: Mapping[str, Joined] = {one.record.id: one for one in champion}
+    asked: Mapping[str, JoinedRecord] = {one.record.id: one for one in champion}
     both = [(asked[one.record.id], one) for one in shadow if one.record.id in asked]
     units = numbered(one.record for one, _ in both)
     actual = np.array([actual_of(*pair) for pair in both], dtype=float)
@@ -76,16 +76,16 @@ def pairs(
     return old, new
 
 
-def columns(kind: TargetKind, group: Sequence[Joined]) -> Answers:
+def columns(kind: TargetKind, group: Sequence[JoinedRecord]) -> RecordedAnswers:
     actual = np.array([actual_of(one) for one in group], dtype=float)
     return answers(kind, group, numbered(one.record for one in group), actual)
 
 
 def answers(
-    kind: TargetKind, group: Sequence[Joined], units: NDArray[np.int64], actual: Vector
-) -> Answers:
+    kind: TargetKind, group: Sequence[JoinedRecord], units: NDArray[np.int64], actual: Vector
+) -> RecordedAnswers:
     records = [one.record for one in group]
-    return Answers(
+    return RecordedAnswers(
         kind,
         units,
         value=np.array([record.value for record in records], dtype=float),
@@ -97,7 +97,7 @@ def answers(
     )
 
 
-def actual_of(*same: Joined) -> float | None:
+def actual_of(*same: JoinedRecord) -> float | None:
     """The truth about one question, from whichever of its records has it."""
     return next((one.outcome.actual for one in same if one.outcome is not None), None)
 
@@ -127,21 +127,21 @@ def per_unit(unit: NDArray[np.int64], *quantities: Vector) -> Matrix:
     return np.array([total / rows[there] for total in sums])
 
 
-def losses(of: Answers) -> Vector:
+def losses(of: RecordedAnswers) -> Vector:
     """The declared loss of each row, as at the gate."""
     known, found = of.is_known, np.full(len(of), np.nan)
     found[known] = of.kind.measure.loss(of.value[known], of.actual[known])
     return found
 
 
-def coverage_gap(of: Answers) -> Vector:
+def coverage_gap(of: RecordedAnswers) -> Vector:
     """Whether the interval holds the truth, less the level it claims, where there is coverage."""
     known = of.is_known & np.isfinite(of.lower + of.upper) & of.has_coverage
     holds = (of.lower <= of.actual) & (of.actual <= of.upper)
     return np.where(known, holds - of.level, np.nan)
 
 
-def log_latency(of: Answers) -> Vector:
+def log_latency(of: RecordedAnswers) -> Vector:
     """Of answers to a single row; batches are not timed row by row."""
     known = ~of.failed & (of.latency_us > 0)
     return np.log(of.latency_us, out=np.full(len(of), np.nan), where=known)

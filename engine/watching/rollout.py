@@ -20,14 +20,14 @@ measured at the gate and as it is seen.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from engine.domain.history import ARRANGED, Event, History
+from engine.domain.history import Action, Event, History
 from engine.domain.judgement import ALPHA, SLOWEST
-from engine.domain.traffic import CANARY, SHADOW, Wish
+from engine.domain.traffic import CANARY, SHADOW, VariantRequest
 from engine.domain.version import Version
 from engine.watching.comparison import Comparison, accuracy, allowed_us, harms
 
 ADVANCE, STAY, ROLL_BACK, REPLACE = "advance", "stay", "roll back", "replace at once"
-STOPPED = "rollout stopped"
+STOPPED = Action.ROLLOUT_STOPPED
 """The action of the event that ends a roll-out without a promotion."""
 AGREEMENT_MARGIN = 0.1
 """Live agreement may be lower than at the gate by this much. A share measured on 200 judged rows
@@ -63,8 +63,8 @@ class Stage:
     def action(self) -> str:
         return f"rollout {self.name}"
 
-    def wish(self, candidate: Version) -> Wish:
-        return Wish(candidate, self.mode, self.share)
+    def request(self, candidate: Version) -> VariantRequest:
+        return VariantRequest(candidate, self.mode, self.share)
 
 
 STAGES = (
@@ -104,7 +104,7 @@ def under_way(history: History) -> Rollout | None:
     champion's place does not."""
     made = None
     for before, event in zip([None, *history], history, strict=False):
-        if before is None or event.action == ARRANGED or event.traffic != before.traffic:
+        if before is None or event.action == Action.ARRANGED or event.traffic != before.traffic:
             made = event
     for stage in STAGES:
         if made is not None and made.action == stage.action:

@@ -7,10 +7,10 @@ import numpy as np
 
 from engine.domain.schema import Vector
 from engine.domain.traffic import SHADOW
-from engine.watching.groups import Answers, per_unit
+from engine.watching.groups import RecordedAnswers, per_unit
 from engine.watching.sequence import Difference, mean
 
-Quantity = Callable[[Answers], Vector]
+Quantity = Callable[[RecordedAnswers], Vector]
 Pair = tuple[Vector, Vector]
 
 
@@ -48,7 +48,7 @@ class Agreement:
     width: Difference | None
 
 
-def in_units(mode: str, old: Answers, new: Answers, *, quantity: Quantity) -> Pair:
+def in_units(mode: str, old: RecordedAnswers, new: RecordedAnswers, *, quantity: Quantity) -> Pair:
     """The quantity's mean in each unit; of a shadow, over rows where it is known of both."""
     if mode == SHADOW:
         both = per_unit(old.unit, quantity(old), quantity(new))
@@ -57,7 +57,7 @@ def in_units(mode: str, old: Answers, new: Answers, *, quantity: Quantity) -> Pa
 
 
 def side(
-    version: str, rows: Answers, loss: Vector, *, gap: Vector, time: Vector, alpha: float
+    version: str, rows: RecordedAnswers, loss: Vector, *, gap: Vector, time: Vector, alpha: float
 ) -> Side:
     n, errors = len(rows), int(rows.failed.sum())
     return Side(
@@ -73,11 +73,11 @@ def side(
     )
 
 
-def outcomes(rows: Answers) -> int:
+def outcomes(rows: RecordedAnswers) -> int:
     return int(rows.is_known.sum())
 
 
-def agreement(old: Answers, new: Answers, alpha: float) -> Agreement:
+def agreement(old: RecordedAnswers, new: RecordedAnswers, alpha: float) -> Agreement:
     """Over the rows that both answered."""
     both = ~(old.failed | new.failed)
     unit, lower, upper = old.unit[both], old.lower[both], old.upper[both]

@@ -24,8 +24,8 @@ from engine.learning.train import Origin, train
 from engine.settings import Settings
 from engine.tables.split import split
 from engine.tables.table import check
+from problems.declared import Declaration, problem
 from problems.housing import HOUSING
-from problems.own import Declaration, problem
 from tests.conftest import empty_settings, running
 
 KEY = "right" * 5

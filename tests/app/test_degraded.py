@@ -12,7 +12,7 @@ import pytest
 
 from engine.assemble import open_features, open_records
 from engine.domain.features import Features
-from engine.domain.record import Question
+from engine.domain.record import RecordQuery
 from engine.settings import Settings
 from problems.basket import BASKET, simulate
 from tests.conftest import running
@@ -102,7 +102,7 @@ async def test_a_degraded_answer_is_recorded_as_one(settings: Settings) -> None:
         outcome = {"prediction_id": degraded["prediction_id"], "actual": 25.0}
         assert (await client.post("/feedback", json=outcome)).status_code == 200
     with closing(open_records(settings)) as records:
-        (joined,) = records.read(Question("basket"))
+        (joined,) = records.read(RecordQuery("basket"))
     assert (joined.record.variant, joined.record.unit) == ("degraded", "ann")
     assert joined.outcome is not None
 

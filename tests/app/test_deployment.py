@@ -17,7 +17,7 @@ from app.routes.deployment import REPORT_SECONDS, REST
 from cli.deployment import deployment
 from engine.assemble import open_records, open_stores
 from engine.domain import history
-from engine.domain.record import Joined, Question
+from engine.domain.record import JoinedRecord, RecordQuery
 from engine.domain.version import Version
 from engine.learning.estimators import CANDIDATES
 from engine.learning.train import Origin, train
@@ -62,10 +62,10 @@ async def versions(client: httpx.AsyncClient, units: Sequence[str]) -> list[str]
     return [reply.json()["model_version"] for reply in replies]
 
 
-def recorded(settings: Settings) -> list[Joined]:
+def recorded(settings: Settings) -> list[JoinedRecord]:
     records = open_records(settings)
     try:
-        return list(records.read(Question("housing")))
+        return list(records.read(RecordQuery("housing")))
     finally:
         records.close()
 
@@ -374,7 +374,7 @@ async def test_a_variant_in_memory_goes_on_when_its_file_is_damaged(admin: Setti
         stores = open_stores(admin, "housing")
         past = stores.champion.history()
         move = stores.champion.move
-        move(history.KEPT, past[-1].version, who="tests", why="a verdict", after=len(past))
+        move(history.Action.KEPT, past[-1].version, who="tests", why="a verdict", after=len(past))
         await until(client, "/deployment", revision=3)
         await asyncio.sleep(10 * admin.model_poll_seconds)
         answer = (await client.post("/predict", json=HOUSE)).json()

@@ -16,11 +16,11 @@ from cli.deployment import deployment
 from cli.records import records
 from cli.replay import replay
 from engine.assemble import open_stores
-from engine.domain.arrange import arrange
 from engine.domain.kinds import BINARY, REAL
 from engine.domain.record import Record
 from engine.domain.schema import Matrix, Row
-from engine.domain.traffic import SHADOW, Wish
+from engine.domain.traffic import SHADOW, VariantRequest
+from engine.domain.variants import set_variants
 from engine.domain.version import Version
 from engine.scoring.replay import LeftOut, Replayed, compared, recomputed
 from engine.settings import Settings
@@ -213,7 +213,9 @@ def test_a_report_of_an_event_is_by_log_loss_without_coverage(
     candidate = Version.parse(CANDIDATE)
     stores.artifacts.save(champion.named(candidate))
     known = stores.artifacts.versions("churn")
-    arrange(stores.champion, known, [Wish(candidate, SHADOW, 0.0)], who="tests", why="")
+    set_variants(
+        stores.champion, known, [VariantRequest(candidate, SHADOW, 0.0)], who="tests", why=""
+    )
     since = stores.champion.history()[-1].at
     rows, truth = users(400)
     said = [replace(one, at=since) for one in replies(churn, rows, problem=CHURN)]

@@ -18,7 +18,7 @@ import pytest
 from cli.records import records
 from cli.server import ROOT
 from engine.assemble import open_records
-from engine.domain.record import Joined, Question
+from engine.domain.record import JoinedRecord, RecordQuery
 from engine.settings import Settings
 from problems.housing import HOUSING
 from tests.replies import KNOWN_AT, houses, keep, replies, script
@@ -38,9 +38,9 @@ def run(
     return script(records, settings, monkeypatch, capsys)
 
 
-def stored(settings: Settings) -> list[Joined]:
+def stored(settings: Settings) -> list[JoinedRecord]:
     with closing(open_records(settings)) as store:
-        return list(store.read(Question("housing")))
+        return list(store.read(RecordQuery("housing")))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from cli.replay import replay
 from cli.server import ROOT
 from engine.domain.artifact import Artifact
-from engine.domain.record import Joined
+from engine.domain.record import JoinedRecord
 from engine.model.model import serve
 from engine.reports.comparisons import MOST_POINTS, Thinned
 from engine.scoring.replay import CHUNK_ROWS, LeftOut, replayed
@@ -228,11 +228,11 @@ def test_no_more_than_a_chunk_of_records_is_held_at_a_time(
     (record,) = replies(settings, [HOUSING.schema.example])
     read = 0
 
-    def endless() -> Iterator[Joined]:
+    def endless() -> Iterator[JoinedRecord]:
         nonlocal read
         while True:
             read += 1
-            yield Joined(record, None)
+            yield JoinedRecord(record, None)
 
     model = serve(artifacts[0], HOUSING, "now")
     parts = replayed(

@@ -85,7 +85,7 @@ def test_a_market_that_did_not_change_keeps_its_champion_and_says_why(settings: 
     last = stores.champion.history()[-1]
     assert result.returncode == KEPT, result.stderr + result.stdout
     assert champion(settings) == "v1.0.0"
-    assert (last.action, str(last.challenger)) == (history.KEPT, "v1.1.0-rc.2")
+    assert (last.action, str(last.challenger)) == (history.Action.KEPT, "v1.1.0-rc.2")
     assert last.why.startswith("Keep the champion")
     assert "v1.1.0" not in {str(one) for one in stores.artifacts.versions("housing")}
     assert history.attempts(stores.champion.history()) == 1

@@ -13,15 +13,15 @@ import pytest
 from cli.server import ROOT
 from engine.assemble import open_stores
 from engine.domain import history
-from engine.domain.arrange import arrange
 from engine.domain.errors import InvalidTraffic
 from engine.domain.ports import Records
-from engine.domain.record import CHAMPION, Question
-from engine.domain.traffic import SHADOW, TEST, Wish
+from engine.domain.record import CHAMPION, RecordQuery
+from engine.domain.traffic import SHADOW, TEST, VariantRequest
+from engine.domain.variants import set_variants
 from engine.domain.version import Version
 from engine.settings import Settings
+from engine.watching.controller import RolloutController, refuse_beside_others
 from engine.watching.rollout import ADVANCE, ROLL_BACK, STAY, under_way
-from engine.watching.steer import Helm, refuse_beside_others
 from retrain import retrain
 from tests.callers import (
     CANDIDATE,
@@ -35,75 +35,75 @@ from tests.scripts import Done, run_here, run_process
 
 KEPT, PROMOTED, FAILED, MISUSED = 10, 0, 1, 2
 ENOUGH = 1_200
-QUESTION = Question("housing")
+QUESTION = RecordQuery("housing")
 FUTURE_SECONDS = 300
 
 
 @pytest.mark.slow
 def test_a_candidate_that_is_no_worse_becomes_champion_step_by_step(
-    helm: Helm, records: Records, callers: Callers
+    controller: RolloutController, records: Records, callers: Callers
 ) -> None:
-    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    controller.start(CANDIDATE, "it passed the gate", revision=1)
     for rows in (100 * 60, 100 * 70, ENOUGH * 3, ENOUGH * 2):
         callers.ask(rows)
-        while (step := look(helm, records)).move == STAY:
+        while (step := look(controller, records)).move == STAY:
             assert "looks worse, not shown yet" in step.reason
             callers.ask(rows)
         assert step.move == ADVANCE, step.reason
-    past = helm.champion.history()
-    assert actions(helm) == ["trained", *STEPS, "promoted"]
+    past = controller.champion.history()
+    assert actions(controller) == ["trained", *STEPS, "promoted"]
     assert str(history.champion(past)) == "v1.1.0"
     assert past[-1].challenger == CANDIDATE
     assert history.traffic(past).variants == ()
     assert all("nothing is worse" in event.why for event in past[2:])
     assert history.attempts(past[:-1]) == 1
-    assert helm.artifacts.load("housing", Version.parse("v1.1.0")).card.version == "v1.1.0"
+    assert controller.artifacts.load("housing", Version.parse("v1.1.0")).card.version == "v1.1.0"
 
 
 def test_without_enough_callers_it_stays_where_it_is(
-    helm: Helm, records: Records, callers: Callers
+    controller: RolloutController, records: Records, callers: Callers
 ) -> None:
-    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    controller.start(CANDIDATE, "it passed the gate", revision=1)
     callers.ask(60)
-    step = look(helm, records)
+    step = look(controller, records)
     assert step.move == STAY
     assert "60 of 500 units" in step.reason
-    assert actions(helm) == ["trained", "rollout shadow"]
+    assert actions(controller) == ["trained", "rollout shadow"]
 
 
 def test_without_outcomes_it_goes_on_and_says_so(
-    helm: Helm, records: Records, callers: Callers
+    controller: RolloutController, records: Records, callers: Callers
 ) -> None:
-    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    controller.start(CANDIDATE, "it passed the gate", revision=1)
     callers.ask(600, sold=False)
-    step = look(helm, records)
+    step = look(controller, records)
     assert step.move == ADVANCE
     assert "no outcomes" in step.reason
 
 
 @pytest.mark.parametrize("stages", [[STEPS[0]], [STEPS[0], STEPS[2]]])
 def test_a_candidate_that_is_shown_to_be_worse_is_rolled_back_at_once(
-    helm: Helm, records: Records, callers: Callers, stages: list[str]
+    controller: RolloutController, records: Records, callers: Callers, stages: list[str]
 ) -> None:
-    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    controller.start(CANDIDATE, "it passed the gate", revision=1)
     for _ in stages[1:]:
         callers.ask(ENOUGH, sold=False)
-        look(helm, records)
+        look(controller, records)
     callers.ask(ENOUGH * 3, candidate_times=1.5)
-    step = look(helm, records)
-    past = helm.champion.history()
+    step = look(controller, records)
+    past = controller.champion.history()
     assert step.move == ROLL_BACK, step.reason
     assert "higher" in step.reason
-    assert actions(helm) == ["trained", *stages, "rollout stopped"]
+    assert actions(controller) == ["trained", *stages, "rollout stopped"]
     assert str(history.champion(past)) == "v1.0.0"
     assert history.traffic(past).variants == ()
     assert under_way(past) is None
 
 
 def test_a_candidate_that_fails_is_rolled_back(
-    helm: Helm, records: Records, callers: Callers
+    controller: RolloutController, records: Records, callers: Callers
 ) -> None:
-    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    controller.start(CANDIDATE, "it passed the gate", revision=1)
     callers.ask(100)
     champions = [j.record for j in records.read(QUESTION) if j.record.variant == CHAMPION][:3]
     for number, record in enumerate(champions):
@@ -111,66 +111,77 @@ def test_a_candidate_that_fails_is_rolled_back(
         silent = replace(asked, value=None, lower=None, upper=None, error="it cannot")
         shadow = replace(silent, version=str(CANDIDATE), variant=SHADOW)
         records.append([asked, shadow])
-    step = look(helm, records)
+    step = look(controller, records)
     assert step.move == ROLL_BACK
     assert "3 of 103 predictions failed" in step.reason
 
 
 @pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_text("?")])
 def test_a_candidate_that_cannot_be_loaded_any_more_is_rolled_back(
-    settings: Settings, helm: Helm, records: Records, damage: Callable[[Path], object]
+    settings: Settings,
+    controller: RolloutController,
+    records: Records,
+    damage: Callable[[Path], object],
 ) -> None:
-    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    controller.start(CANDIDATE, "it passed the gate", revision=1)
     damage(next(settings.data_dir.glob(f"models/**/{CANDIDATE}*")))
-    step = look(helm, records)
+    step = look(controller, records)
     assert step.move == ROLL_BACK
     assert "it cannot be loaded" in step.reason
-    assert history.traffic(helm.champion.history()).variants == ()
+    assert history.traffic(controller.champion.history()).variants == ()
 
 
 def test_records_of_the_future_take_nobody_further(
-    helm: Helm, records: Records, callers: Callers
+    controller: RolloutController, records: Records, callers: Callers
 ) -> None:
     """They would count at the next stage, too, which begins by the clock of the look."""
-    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    controller.start(CANDIDATE, "it passed the gate", revision=1)
     callers.ask(ENOUGH)
-    step = look(helm, records, clock_behind=FUTURE_SECONDS)
+    step = look(controller, records, clock_behind=FUTURE_SECONDS)
     assert step.move == STAY
     assert "set the clocks" in step.reason
-    assert look(helm, records).move == ADVANCE
+    assert look(controller, records).move == ADVANCE
 
 
 def test_harm_is_rolled_back_whatever_the_clocks_say(
-    helm: Helm, records: Records, callers: Callers
+    controller: RolloutController, records: Records, callers: Callers
 ) -> None:
-    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    controller.start(CANDIDATE, "it passed the gate", revision=1)
     callers.ask(ENOUGH, candidate_times=1.5)
-    assert look(helm, records, clock_behind=FUTURE_SECONDS).move == ROLL_BACK
+    assert look(controller, records, clock_behind=FUTURE_SECONDS).move == ROLL_BACK
 
 
-def test_traffic_set_by_hand_ends_a_roll_out_and_is_not_overruled_by_one(helm: Helm) -> None:
-    helm.start(CANDIDATE, "it passed the gate", revision=1)
-    known = helm.artifacts.versions("housing")
-    arrange(helm.champion, known, [Wish(CANDIDATE, TEST, 0.5)], who="somebody", why="mine")
-    past = helm.champion.history()
+def test_traffic_set_by_hand_ends_a_roll_out_and_is_not_overruled_by_one(
+    controller: RolloutController,
+) -> None:
+    controller.start(CANDIDATE, "it passed the gate", revision=1)
+    known = controller.artifacts.versions("housing")
+    set_variants(
+        controller.champion,
+        known,
+        [VariantRequest(CANDIDATE, TEST, 0.5)],
+        who="somebody",
+        why="mine",
+    )
+    past = controller.champion.history()
     assert under_way(past) is None
     with pytest.raises(InvalidTraffic, match=r"python -m cli deployment clear"):
         refuse_beside_others(past)
 
 
 def test_a_release_that_a_crash_left_behind_is_passed_over(
-    helm: Helm, records: Records, callers: Callers
+    controller: RolloutController, records: Records, callers: Callers
 ) -> None:
     """Killed after the release was written and before its event: the next look takes the next."""
-    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    controller.start(CANDIDATE, "it passed the gate", revision=1)
     for rows in (ENOUGH, ENOUGH * 3):
         callers.ask(rows, sold=False)
-        look(helm, records)
-    left = helm.artifacts.load("housing", CANDIDATE).named(Version.parse("v1.1.0"))
-    helm.artifacts.save(left)
+        look(controller, records)
+    left = controller.artifacts.load("housing", CANDIDATE).named(Version.parse("v1.1.0"))
+    controller.artifacts.save(left)
     callers.ask(ENOUGH * 2, sold=False)
-    assert look(helm, records).move == ADVANCE
-    assert str(history.champion(helm.champion.history())) == "v1.2.0"
+    assert look(controller, records).move == ADVANCE
+    assert str(history.champion(controller.champion.history())) == "v1.2.0"
 
 
 def run(settings: Settings, *arguments: str) -> Done:
@@ -212,13 +223,13 @@ def test_the_script_refuses_what_does_not_go_together(
 
 @pytest.mark.load
 def test_killed_at_any_moment_it_is_at_one_stage_or_the_next(
-    settings: Settings, helm: Helm, records: Records, callers: Callers
+    settings: Settings, controller: RolloutController, records: Records, callers: Callers
 ) -> None:
-    helm.start(CANDIDATE, "it passed the gate", revision=1)
+    controller.start(CANDIDATE, "it passed the gate", revision=1)
     rng = np.random.default_rng(3)
     for _ in range(3):
         callers.ask(100 * 70, sold=False)
-        before = len(actions(helm))
+        before = len(actions(controller))
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "retrain.py"), "--rollout"],
             env=environment(settings),
@@ -228,11 +239,11 @@ def test_killed_at_any_moment_it_is_at_one_stage_or_the_next(
         time.sleep(float(rng.uniform(0.4, 1.6)))
         process.kill()
         process.wait()
-        assert len(actions(helm)) in {before, before + 1}
-        if under_way(helm.champion.history()) is None:
+        assert len(actions(controller)) in {before, before + 1}
+        if under_way(controller.champion.history()) is None:
             break
-    while under_way(helm.champion.history()) is not None:
+    while under_way(controller.champion.history()) is not None:
         callers.ask(100 * 70, sold=False)
-        look(helm, records)
-    assert actions(helm) == ["trained", *STEPS, "promoted"]
-    assert helm.champion.load().card.version in {"v1.1.0", "v1.2.0"}
+        look(controller, records)
+    assert actions(controller) == ["trained", *STEPS, "promoted"]
+    assert controller.champion.load().card.version in {"v1.1.0", "v1.2.0"}

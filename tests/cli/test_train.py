@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.assemble import open_seal
+from engine.assemble import open_signer
 from engine.domain.artifact import Artifact
 from engine.domain.schema import Vector
 from engine.model.runtime import run
@@ -42,7 +42,7 @@ def predictions(path: Path) -> Vector:
 def read(path: Path) -> Artifact:
     """An artifact of a run in its own folder, signed with the key that run made."""
     settings = empty_settings(path.parent)
-    return ArtifactFile(path, open_seal(settings)).load()
+    return ArtifactFile(path, open_signer(settings)).load()
 
 
 def sales(rows: int = 400) -> pd.DataFrame:

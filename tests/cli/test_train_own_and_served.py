@@ -279,7 +279,7 @@ def test_where_everything_served_has_a_model_nothing_to_train_is_imported(
     settings: Settings,
 ) -> None:
     imported = imported_for(settings, HOUSING.name)
-    assert "problems.own" in imported
+    assert "problems.declared" in imported
     assert not TO_TRAIN & imported
 
 

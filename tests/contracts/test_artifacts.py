@@ -1,4 +1,4 @@
-"""Every adapter behind the port `Artifacts` keeps the same promises, and so does every seal."""
+"""Every adapter behind the port `Artifacts` keeps the same promises, and so does every signer."""
 
 from pathlib import Path
 
@@ -11,24 +11,24 @@ from engine.domain.ports import Artifacts
 from engine.domain.version import Version
 from engine.model.runtime import run
 from engine.stores.files import ArtifactFile, FileArtifacts, pack
-from engine.stores.seal import Seal
+from engine.stores.signer import ArtifactSigner
 from tests.conftest import market
 
 ADAPTERS = {"files": FileArtifacts}
 
 
-def seal_in(folder: Path) -> Seal:
-    return Seal(folder / "signing_key.pem", frozenset(), (folder / "trusted_keys",))
+def seal_in(folder: Path) -> ArtifactSigner:
+    return ArtifactSigner(folder / "signing_key.pem", frozenset(), (folder / "trusted_keys",))
 
 
 @pytest.fixture
-def seal(tmp_path: Path) -> Seal:
+def signer(tmp_path: Path) -> ArtifactSigner:
     return seal_in(tmp_path)
 
 
 @pytest.fixture(params=sorted(ADAPTERS))
-def store(request: pytest.FixtureRequest, tmp_path: Path, seal: Seal) -> Artifacts:
-    return ADAPTERS[request.param](tmp_path, seal)
+def store(request: pytest.FixtureRequest, tmp_path: Path, signer: ArtifactSigner) -> Artifacts:
+    return ADAPTERS[request.param](tmp_path, signer)
 
 
 def named(artifact: Artifact, version: str) -> Artifact:
@@ -71,12 +71,15 @@ def test_a_version_that_was_never_saved_is_unknown(store: Artifacts) -> None:
 
 
 def test_one_altered_byte_anywhere_is_refused_before_unpickling(
-    tmp_path: Path, seal: Seal, artifacts: list[Artifact], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    signer: ArtifactSigner,
+    artifacts: list[Artifact],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In the dump, in the card, in the seal: wherever it is."""
-    packed = pack(artifacts[0], seal)
+    """In the dump, in the card, in the signer: wherever it is."""
+    packed = pack(artifacts[0], signer)
     monkeypatch.setattr("joblib.load", lambda *_: pytest.fail("unpickled what was altered"))
-    file = ArtifactFile(tmp_path / "model.joblib", seal)
+    file = ArtifactFile(tmp_path / "model.joblib", signer)
     card = packed.index(b'{"problem":"housing"')
     places = [0, 1, card + 3, len(packed) // 2, *range(len(packed) - 130, len(packed))]
     places += np.random.default_rng(0).integers(0, len(packed), 30).tolist()
@@ -90,10 +93,10 @@ def test_one_altered_byte_anywhere_is_refused_before_unpickling(
 
 @pytest.mark.parametrize("size", [0, 1, 119, 120, 1_000])
 def test_a_file_that_was_cut_short_is_refused(
-    seal: Seal, artifacts: list[Artifact], size: int
+    signer: ArtifactSigner, artifacts: list[Artifact], size: int
 ) -> None:
     with pytest.raises(UntrustedArtifact):
-        seal.open(pack(artifacts[0], seal)[:size])
+        signer.open(pack(artifacts[0], signer)[:size])
 
 
 def test_a_stranger_signature_is_refused_until_the_key_is_trusted(
@@ -104,35 +107,37 @@ def test_a_stranger_signature_is_refused_until_the_key_is_trusted(
     with pytest.raises(UntrustedArtifact, match="not among the trusted keys"):
         server.open(packed)
     (public,) = (tmp_path / "stranger" / "trusted_keys").iterdir()
-    informed = Seal(server.signing_key, frozenset([public.read_text().strip()]), (tmp_path,))
+    informed = ArtifactSigner(
+        server.signing_key, frozenset([public.read_text().strip()]), (tmp_path,)
+    )
     assert informed.open(packed)[1].startswith(b'{"problem":"housing"')
 
 
 def test_the_private_key_is_for_its_owner_only_and_made_once(tmp_path: Path) -> None:
-    seal = seal_in(tmp_path)
-    first = seal.close(b"dump", b"card")
-    assert seal.close(b"dump", b"card") == first
-    assert seal.signing_key.stat().st_mode & 0o777 == 0o600
+    signer = seal_in(tmp_path)
+    first = signer.close(b"dump", b"card")
+    assert signer.close(b"dump", b"card") == first
+    assert signer.signing_key.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_card_whose_version_is_none_is_refused(
-    tmp_path: Path, seal: Seal, artifacts: list[Artifact]
+    tmp_path: Path, signer: ArtifactSigner, artifacts: list[Artifact]
 ) -> None:
     card = artifacts[0].card.model_copy(update={"version": "newest"})
-    file = ArtifactFile(tmp_path / "model.joblib", seal)
-    file.path.write_bytes(seal.close(b"", card.model_dump_json().encode()))
+    file = ArtifactFile(tmp_path / "model.joblib", signer)
+    file.path.write_bytes(signer.close(b"", card.model_dump_json().encode()))
     with pytest.raises(UntrustedArtifact, match="'newest' is not a version"):
         file.load()
 
 
 def test_replacing_leaves_nothing_else_behind(
-    tmp_path: Path, seal: Seal, artifacts: list[Artifact]
+    tmp_path: Path, signer: ArtifactSigner, artifacts: list[Artifact]
 ) -> None:
-    file = ArtifactFile(tmp_path / "models" / "model.joblib", seal)
-    stamps = [file.stamp()]
+    file = ArtifactFile(tmp_path / "models" / "model.joblib", signer)
+    stamps = [file.revision()]
     for artifact in (*artifacts, artifacts[0]):
         file.replace(artifact)
-        stamps.append(file.stamp())
+        stamps.append(file.revision())
     assert stamps[0] is None
     assert len(set(stamps)) == 4
     assert [path.name for path in file.path.parent.iterdir()] == ["model.joblib"]

@@ -16,12 +16,12 @@ from sqlalchemy import Engine, event
 from engine.domain.errors import UnknownPrediction
 from engine.domain.features import Features
 from engine.domain.history import Event
-from engine.domain.record import Question
+from engine.domain.record import RecordQuery
 from engine.domain.version import Version
 from engine.stores.features import SqlFeatures
 from engine.stores.records import SqlRecords
 from engine.stores.registry import SqlRegistry
-from engine.watching.seen import seen
+from engine.watching.recent import recent_records
 from tests.contracts.test_records import outcome, record
 
 FEW = 20
@@ -78,7 +78,7 @@ def label_nobody(records: SqlRecords) -> None:
 
 
 def read(**limits: Any) -> Act:
-    return lambda records: list(records.read(Question("housing", **limits)))
+    return lambda records: list(records.read(RecordQuery("housing", **limits)))
 
 
 RECORDS: dict[str, Act] = {
@@ -93,7 +93,7 @@ RECORDS: dict[str, Act] = {
     "read newest since": read(newest=FEW, since=at(0)),
     "read newest known": read(newest=FEW, with_outcome=True),
     "read newest known since": read(newest=FEW, with_outcome=True, since=at(0)),
-    "look": lambda records: seen(records, "housing", since=at(0)),
+    "look": lambda records: recent_records(records, "housing", since=at(0)),
 }
 OTHERS: dict[str, tuple[Callable[[str], Any], Act]] = {
     "features get": (with_features, lambda store: store.get("basket", ["a", "b"], "2030")),
@@ -164,7 +164,7 @@ def test_ten_times_the_rows_take_no_more_steps(
     what: str, known: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Steps of SQLite's virtual machine: no clock, no chance."""
-    monkeypatch.setattr("engine.watching.seen.LOOKED_AT", FEW)
+    monkeypatch.setattr("engine.watching.recent.LOOKED_AT", FEW)
     steps = [
         steps_of(RECORDS[what], f"sqlite:///{tmp_path / str(rows)}.db", rows, known=known)
         for rows in (SMALL, LARGE)

@@ -39,7 +39,7 @@ def test_text_is_ordered_alike_whatever_the_language_of_postgresql(postgresql: s
 
 
 def test_no_statement_reads_a_whole_table(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.watching.seen.LOOKED_AT", FEW)
+    monkeypatch.setattr("engine.watching.recent.LOOKED_AT", FEW)
     with (
         closing(with_records(postgresql, ENOUGH)) as records,
         psycopg.connect(postgresql, autocommit=True) as people,

@@ -35,8 +35,8 @@ from engine.model.runtime import run
 from engine.settings import Settings
 from engine.tables.table import check
 from problems import PROBLEMS
-from problems.own import Declaration
-from problems.own import problem as own
+from problems.declared import Declaration
+from problems.declared import problem as own
 from tests.conftest import running
 from tests.trained import folder_of_run, home_with, settings_of
 

@@ -11,10 +11,10 @@ import pytest
 
 from engine.domain.errors import OutcomeConflict, UnknownPrediction
 from engine.domain.ports import Records
-from engine.domain.record import Joined, Outcome, Question, Record
+from engine.domain.record import JoinedRecord, Outcome, Record, RecordQuery
 from engine.stores.records import MOST_ROWS, MemoryRecords, SqlRecords
 
-ALL = Question("housing")
+ALL = RecordQuery("housing")
 ROW = {"square_feet": 2000.0, "distance_to_city": 0.1}
 NOW = "2026-02-01T00:00:00.000Z"
 
@@ -47,7 +47,7 @@ def outcome(id_: str, actual: float = 1.0, known_at: str = NOW) -> Outcome:
     return Outcome(id_, actual, known_at)
 
 
-def read(records: Records, **limits: Any) -> list[Joined]:
+def read(records: Records, **limits: Any) -> list[JoinedRecord]:
     return list(records.read(replace(ALL, **limits)))
 
 
@@ -59,7 +59,7 @@ def test_what_was_appended_is_read(records: Records) -> None:
     whole = record("a", caller="naïve — ü", unit="用户\t7", latency_us=33.3, error="none 🏠")
     bare = record("b", 1, value=None, lower=None, upper=None, row={}, request_id="")
     records.append([whole, bare])
-    assert read(records) == [Joined(whole, None), Joined(bare, None)]
+    assert read(records) == [JoinedRecord(whole, None), JoinedRecord(bare, None)]
 
 
 def test_numbers_come_back_exactly(records: Records) -> None:
@@ -70,7 +70,7 @@ def test_numbers_come_back_exactly(records: Records) -> None:
     records.append(kept)
     said = [outcome(f"{n:04}", x) for n, x in enumerate(numbers)]
     records.label("housing", said)
-    assert read(records) == [Joined(one, true) for one, true in zip(kept, said, strict=True)]
+    assert read(records) == [JoinedRecord(one, true) for one, true in zip(kept, said, strict=True)]
 
 
 def test_records_come_in_the_order_of_time_then_id_then_version(records: Records) -> None:
@@ -238,10 +238,10 @@ def test_an_outcome_is_forgotten_with_the_last_record_of_its_prediction(records:
     records.append([record("a"), record("a", 1, version="v2.0.0"), record("b")])
     records.label("housing", [outcome("a"), outcome("b")])
     records.forget("2026-01-01T00:01:00.000Z", 99)
-    assert read(records) == [Joined(record("a", 1, version="v2.0.0"), outcome("a"))]
+    assert read(records) == [JoinedRecord(record("a", 1, version="v2.0.0"), outcome("a"))]
     records.forget("2026-01-01T00:02:00.000Z", 99)
     records.append([record("a"), record("b")])
-    assert read(records) == [Joined(record("a"), None), Joined(record("b"), None)]
+    assert read(records) == [JoinedRecord(record("a"), None), JoinedRecord(record("b"), None)]
 
 
 def test_where_nothing_was_appended_there_is_nothing(records: Records) -> None:

@@ -42,7 +42,7 @@ def event(number: int, version: str = "v1.0.0", action: str = "promoted") -> Eve
 
 
 def test_what_was_appended_is_the_history(registry: Registry) -> None:
-    events = [event(1), event(2, "v1.1.0"), event(3, "v1.1.0", history.KEPT)]
+    events = [event(1), event(2, "v1.1.0"), event(3, "v1.1.0", history.Action.KEPT)]
     events.append(replace(event(4, "v1.1.0"), traffic=TRAFFIC))
     for one in events:
         registry.append("housing", one)
@@ -82,7 +82,12 @@ def test_of_many_writers_at_once_exactly_one_wins(registry: Registry) -> None:
 
 
 def test_the_history_tells_what_was_and_what_comes_next() -> None:
-    past = [event(1), event(2, "v1.1.0"), event(3, "v1.1.0", history.KEPT), event(4, "v1.0.0")]
+    past = [
+        event(1),
+        event(2, "v1.1.0"),
+        event(3, "v1.1.0", history.Action.KEPT),
+        event(4, "v1.0.0"),
+    ]
     assert history.since(past[:3]) == "2026-01-01T00:02:00.000Z"
     assert str(history.before(past)) == "v1.1.0"
     left = [Version.parse("v1.4.0"), Version.parse("v1.9.0-rc.1")]
@@ -96,7 +101,7 @@ def test_the_history_tells_what_was_and_what_comes_next() -> None:
 
 
 def judged(number: int, version: str, challenger: str) -> Event:
-    action = history.KEPT if number % 2 else "promoted"
+    action = history.Action.KEPT if number % 2 else "promoted"
     return replace(event(number, version, action), challenger=Version.parse(challenger))
 
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, inspect
 
-from engine.domain.record import Joined
+from engine.domain.record import JoinedRecord
 from engine.stores.records import SqlRecords
 from tests.contracts.test_records import outcome, read, record
 
@@ -61,7 +61,7 @@ def indexes(url: str) -> set[str | None]:
 
 
 NEW = {"predictions_by_age", "outcomes_by_problem"}
-TWO = [Joined(record("a"), outcome("a")), Joined(record("b", 1), None)]
+TWO = [JoinedRecord(record("a"), outcome("a")), JoinedRecord(record("b", 1), None)]
 
 
 def test_it_is_read_as_it_is(old: str) -> None:
@@ -102,6 +102,8 @@ def test_an_index_that_cannot_be_made_is_told_and_stops_nobody(
     with closing(SqlRecords(sqlite)) as records:
         records.append([record("a")])
         records.label("housing", [outcome("a")])
-        assert read(records, with_outcome=True, newest=1) == [Joined(record("a"), outcome("a"))]
+        assert read(records, with_outcome=True, newest=1) == [
+            JoinedRecord(record("a"), outcome("a"))
+        ]
     assert "index_not_made outcomes_by_problem: there is already a table" in caplog.text
     assert NEW - indexes(sqlite) == {"outcomes_by_problem"}

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from engine.assemble import open_records, open_stores
-from engine.domain.record import Question
+from engine.domain.record import RecordQuery
 from engine.domain.version import FIRST
 from engine.learning.kinds import LEARNERS
 from engine.learning.train import Origin, train
@@ -19,7 +19,7 @@ from engine.settings import Settings
 from engine.tables.infer import infer
 from engine.tables.split import split
 from engine.tables.table import check
-from problems import own
+from problems import declared
 from tests.conftest import empty_settings, running
 
 pytestmark = pytest.mark.anyio
@@ -49,8 +49,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame = flats()
     found = infer(frame, "price", source="flats.csv", drop=("id",))
     columns = found.schema.columns
-    declaration = own.Declaration("t", columns, found.target, found.slices, found.ignored)
-    problem = own.problem("flats", declaration)
+    declaration = declared.Declaration("t", columns, found.target, found.slices, found.ignored)
+    problem = declared.problem("flats", declaration)
     table = check(problem, frame, "flats.csv")[0]
     artifact = train(
         problem,
@@ -126,7 +126,7 @@ async def test_columns_of_the_table_that_are_no_features_are_ignored_with_a_warn
     notes = [one["warnings"] for one in many.json()["predictions"]]
     assert notes == [[], ["ignored, because no feature: price"]]
     with closing(open_records(settings_in(folder))) as records:
-        kept = {*(n for j in records.read(Question("flats")) for n in j.record.row)}
+        kept = {*(n for j in records.read(RecordQuery("flats")) for n in j.record.row)}
     assert kept == ROW.keys()
 
 

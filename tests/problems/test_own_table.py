@@ -21,12 +21,12 @@ from engine.domain.columns import Category, Number
 from engine.domain.errors import UntrustedArtifact
 from engine.domain.kinds import BINARY, POSITIVE, REAL, TargetKind
 from engine.domain.schema import Target
-from problems.own import (
+from problems.declared import (
     PLAIN,
     Declaration,
+    as_json,
     continued,
     declaration_of,
-    declared,
     problem,
     problem_of,
 )
@@ -54,15 +54,15 @@ def answer(values: list[float], *, confidence: float = 0.9) -> Answer:
 
 
 def test_a_card_gives_back_the_problem_that_was_declared(artifacts: list[Artifact]) -> None:
-    card = card_with(artifacts, declared=declared(FLATS))
+    card = card_with(artifacts, declared=as_json(FLATS))
     found = problem_of(card)
     assert declaration_of(card) == FLATS
     assert (found.name, found.title, found.slices) == ("flats", FLATS.title, FLATS.slices)
     assert (found.schema.names, found.target) == (("Living Area", "rooms", "district"), PRICE)
-    assert found.declared == declared(FLATS)
+    assert found.declared == as_json(FLATS)
 
 
-@pytest.mark.parametrize("wrong", [None, {}, {**declared(FLATS), "columns": [{"name": "x"}]}])
+@pytest.mark.parametrize("wrong", [None, {}, {**as_json(FLATS), "columns": [{"name": "x"}]}])
 def test_a_card_that_declares_no_problem_is_refused_by_name(
     artifacts: list[Artifact], wrong: dict[str, Any] | None
 ) -> None:

@@ -22,7 +22,7 @@ from engine.domain.schema import Matrix
 from engine.tables.files import read_file
 from engine.tables.infer import infer
 from engine.tables.table import check
-from problems import own
+from problems import declared
 
 ROWS = 240
 TABLES = ROOT.parent / "shared" / "data" / "tables"
@@ -60,9 +60,9 @@ def problem_of(path: Path, target: str, drop: tuple[str, ...] = ()) -> tuple[Pro
     """What a table declares, what training sees of it, and which rows those are."""
     frame = read_file(path)
     found = infer(frame, target, source=path.name, drop=drop)
-    problem = own.problem(
+    problem = declared.problem(
         "flats",
-        own.Declaration("t", found.schema.columns, found.target, found.slices, found.ignored),
+        declared.Declaration("t", found.schema.columns, found.target, found.slices, found.ignored),
     )
     table, rejected = check(problem, frame, path.name)
     bad = set(rejected.report["row"])

@@ -22,7 +22,7 @@ from engine.learning.train import Origin, train
 from engine.model.runtime import run
 from engine.tables.split import split
 from engine.tables.table import Table, check
-from problems import own
+from problems import declared
 
 ROWS = 400
 CONFIDENCES = (0.5, 0.51, 0.6, 0.8, 0.9, 0.99)
@@ -91,7 +91,7 @@ def costs(rows: int, seed: int) -> Table:
 
 AGE = Number("age", "years", "Age.", 18, 65, 40)
 COST = Target("cost", "USD", "What it cost.", 1, 1e7, POSITIVE)
-COSTS: Problem = own.problem("costs", own.Declaration("costs", (AGE,), COST))
+COSTS: Problem = declared.problem("costs", declared.Declaration("costs", (AGE,), COST))
 
 
 @pytest.fixture(scope="module")

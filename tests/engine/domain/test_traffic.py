@@ -7,10 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from engine.domain.arrange import traffic_for
 from engine.domain.errors import InvalidTraffic, UnknownVersion
 from engine.domain.history import Event
-from engine.domain.traffic import ALONE, CANARY, SHADOW, SLOTS, TEST, Traffic, Wish, slot_of
+from engine.domain.traffic import (
+    ALONE,
+    CANARY,
+    SHADOW,
+    SLOTS,
+    TEST,
+    Traffic,
+    VariantRequest,
+    slot_of,
+)
+from engine.domain.variants import traffic_for
 from engine.domain.version import Version
 
 CHAMPION, A, B, C = map(Version.parse, ("v1.0.0", "v1.1.0-rc.1", "v1.1.0-rc.2", "v1.1.0-rc.3"))
@@ -18,8 +27,8 @@ UNITS = [f"user {number}".encode() for number in range(20_000)]
 PAST = [Event(1, "2026-01-01T00:00:00.000Z", "trained", CHAMPION, None, "tests", "the first")]
 
 
-def split(*wishes: tuple[Version, float], of: Traffic = ALONE, salt: str = "s") -> Traffic:
-    return of.changed([Wish(version, TEST, share) for version, share in wishes], salt)
+def split(*requests: tuple[Version, float], of: Traffic = ALONE, salt: str = "s") -> Traffic:
+    return of.changed([VariantRequest(version, TEST, share) for version, share in requests], salt)
 
 
 def test_units_fall_evenly_into_slots() -> None:
@@ -80,24 +89,26 @@ def test_it_survives_being_written_down() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "rule"),
+    ("requests", "rule"),
     [
-        ([Wish(CHAMPION, TEST, 0.1)], "is the champion"),
-        ([Wish(A, TEST, 0.1), Wish(A, SHADOW)], "twice"),
-        ([Wish(A, CANARY, 0.1), Wish(B, CANARY, 0.1)], "two canaries"),
-        ([Wish(A, "mirror", 0.1)], "the mode is one of test, canary, shadow"),
-        ([Wish(A, SHADOW, 0.1)], "has no share"),
-        ([Wish(A, TEST, 0.0)], "share from 0.0001"),
-        ([Wish(A, TEST, 0.00001)], "share from 0.0001"),
-        ([Wish(A, TEST, 0.6), Wish(B, TEST, 0.4)], "add up to 1"),
-        ([Wish(A, TEST, float("nan"))], "share from"),
+        ([VariantRequest(CHAMPION, TEST, 0.1)], "is the champion"),
+        ([VariantRequest(A, TEST, 0.1), VariantRequest(A, SHADOW)], "twice"),
+        ([VariantRequest(A, CANARY, 0.1), VariantRequest(B, CANARY, 0.1)], "two canaries"),
+        ([VariantRequest(A, "mirror", 0.1)], "the mode is one of test, canary, shadow"),
+        ([VariantRequest(A, SHADOW, 0.1)], "has no share"),
+        ([VariantRequest(A, TEST, 0.0)], "share from 0.0001"),
+        ([VariantRequest(A, TEST, 0.00001)], "share from 0.0001"),
+        ([VariantRequest(A, TEST, 0.6), VariantRequest(B, TEST, 0.4)], "add up to 1"),
+        ([VariantRequest(A, TEST, float("nan"))], "share from"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_by_its_rule(wishes: list[Wish], rule: str) -> None:
+def test_what_cannot_be_asked_is_refused_by_its_rule(
+    requests: list[VariantRequest], rule: str
+) -> None:
     with pytest.raises(InvalidTraffic, match=rule):
-        traffic_for(PAST, [CHAMPION, A, B], wishes)
+        traffic_for(PAST, [CHAMPION, A, B], requests)
 
 
 def test_an_unknown_version_is_told() -> None:
     with pytest.raises(UnknownVersion, match=r"v1\.1\.0-rc\.3"):
-        traffic_for(PAST, [CHAMPION, A, B], [Wish(C, SHADOW)])
+        traffic_for(PAST, [CHAMPION, A, B], [VariantRequest(C, SHADOW)])

@@ -11,7 +11,7 @@ from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
 from engine.domain.kinds import POSITIVE, REAL
 from engine.domain.prediction import Interval
 from engine.domain.schema import Vector
-from engine.judging.evidence import Answers, Evidence
+from engine.judging.evidence import Evidence, ModelAnswers
 from engine.judging.gate import Verdict, improvement, judge, level
 from engine.judging.guardrails import VETO_LEVEL, p_positive
 
@@ -35,11 +35,13 @@ def errors(rng: np.random.Generator, n: int, ratio: float = 1.0) -> tuple[Vector
     return shared + 0.4 * old, ratio * (shared + 0.4 * new)
 
 
-def answers(truth: Vector, log_errors: Vector) -> Answers:
+def answers(truth: Vector, log_errors: Vector) -> ModelAnswers:
     """Intervals hold 90 % of errors, those of the judged rows themselves."""
     values = truth * np.exp(log_errors)
     margin = np.exp(np.quantile(np.abs(log_errors), 0.9))
-    return Answers(values, Interval(values / margin, values * margin, 0.9), CALIBRATION_ROWS, 20.0)
+    return ModelAnswers(
+        values, Interval(values / margin, values * margin, 0.9), CALIBRATION_ROWS, 20.0
+    )
 
 
 def evidence(rng: np.random.Generator, n: int, ratio: float, attempt: int = 1) -> Evidence:
@@ -244,7 +246,7 @@ def test_the_loss_is_the_same_for_twice_and_half() -> None:
 def test_a_target_with_negative_values_is_judged_by_its_distance(better: Evidence) -> None:
     """The same errors as differences, around truths on both sides of 0."""
 
-    def moved(answers: Answers, log_errors: Vector) -> Answers:
+    def moved(answers: ModelAnswers, log_errors: Vector) -> ModelAnswers:
         margin = np.quantile(np.abs(log_errors), 0.9)
         values = centred + log_errors
         return replace(

@@ -21,7 +21,7 @@ from engine.learning.train import Origin, train
 from engine.model.runtime import run
 from engine.tables.split import split
 from engine.tables.table import check
-from problems import own
+from problems import declared
 from tests.cli.test_train_own_and_served import train as run_script
 from tests.conftest import running
 from tests.trained import settings_of
@@ -54,7 +54,7 @@ def at_last(rows: int) -> Any:
 
 
 def examined(target: Target, frame: pd.DataFrame) -> Acceptance:
-    problem: Problem = own.problem("flats", own.Declaration("flats", (SIZE,), target))
+    problem: Problem = declared.problem("flats", declared.Declaration("flats", (SIZE,), target))
     table = check(problem, frame, "flats.csv")[0]
     parts, first = split(table, 1), LEARNERS[target.kind].candidates[0]
     trained = train(problem, table, parts, first, origin=ORIGIN, tell=lambda step: None)

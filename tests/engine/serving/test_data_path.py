@@ -13,7 +13,7 @@ from cli.server import ROOT
 from engine.assemble import open_stores
 from engine.domain.answer import Answer
 from engine.domain.errors import InvalidInput, MalformedBody, UnknownVersion
-from engine.domain.record import Question
+from engine.domain.record import RecordQuery
 from engine.serving.data_path import DataPath, PredictionRequest, Reply
 from engine.serving.live import Live
 from engine.serving.lookup import Resolver
@@ -77,7 +77,7 @@ async def test_bytes_are_answered_recorded_and_told_as_over_http(
     reply = await ask(path, json.dumps(HOUSE).encode(), unit="somebody", caller="a queue")
     said = json.loads(reply.content)
     over_http = (await client.post("/predict", json=HOUSE)).json()
-    (kept,) = records.read(Question(HOUSING.name))
+    (kept,) = records.read(RecordQuery(HOUSING.name))
     assert reply.recorded == "committed"
     assert said["predicted_price"] == over_http["predicted_price"]
     assert said["confidence_interval"] == over_http["confidence_interval"]

@@ -14,11 +14,11 @@ from engine.domain.artifact import Artifact
 from engine.domain.prediction import Prediction
 from engine.domain.record import CHAMPION
 from engine.domain.schema import Matrix
-from engine.domain.traffic import ALONE, CANARY, SHADOW, Wish
+from engine.domain.traffic import ALONE, CANARY, SHADOW, VariantRequest
 from engine.domain.version import Version
 from engine.model.model import Model, serve
-from engine.serving.deployment import Arm, Deployment
-from engine.serving.shadow import MOST_WAITING_ROWS, Question, Shadows
+from engine.serving.deployment import Deployment, VariantModel
+from engine.serving.shadow import MOST_WAITING_ROWS, ShadowRequest, Shadows
 from problems.housing import HOUSING
 from tests.conftest import HOUSE
 from tests.replies import answer_of
@@ -33,7 +33,7 @@ def model(artifacts: list[Artifact]) -> Model:
 
 
 @dataclass(frozen=True, eq=False)
-class Nonsense(Arm):
+class Nonsense(VariantModel):
     """Answers every second row with no number."""
 
     def predict(self, rows: Matrix, confidence: float) -> Prediction:
@@ -42,7 +42,7 @@ class Nonsense(Arm):
 
 
 @dataclass(frozen=True, eq=False)
-class Stuck(Arm):
+class Stuck(VariantModel):
     """Does not answer before it is let go."""
 
     let_go: threading.Event = field(default_factory=threading.Event)
@@ -54,8 +54,8 @@ class Stuck(Arm):
         return super().predict(rows, confidence)
 
 
-def question(model: Model, *shadows: Arm) -> Question:
-    deployment = Deployment(Arm(Version.parse("v1.0.0"), CHAMPION, model))
+def question(model: Model, *shadows: VariantModel) -> ShadowRequest:
+    deployment = Deployment(VariantModel(Version.parse("v1.0.0"), CHAMPION, model))
     blank = [0.0] * len(ROWS)
     answer = replace(
         answer_of(blank, blank, blank),
@@ -63,12 +63,12 @@ def question(model: Model, *shadows: Arm) -> Question:
         rows=[HOUSE] * len(ROWS),
         parts=deployment.infer(ROWS, [], 0.9),
     )
-    return Question(shadows, answer, ROWS)
+    return ShadowRequest(shadows, answer, ROWS)
 
 
 def test_an_answer_that_is_no_number_never_reaches_a_caller(model: Model) -> None:
-    traffic = ALONE.changed([Wish(FIRST, CANARY, 0.5)], "s")
-    champion = Arm(Version.parse("v1.0.0"), CHAMPION, model)
+    traffic = ALONE.changed([VariantRequest(FIRST, CANARY, 0.5)], "s")
+    champion = VariantModel(Version.parse("v1.0.0"), CHAMPION, model)
     deployment = Deployment(champion, (Nonsense(FIRST, CANARY, model),), traffic)
     units = [f"user {number}".encode() for number in range(len(ROWS))]
     parts = deployment.infer(ROWS, units, 0.9)
@@ -84,10 +84,10 @@ def test_an_answer_that_is_no_number_never_reaches_a_caller(model: Model) -> Non
 
 def test_a_shadow_that_is_slow_takes_no_answer_off_the_event_loop(model: Model) -> None:
     slow = replace(model, inline_rows=0)
-    champion = Arm(Version.parse("v1.0.0"), CHAMPION, model)
+    champion = VariantModel(Version.parse("v1.0.0"), CHAMPION, model)
     for mode, share, rows in ((SHADOW, 0.0, model.inline_rows), (CANARY, 0.5, 0)):
-        traffic = ALONE.changed([Wish(FIRST, mode, share)], "s")
-        deployment = Deployment(champion, (Arm(FIRST, mode, slow),), traffic)
+        traffic = ALONE.changed([VariantRequest(FIRST, mode, share)], "s")
+        deployment = Deployment(champion, (VariantModel(FIRST, mode, slow),), traffic)
         assert deployment.inline_rows == rows
 
 
@@ -103,7 +103,7 @@ def skipped() -> Counter[Version]:
 
 @pytest.fixture
 def shadows(kept: list[Answer], skipped: Counter[Version]) -> Iterator[Shadows]:
-    def skip(problem: str, arm: Arm, rows: int) -> None:
+    def skip(problem: str, arm: VariantModel, rows: int) -> None:
         skipped[arm.version] += rows
 
     running = Shadows(keep=kept.append, skip=skip)
@@ -115,7 +115,7 @@ def test_a_shadow_that_hangs_holds_up_no_other_and_its_queue_is_bounded(
     model: Model, shadows: Shadows, kept: list[Answer], skipped: Counter[Version]
 ) -> None:
     stuck = Stuck(FIRST, SHADOW, model)
-    asked = question(model, stuck, Arm(SECOND, SHADOW, model))
+    asked = question(model, stuck, VariantModel(SECOND, SHADOW, model))
     questions = 3 * MOST_WAITING_ROWS // len(ROWS)
     for _ in range(questions):
         shadows.ask(asked)

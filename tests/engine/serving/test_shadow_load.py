@@ -15,8 +15,8 @@ import pytest
 
 from cli.server import ROOT, free_port, stop, wait_until_live
 from engine.assemble import open_stores
-from engine.domain.arrange import arrange
-from engine.domain.traffic import SHADOW, Wish
+from engine.domain.traffic import SHADOW, VariantRequest
+from engine.domain.variants import set_variants
 from engine.domain.version import Version
 from engine.settings import Settings
 from tests.cli.test_retrain import environment
@@ -35,16 +35,16 @@ REQUEST = (
 SLEEPY = """
 import sys, time
 from app.__main__ import main
-from engine.serving.deployment import Arm
+from engine.serving.deployment import VariantModel
 
-predict = Arm.predict
+predict = VariantModel.predict
 
 def slowly(self, rows, confidence):
     if self.variant == "shadow":
         time.sleep(1)
     return predict(self, rows, confidence)
 
-Arm.predict = slowly
+VariantModel.predict = slowly
 sys.argv = ["app"]
 main()
 """
@@ -90,7 +90,9 @@ def test_a_shadow_that_sleeps_a_second_does_not_slow_the_answers(
     copytree(home, tmp_path / "shadowed")
     stores = open_stores(shadowed, "housing")
     known = stores.artifacts.versions("housing")
-    arrange(stores.champion, known, [Wish(CHALLENGER, SHADOW)], who="tests", why="load")
+    set_variants(
+        stores.champion, known, [VariantRequest(CHALLENGER, SHADOW)], who="tests", why="load"
+    )
     with ExitStack() as running:
         ports = [running.enter_context(served(one)) for one in (settings, shadowed)]
         rounds = [[asyncio.run(latencies(port)) for port in ports] for _ in range(ROUNDS)]

@@ -12,14 +12,14 @@ from scipy import stats
 
 from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
 from engine.domain.kinds import BINARY, POSITIVE, REAL, TargetKind
-from engine.domain.record import DEGRADED, Joined, Outcome, Record
+from engine.domain.record import DEGRADED, JoinedRecord, Outcome, Record
 from engine.domain.schema import Vector
 from engine.domain.traffic import CANARY, SHADOW, TEST, Traffic, Variant
 from engine.domain.version import Version
 from engine.stores.records import MemoryRecords
 from engine.watching.comparison import BETTER, HARMS, OPEN, WORSE, Comparison, compare, report
-from engine.watching.groups import Answers
-from engine.watching.seen import seen as newest
+from engine.watching.groups import RecordedAnswers
+from engine.watching.recent import recent_records as newest
 from engine.watching.sequence import (
     FEWEST,
     Means,
@@ -51,7 +51,7 @@ def said(
     value: float | None = 100.0,
     actual: float | None = None,
     **changes: Any,
-) -> Joined:
+) -> JoinedRecord:
     """A record of its own row, with an interval of 20 % to either side."""
     lower, upper = (None, None) if value is None else (0.8 * value, 1.2 * value)
     error = "ValueError" if value is None else None
@@ -72,7 +72,7 @@ def said(
         error=error,
     )
     outcome = None if actual is None else Outcome(record.id, actual, at)
-    return Joined(replace(record, **changes), outcome)
+    return JoinedRecord(replace(record, **changes), outcome)
 
 
 def split(*modes: str) -> Traffic:
@@ -82,7 +82,7 @@ def split(*modes: str) -> Traffic:
     return Traffic(tuple(Variant(v, mode) for v, mode in zip(versions, modes, strict=True)))
 
 
-def seen(mode: str, joined: list[Joined], kind: TargetKind = POSITIVE) -> Comparison:
+def seen(mode: str, joined: list[JoinedRecord], kind: TargetKind = POSITIVE) -> Comparison:
     return report(kind, split(mode), Version.parse(OLD), "2026-11-01", joined).comparisons[0]
 
 
@@ -154,7 +154,7 @@ def test_a_look_finds_the_newest_answers_and_the_newest_truths_however_late(
     monkeypatch: pytest.MonkeyPatch, versions: tuple[str, str] | None
 ) -> None:
     """Only the oldest have outcomes yet; both answers to a question come together."""
-    monkeypatch.setattr("engine.watching.seen.LOOKED_AT", 4)
+    monkeypatch.setattr("engine.watching.recent.LOOKED_AT", 4)
     records = MemoryRecords()
     answered = [said(n, *who) for n in range(12) for who in (("champion", OLD), (SHADOW, NEW))]
     records.append([one.record for one in answered])
@@ -305,10 +305,10 @@ def test_what_is_not_better_enough_is_seldom_called_so_at_any_of_many_looks(
     assert max(better, worse) / STREAMS <= most(ALPHA)
 
 
-def told(chances: Vector, happened: Vector) -> Answers:
+def told(chances: Vector, happened: Vector) -> RecordedAnswers:
     """A unit each row, whose bounds are of the probability, and as narrow as can be."""
     n = len(chances)
-    return Answers(
+    return RecordedAnswers(
         BINARY,
         np.arange(n),
         chances,
@@ -419,13 +419,13 @@ def test_a_median_is_seldom_called_larger_at_any_look() -> None:
     assert wrong / STREAMS <= most(ALPHA)
 
 
-def answers(log_errors: Vector, margin: float = 2.0, latency: float = 20.0) -> Answers:
+def answers(log_errors: Vector, margin: float = 2.0, latency: float = 20.0) -> RecordedAnswers:
     """A unit each row; the truth is 100."""
     n = len(log_errors)
     value = 100 * np.exp(log_errors)
     ends = value / np.exp(margin), value * np.exp(margin)
     columns = (value, *ends, np.full(n, LEVEL), np.full(n, latency), np.full(n, 100.0))
-    return Answers(POSITIVE, np.arange(n), *columns)
+    return RecordedAnswers(POSITIVE, np.arange(n), *columns)
 
 
 def beside(mode: str, ratio: float, *, width: float = 1.0, latency: float = 20.0) -> Comparison:

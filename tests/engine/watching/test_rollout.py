@@ -15,7 +15,7 @@ from engine.domain.schema import Vector
 from engine.domain.traffic import ALONE, CANARY, SHADOW, TEST, Traffic, Variant
 from engine.domain.version import Version
 from engine.watching.comparison import BETTER, HARMS, Comparison, compare
-from engine.watching.groups import Answers
+from engine.watching.groups import RecordedAnswers
 from engine.watching.rollout import (
     ADVANCE,
     AGREEMENT_MARGIN,
@@ -44,18 +44,20 @@ AGREEMENT = 0.9
 ROLLOUTS = 50
 
 
-def answers(log_errors: Vector, latency_us: Vector, **changes: Any) -> Answers:
+def answers(log_errors: Vector, latency_us: Vector, **changes: Any) -> RecordedAnswers:
     """A unit each row, the truth is 100; without outcomes, `actual` is NaN."""
     n = len(log_errors)
     value = 100 * np.exp(log_errors)
     margin = MARGIN * changes.pop("margin", 1.0)
     ends = value / np.exp(margin), value * np.exp(margin)
     columns = (value, *ends, np.full(n, 0.9), latency_us, np.full(n, 100.0))
-    whole = Answers(POSITIVE, np.arange(n), *columns)
+    whole = RecordedAnswers(POSITIVE, np.arange(n), *columns)
     return replace(whole, **changes)
 
 
-def drawn(rng: np.random.Generator, stage: Stage, n: int) -> tuple[Answers, Answers]:
+def drawn(
+    rng: np.random.Generator, stage: Stage, n: int
+) -> tuple[RecordedAnswers, RecordedAnswers]:
     """Two equal models, n units of the variant: the same rows in the shadow, else their own."""
     if stage.mode == SHADOW:
         shared, old, new = rng.standard_t(3, (3, n)) * SPREAD
@@ -67,12 +69,12 @@ def drawn(rng: np.random.Generator, stage: Stage, n: int) -> tuple[Answers, Answ
     return old_side, new_side
 
 
-def first(rows: Answers, n: int) -> Answers:
+def first(rows: RecordedAnswers, n: int) -> RecordedAnswers:
     columns = ("unit", "value", "lower", "upper", "level", "latency_us", "actual")
-    return Answers(rows.kind, *(getattr(rows, name)[:n] for name in columns))
+    return RecordedAnswers(rows.kind, *(getattr(rows, name)[:n] for name in columns))
 
 
-def seen(stage: Stage, old: Answers, new: Answers) -> Comparison:
+def seen(stage: Stage, old: RecordedAnswers, new: RecordedAnswers) -> Comparison:
     sides = (str(OLD), old), (str(NEW), new)
     return compare(stage.mode, *sides, share=stage.share, alpha=LEVEL)
 
@@ -190,7 +192,7 @@ def test_what_looks_slower_stays_until_it_is_shown_or_is_not_so() -> None:
     assert "the latency looks worse, not shown yet" in step.reason
 
 
-def known_of(rows: Answers, n: int) -> Vector:
+def known_of(rows: RecordedAnswers, n: int) -> Vector:
     return np.where(np.arange(len(rows)) < n, 100.0, np.nan)
 
 
@@ -271,7 +273,7 @@ def event(number: int, action: str, traffic: Traffic, version: Version = OLD) ->
 
 
 def at(stage: Stage) -> Traffic:
-    return ALONE.changed([stage.wish(NEW)], salt="experiment")
+    return ALONE.changed([stage.request(NEW)], salt="experiment")
 
 
 def test_the_history_tells_the_candidate_its_stage_and_since_when() -> None:
@@ -357,7 +359,7 @@ def forecasts(rng: np.random.Generator, stage: Stage, n: int, misses: float) -> 
     """Two models of an event, three in ten: the champion misses the log-odds by 0.4, the candidate
     by so much; of the same rows in the shadow."""
 
-    def side(true: Vector, happened: Vector, off: float) -> Answers:
+    def side(true: Vector, happened: Vector, off: float) -> RecordedAnswers:
         said = 1 / (1 + np.exp(-(true + rng.normal(0, off, len(true)))))
         blank = answers(np.zeros(len(true)), np.full(len(true), 100.0))
         blank = replace(blank, kind=BINARY, actual=happened)

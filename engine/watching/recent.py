@@ -4,15 +4,15 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from engine.domain.ports import Records
-from engine.domain.record import Joined, Question
+from engine.domain.record import JoinedRecord, RecordQuery
 
 LOOKED_AT = 50_000
 """The newest so many records, and the newest so many with an outcome, are enough for figures."""
 
 
-def seen(
+def recent_records(
     records: Records, problem: str, *, since: str | None, versions: Collection[str] | None = None
-) -> list[Joined]:
+) -> list[JoinedRecord]:
     """The newest of both kinds since `since`, in the order of time; of them, those of `versions`.
 
     Where the truth comes weeks late no recent record has an outcome, and the newest with one may be
@@ -20,7 +20,7 @@ def seen(
     is joined to every version's answer to the question, so a shadow's pairs stay together. Raises
     RecordsUnavailable.
     """
-    wanted = Question(problem, since, newest=LOOKED_AT, with_rows=False)
+    wanted = RecordQuery(problem, since, newest=LOOKED_AT, with_rows=False)
     newest = list(records.read(wanted))
     oldest = newest[0].record.at if newest else None
     known = records.read(replace(wanted, until=oldest, with_outcome=True))

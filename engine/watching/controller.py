@@ -9,16 +9,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from engine.domain import history
-from engine.domain.arrange import arrange
 from engine.domain.errors import InvalidTraffic, Outpaced, UnknownVersion, UntrustedArtifact
-from engine.domain.history import History
+from engine.domain.history import Action, History
 from engine.domain.ports import Artifacts, Champion, Records
 from engine.domain.problem import Problem
-from engine.domain.record import Joined
+from engine.domain.record import JoinedRecord
 from engine.domain.times import written
 from engine.domain.traffic import Traffic
+from engine.domain.variants import set_variants
 from engine.domain.version import Version
 from engine.watching.comparison import Comparison, report
+from engine.watching.recent import recent_records
 from engine.watching.rollout import (
     ADVANCE,
     FIRST,
@@ -33,14 +34,13 @@ from engine.watching.rollout import (
     proves,
     under_way,
 )
-from engine.watching.seen import seen
 
 CLOCKS_APART_SECONDS = 10
 """Records may be newer than the look by this much: some are written while it reads."""
 
 
 @dataclass(frozen=True)
-class Helm:
+class RolloutController:
     """Who steers the roll-outs of a problem."""
 
     problem: Problem
@@ -74,7 +74,7 @@ class Helm:
         champion, began = past[-1].version, rollout.began
         reigned = {str(event.version) for event in past[began.number - 1 :]}
         asked = {*reigned, str(rollout.candidate)}
-        joined = seen(records, self.problem.name, since=began.at, versions=asked)
+        joined = recent_records(records, self.problem.name, since=began.at, versions=asked)
         as_one = [under_one_name(one, reigned, champion) for one in joined]
         here = [one for one in as_one if one.record.at >= rollout.since]
         found = self._compared(past[-1].traffic, champion, here)
@@ -89,7 +89,7 @@ class Helm:
         return in_time(taken, rollout.stage, here, now)
 
     def _compared(
-        self, traffic: Traffic, champion: Version, joined: Sequence[Joined]
+        self, traffic: Traffic, champion: Version, joined: Sequence[JoinedRecord]
     ) -> Comparison:
         """The candidate, which is the only variant of this traffic, beside a champion."""
         kind = self.problem.target.kind
@@ -102,7 +102,7 @@ class Helm:
         release = release_of(candidate, past, self.artifacts.versions(self.problem.name))
         self.artifacts.save(self.artifacts.load(self.problem.name, candidate).named(release))
         self.champion.move(
-            "promoted",
+            Action.PROMOTED,
             release,
             who=self.who,
             why=taken.reason,
@@ -112,10 +112,10 @@ class Helm:
 
     def _enter(self, stage: Stage | None, candidate: Version, *, why: str, revision: int) -> None:
         """The candidate at a stage, or at none."""
-        arrange(
+        set_variants(
             self.champion,
             self.artifacts.versions(self.problem.name),
-            [] if stage is None else [stage.wish(candidate)],
+            [] if stage is None else [stage.request(candidate)],
             who=self.who,
             why=why,
             revision=revision,
@@ -124,7 +124,7 @@ class Helm:
         )
 
 
-def under_one_name(one: Joined, reigned: Collection[str], champion: Version) -> Joined:
+def under_one_name(one: JoinedRecord, reigned: Collection[str], champion: Version) -> JoinedRecord:
     """A copy that took the champion's place has the same trees: what both answered is one side."""
     if one.record.version not in reigned or one.record.version == str(champion):
         return one
@@ -147,7 +147,7 @@ def release_of(candidate: Version, past: History, taken: list[Version]) -> Versi
     return (history.next_patch if same_line else history.next_minor)(past, taken)
 
 
-def in_time(taken: Step, stage: Stage, joined: Sequence[Joined], now: str) -> Step:
+def in_time(taken: Step, stage: Stage, joined: Sequence[JoinedRecord], now: str) -> Step:
     """Nobody advances on records of the future: the next stage would count them once more."""
     latest = written(datetime.fromisoformat(now) + timedelta(seconds=CLOCKS_APART_SECONDS))
     newest = joined[-1].record.at if joined else ""

@@ -27,7 +27,7 @@ MARK = b"ARTIFACT"
 
 
 @dataclass(frozen=True)
-class Seal:
+class ArtifactSigner:
     """`signing_key`: PEM file of a private key, made on first use; `trusted`: public keys in
     base64; `trusted_folders`: more of them, one a `.pub` file, the own one in the first."""
 
@@ -36,7 +36,7 @@ class Seal:
     trusted_folders: tuple[Path, ...]
 
     def close(self, dump: bytes, card: bytes) -> bytes:
-        """The bytes of a file: dump, card, seal."""
+        """The bytes of a file: dump, card, signer."""
         key = self.private_key()
         sizes = struct.pack(">QQ", len(dump), len(card))
         signature = key.sign(dump + card + sizes)

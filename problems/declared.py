@@ -1,6 +1,6 @@
 """A problem that somebody's own table declared, without a line of Python.
 
-What our files say in Python such a problem says in plain JSON values: `declared` makes them, the
+What our files say in Python such a problem says in plain JSON values: `as_json` makes them, the
 cards of its models carry them, and `problem_of` makes the problem from a card again.
 
 Its requests may look as the table does: numbers and booleans as text, gaps, columns that are no
@@ -58,14 +58,14 @@ class Declaration:
 PLAIN = TypeAdapter(Declaration)
 
 
-def declared(declaration: Declaration) -> dict[str, Any]:
+def as_json(declaration: Declaration) -> dict[str, Any]:
     """A declaration as plain JSON values."""
     plain: dict[str, Any] = PLAIN.dump_python(declaration, mode="json")
     return plain
 
 
 def declaration_of(card: ModelCard) -> Declaration:
-    """What `declared` was given; raises UntrustedArtifact for a card that declares no problem."""
+    """What `as_json` was given; raises UntrustedArtifact for a card that declares no problem."""
     if card.declared is None:
         raise UntrustedArtifact(f"{card.problem} {card.version} carries no declared problem")
     try:
@@ -99,7 +99,7 @@ def problem(name: str, declaration: Declaration) -> Problem:
         slices=declaration.slices,
         layouts={},
         order=declaration.order,
-        declared=declared(declaration),
+        declared=as_json(declaration),
     )
 
 
