@@ -22,14 +22,15 @@ check: format-check lint types test  ## format, lint, types and the quick tests
 format-check: .make/dev  ## is every file formatted?
 	$(BIN)/ruff format --check $(CODE)
 
-lint: .make/dev  ## ruff, and the schema of the workflow
+lint: .make/dev  ## ruff, the table of imports, the schema of the workflow
 	$(BIN)/ruff check --no-cache $(CODE)
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-types: .make/dev  ## mypy --strict
+types: .make/dev  ## mypy --strict, tests and benchmarks included
 	$(BIN)/mypy
 
-test: .make/dev  ## the quick tests, import table included
+test: .make/dev  ## the quick tests
 	$(BIN)/pytest -n 3 --dist worksteal
 
 test-slow: .make/dev  ## whole stories of the scripts, many trainings each

@@ -20,7 +20,6 @@ import httpx
 import pytest
 
 from cli.server import serving_process
-from engine.domain.record import Record
 from engine.domain.retention import LEAST_REST_SECONDS, REST, STEP_ROWS, forget
 from engine.serving.live import now
 from engine.serving.recorder import (
@@ -38,7 +37,7 @@ from tests.app.test_deployment import recorded
 from tests.app.test_model import until
 from tests.cli.test_retrain import environment
 from tests.conftest import HOUSE, PATIENT_SECONDS, running
-from tests.contracts.test_records import ids, record
+from tests.contracts.test_records import Answers, ids, record
 
 CALLERS = 8
 ROUNDS = 3
@@ -248,19 +247,6 @@ async def test_old_records_are_forgotten_with_their_outcomes(settings: Settings)
         assert recorded(settings) == []
         reply = await client.post("/feedback", json={"prediction_id": old, "actual": 500_000})
     assert reply.status_code == 404
-
-
-@dataclass
-class Answers:
-    """Answers whose records these are."""
-
-    kept: list[Record]
-
-    def __len__(self) -> int:
-        return len(self.kept)
-
-    def records(self) -> list[Record]:
-        return self.kept
 
 
 def named(*names: str) -> Pending:

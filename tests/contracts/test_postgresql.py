@@ -15,9 +15,8 @@ from cli.server import free_port
 from engine.domain.errors import RecordsUnavailable, UnknownPrediction
 from engine.serving.recorder import Recorder
 from engine.stores.records import SqlRecords
-from tests.app.test_recording import Answers
 from tests.contracts.test_growth import FEW, RECORDS, statements, with_records
-from tests.contracts.test_records import ids, outcome, read, record
+from tests.contracts.test_records import Answers, ids, outcome, read, record
 from tests.postgres import PostgresServer
 
 ENOUGH = 20_000

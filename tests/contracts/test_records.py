@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,19 @@ def record(id_: str, minute: int = 0, **changes: Any) -> Record:
         request_id="request",
     )
     return replace(made, **changes)
+
+
+@dataclass
+class Answers:
+    """Answers whose records these are."""
+
+    kept: list[Record]
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def records(self) -> list[Record]:
+        return self.kept
 
 
 def outcome(id_: str, actual: float = 1.0, known_at: str = NOW) -> Outcome:
