@@ -22,7 +22,7 @@ ROOMS = {
 }
 STORIES = sorted(ROOT.glob("*.py"))
 NEVER_IN_STORIES = {"app", "benchmarks", "engine.serving", "tests"}
-LONGEST_FILE, LONGEST_FUNCTION = 315, 40
+LONGEST_FILE, LONGEST_FUNCTION = 300, 40
 
 
 def sources(*folders: str) -> list[Path]:
