@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from engine.tables.recorded import Sources
     from engine.tables.table import Table
 
-PROMOTED, KEPT_CHAMPION = 0, 10
-WHO = "retrain.py"
+_PROMOTED, _KEPT_CHAMPION = 0, 10
+_WHO = "retrain.py"
 
 
 @dataclass(frozen=True)
-class Run:
+class _Run:
     """What is asked for, of which problem, and what it reads from and writes to."""
 
     order: RetrainingOrder
@@ -43,23 +43,23 @@ def retrain_problem(order: RetrainingOrder, settings: Settings, problem: Problem
     """Challenge the champion with newer rows: promote what is honestly better, else say why not."""
     stores = open_stores(settings, problem.name)
     if order.rollback is not None:
-        roll_back(stores, order.rollback, WHO)
-        return PROMOTED
+        roll_back(stores, order.rollback, _WHO)
+        return _PROMOTED
     with stores.training(), closing(open_records(settings)) as records:
-        this = Run(order, settings, problem, stores, records)
+        this = _Run(order, settings, problem, stores, records)
         if not order.rollout:
-            changed = challenge_champion(this)
+            changed = _challenge_champion(this)
         elif settings.records == "off":
             raise InvalidSetting("RECORDS: off; a roll-out goes by what is recorded")
         else:
-            controller = RolloutController(problem, stores.champion, stores.artifacts, WHO)
+            controller = RolloutController(problem, stores.champion, stores.artifacts, _WHO)
             changed = roll_out(
-                order, controller, records, partial(challenge_champion, this, controller)
+                order, controller, records, partial(_challenge_champion, this, controller)
             )
-    return PROMOTED if changed else KEPT_CHAMPION
+    return _PROMOTED if changed else _KEPT_CHAMPION
 
 
-def challenge_champion(this: Run, controller: RolloutController | None = None) -> bool:
+def _challenge_champion(this: _Run, controller: RolloutController | None = None) -> bool:
     """Train a challenger, judge it beside the champion, promote it or keep the champion; whether
     the champion changed. With a controller, what is better begins a roll-out instead.
 
@@ -75,7 +75,7 @@ def challenge_champion(this: Run, controller: RolloutController | None = None) -
     if champion.revision() is None:
         raise NothingToJudge("there is no champion yet; train one with train_model.py")
     if not order.dry_run:
-        champion.adopt(WHO)
+        champion.adopt(_WHO)
     past, reigning = champion.history(), champion.load()
     taken = artifacts.versions(this.problem.name)
     method = Method(order.recalibrate, controller is not None, order.yes_major, order.other_library)
@@ -85,7 +85,7 @@ def challenge_champion(this: Run, controller: RolloutController | None = None) -
     try:
         trial = train_and_judge(
             this.problem,
-            gather_rows(this, sources, release.line[0]),
+            _gather_rows(this, sources, release.line[0]),
             reigning,
             attempt=attempts(past) + 1,
             method=method,
@@ -96,12 +96,12 @@ def challenge_champion(this: Run, controller: RolloutController | None = None) -
         say(f"Keep the champion: {error}{sources.way_out}.", style="bold")
         return False
     show_trial(trial)
-    return not order.dry_run and act(
+    return not order.dry_run and _act(
         this, trial, reigning, controller, release=release, after=len(past)
     )
 
 
-def gather_rows(this: Run, sources: "Sources", major: int) -> "Table":
+def _gather_rows(this: _Run, sources: "Sources", major: int) -> "Table":
     """The rows of all sources that keep the schema.
 
     Raises NothingToJudge when too little became known in the records yet, else UnusableTable.
@@ -123,8 +123,8 @@ def gather_rows(this: Run, sources: "Sources", major: int) -> "Table":
     return table
 
 
-def act(
-    this: Run,
+def _act(
+    this: _Run,
     trial: "Trial",
     reigning: "Artifact",
     controller: RolloutController | None,
@@ -145,7 +145,7 @@ def act(
     artifacts.save(challenger)
     why = trial.verdict.sentence
     if not trial.verdict.promote:
-        turn_away(champion, challenger, who=WHO, why=why, after=after)
+        turn_away(champion, challenger, who=_WHO, why=why, after=after)
         return False
     if controller is not None:
         candidate = Version.parse(challenger.card.version)
@@ -153,7 +153,7 @@ def act(
         say(f"roll-out: {candidate} is a shadow now; the next run looks at it")
         return False
     artifacts.save(challenger.named(release))
-    follows = promote_challenger(champion, challenger, release, who=WHO, why=why, after=after)
+    follows = promote_challenger(champion, challenger, release, who=_WHO, why=why, after=after)
     say(f"champion: {release}{'' if follows else f'; {champion.place} is not writable'}")
     return True
 

@@ -21,32 +21,32 @@ if TYPE_CHECKING:
     from engine.domain.artifact import Artifact
     from engine.learning.acceptance import Acceptance
 
-PROMOTED, NOT_PROMOTED = 0, 10
-WHO = "train_model.py"
+_PROMOTED, _NOT_PROMOTED = 0, 10
+_WHO = "train_model.py"
 
 
 @training_command
 def train(order: TrainingOrder, settings: Settings) -> int:
     """Train every candidate on a table, show how they compare, keep the best as the champion."""
     if order.served:
-        found = [train_unless_there(name, order, settings) for name in settings.serve]
+        found = [_train_unless_there(name, order, settings) for name in settings.serve]
         is_promoted = all(found)
     elif order.out is not None:
-        is_promoted = train_to_file(order, settings)
+        is_promoted = _train_to_file(order, settings)
     else:
-        is_promoted = train_champion(name_of(order, settings), order, settings)
-    return PROMOTED if is_promoted else NOT_PROMOTED
+        is_promoted = _train_champion(name_of(order, settings), order, settings)
+    return _PROMOTED if is_promoted else _NOT_PROMOTED
 
 
-def train_unless_there(name: str, order: TrainingOrder, settings: Settings) -> bool:
+def _train_unless_there(name: str, order: TrainingOrder, settings: Settings) -> bool:
     """Where there is a model this looks at it, and imports nothing to train."""
     if has_model(settings, name):
         look_at(name, order, settings)
         return True
-    return train_champion(name, order, settings)
+    return _train_champion(name, order, settings)
 
 
-def train_champion(name: str, order: TrainingOrder, settings: Settings) -> bool:
+def _train_champion(name: str, order: TrainingOrder, settings: Settings) -> bool:
     """Register every candidate; the best is champion from now on, whatever was before, if its
     intervals hold or that is accepted. Whether it is."""
     from engine.learning.release import promote_trained, register
@@ -59,13 +59,13 @@ def train_champion(name: str, order: TrainingOrder, settings: Settings) -> bool:
     problem = asked_problem(name, order, settings)
     stores = open_stores(settings, name)
     with stores.training():
-        problem, version, after = next_in_line(problem, stores, order, WHO)
-        found, others = train_candidates(problem, version, order, settings)
+        problem, version, after = next_in_line(problem, stores, order, _WHO)
+        found, others = _train_candidates(problem, version, order, settings)
         is_promoted = found.holds or order.accept
         trained = [found.artifact, *others]
         best = register(trained, stores.artifacts, version, is_champion=is_promoted)
         if is_promoted:
-            promote_trained(stores.champion, best, who=WHO, after=after)
+            promote_trained(stores.champion, best, who=_WHO, after=after)
         say(f"registered {', '.join(map(str, stores.artifacts.versions(name)))}")
         page = settings.reports / f"{name}-{best.card.version}.html"
         write_card(page, problem, best, found.judged)
@@ -81,7 +81,7 @@ def train_champion(name: str, order: TrainingOrder, settings: Settings) -> bool:
     return is_promoted
 
 
-def train_to_file(order: TrainingOrder, settings: Settings) -> bool:
+def _train_to_file(order: TrainingOrder, settings: Settings) -> bool:
     """Whether the file was written: not where intervals do not hold, unless that is accepted."""
     from engine.reports.console import say
     from engine.reports.terminal import show_shortfall
@@ -90,7 +90,7 @@ def train_to_file(order: TrainingOrder, settings: Settings) -> bool:
     assert order.out is not None  # noqa: S101
     check_writable(order.out)
     problem = asked_problem(name_of(order, settings), order, settings)
-    found, _ = train_candidates(problem, FIRST, order, settings)
+    found, _ = _train_candidates(problem, FIRST, order, settings)
     is_written = found.holds or order.accept
     if is_written:
         export(settings, found.artifact, order.out)
@@ -99,7 +99,7 @@ def train_to_file(order: TrainingOrder, settings: Settings) -> bool:
     return is_written
 
 
-def train_candidates(
+def _train_candidates(
     problem: Problem, version: Version, order: TrainingOrder, settings: Settings
 ) -> tuple["Acceptance", list["Artifact"]]:
     """The best candidate, as far as rows that it has not seen confirm what it says, and the others;

@@ -15,10 +15,10 @@ from engine.domain.errors import InvalidSetting
 from engine.settings import Settings, load_settings
 from problems import named
 
-GRACE_SECONDS = 6
-STARTUP_FAILURE = 3
+_GRACE_SECONDS = 6
+_STARTUP_FAILURE = 3
 """As uvicorn ends when it could not start."""
-THIS_MACHINE = {"127.0.0.1", "0.0.0.0", "localhost", "::", "::1"}  # noqa: S104 - names, not a choice
+_THIS_MACHINE = {"127.0.0.1", "0.0.0.0", "localhost", "::", "::1"}  # noqa: S104 - names, not a choice
 
 
 @click.command(epilog="Example: SERVE=churn,housing API_PORT=8080 python -m app")
@@ -28,43 +28,43 @@ def main() -> None:
     Settings are environment variables or lines of .env; docs/reference.md lists them.
     """
     try:
-        start(load_settings())
+        _start(load_settings())
     except InvalidSetting as error:
-        say(f"error: {error}")
+        _say(f"error: {error}")
         sys.exit(2)
 
 
-def start(settings: Settings) -> None:
+def _start(settings: Settings) -> None:
     """A wrong setting is one line here, and not a worker's traceback."""
     open_records(settings).close()
     open_features(settings).close()
     for name in settings.serve:
         open_stores(settings, name)
         named(name, partial(card_of, settings))
-    serve(settings)
+    _serve(settings)
 
 
-def serve(settings: Settings) -> None:
+def _serve(settings: Settings) -> None:
     options: dict[str, Any] = {
         "host": settings.api_host,
         "port": settings.api_port,
         "log_config": logging_config(settings),
         "access_log": False,
-        "timeout_graceful_shutdown": GRACE_SECONDS,
+        "timeout_graceful_shutdown": _GRACE_SECONDS,
     }
     if settings.api_workers > 1 or settings.api_reload:
         workers, reload = settings.api_workers, settings.api_reload
-        say(f"Starting {f'{workers} workers for ' if workers > 1 else ''}{way_to(settings)}")
+        _say(f"Starting {f'{workers} workers for ' if workers > 1 else ''}{_way_to(settings)}")
         uvicorn.run("app.main:app", workers=workers, reload=reload, **options)
         return
-    server = TalkingServer(uvicorn.Config("app.main:app", **options), way_to(settings))
+    server = _TalkingServer(uvicorn.Config("app.main:app", **options), _way_to(settings))
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
-        sys.exit(STARTUP_FAILURE)
+        sys.exit(_STARTUP_FAILURE)
 
 
-class TalkingServer(uvicorn.Server):
+class _TalkingServer(uvicorn.Server):
     """Says where to go as soon as requests are answered, which no hook of uvicorn's tells."""
 
     def __init__(self, config: uvicorn.Config, way: str) -> None:
@@ -74,17 +74,17 @@ class TalkingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            say(f"Serving {self.way}")
+            _say(f"Serving {self.way}")
 
 
-def way_to(settings: Settings) -> str:
+def _way_to(settings: Settings) -> str:
     """What is served, and where a person on this machine finds it."""
-    host = "localhost" if settings.api_host in THIS_MACHINE else settings.api_host
+    host = "localhost" if settings.api_host in _THIS_MACHINE else settings.api_host
     url = f"http://{f'[{host}]' if ':' in host else host}:{settings.api_port}"
     return f"{', '.join(settings.serve)} on {url} - try {url}/docs"
 
 
-def say(line: str) -> None:
+def _say(line: str) -> None:
     """A plain line among the JSON of the log, on standard error: it is for people."""
     click.echo(line, err=True)
 

@@ -14,9 +14,9 @@ from engine.domain.errors import (
 )
 from engine.serving.validation import LONGEST_NAME
 
-BODY_SECONDS = 20
+_BODY_SECONDS = 20
 BY_SETTING = "MAX_BODY_BYTES sets that; send fewer rows at a time"
-BY_ROUTE = "nothing that this route takes is longer"
+_BY_ROUTE = "nothing that this route takes is longer"
 
 
 def check_names(request: Request, known: Collection[str] = ()) -> None:
@@ -26,12 +26,12 @@ def check_names(request: Request, known: Collection[str] = ()) -> None:
     wrong = [name for name in names if name not in known or names.count(name) > 1]
     if wrong:
         there = f"there are {' and '.join(sorted(known))}" if known else "there is none here"
-        refuse("query", wrong[0][:LONGEST_NAME], f"is unknown or stands twice; {there}")
+        _refuse("query", wrong[0][:LONGEST_NAME], f"is unknown or stands twice; {there}")
     if len(request.headers.getlist("X-Unit-ID")) > 1:
-        refuse("header", "X-Unit-ID", "stands twice; send it once")
+        _refuse("header", "X-Unit-ID", "stands twice; send it once")
 
 
-def refuse(place: str, name: str, rule: str) -> None:
+def _refuse(place: str, name: str, rule: str) -> None:
     raise InvalidInput([Violation(f"/{place}/{name}", name, None, "unexpected", rule)], 1)
 
 
@@ -41,7 +41,7 @@ async def read_only(request: Request, known: Collection[str], limit: int) -> byt
     return await read(request, limit, BY_SETTING)
 
 
-async def read(request: Request, limit: int, why: str = BY_ROUTE) -> bytes:
+async def read(request: Request, limit: int, why: str = _BY_ROUTE) -> bytes:
     """The body, never more than `limit` bytes of it in memory, which is so because of `why`.
 
     Raises UnsupportedMediaType when it is not declared as JSON, BodyTooLarge or BodyTooSlow.
@@ -51,11 +51,11 @@ async def read(request: Request, limit: int, why: str = BY_ROUTE) -> bytes:
         raise UnsupportedMediaType("send the body as Content-Type: application/json")
     body = b""
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(_BODY_SECONDS):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:
                     raise BodyTooLarge(f"the body may have {limit} bytes here: {why}")
     except TimeoutError as error:
-        raise BodyTooSlow(f"the body did not arrive within {BODY_SECONDS} s") from error
+        raise BodyTooSlow(f"the body did not arrive within {_BODY_SECONDS} s") from error
     return body

@@ -19,28 +19,28 @@ from prometheus_client import values
 
 from engine.domain.errors import InvalidSetting
 
-VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Where prometheus_client keeps counts of several processes. Who sets it chose a folder already."""
 
 
 @contextmanager
 def counting_together() -> Iterator[None]:
     """Metrics that are made inside are added up over all workers, where there may be several."""
-    if VARIABLE in os.environ or not is_worker():
+    if _VARIABLE in os.environ or not _is_worker():
         yield
         return
     alone = values.ValueClass
     with shared_folder(Path(tempfile.gettempdir()) / f"predictive-{os.getuid()}") as folder:
-        os.environ[VARIABLE] = str(folder)
+        os.environ[_VARIABLE] = str(folder)
         values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
         try:
             yield
         finally:
             values.ValueClass = alone
-            del os.environ[VARIABLE]
+            del os.environ[_VARIABLE]
 
 
-def is_worker() -> bool:
+def _is_worker() -> bool:
     """uvicorn starts its workers by multiprocessing; gunicorn names itself in the environment."""
     of_gunicorn = os.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn/")
     return of_gunicorn or parent_process() is not None
@@ -54,34 +54,34 @@ def shared_folder(base: Path) -> Iterator[Path]:
     """
     base.mkdir(mode=0o700, exist_ok=True)
     if base.lstat().st_uid != os.getuid():
-        raise InvalidSetting(f"{VARIABLE}: {base} belongs to somebody else; name another folder")
+        raise InvalidSetting(f"{_VARIABLE}: {base} belongs to somebody else; name another folder")
     folder = base / str(os.getppid())
     with ExitStack() as life:
-        with one_at_a_time(base):
-            remove_abandoned(base)
+        with _one_at_a_time(base):
+            _remove_abandoned(base)
             folder.mkdir(exist_ok=True)
-            fcntl.flock(life.enter_context(lock_of(folder)), fcntl.LOCK_SH)
+            fcntl.flock(life.enter_context(_lock_of(folder)), fcntl.LOCK_SH)
         yield folder
-    with one_at_a_time(base):
-        remove_abandoned(base)
+    with _one_at_a_time(base):
+        _remove_abandoned(base)
 
 
-def lock_of(folder: Path) -> IO[str]:
+def _lock_of(folder: Path) -> IO[str]:
     """The file that every worker holds while it lives."""
     return (folder / "lock").open("a")
 
 
 @contextmanager
-def one_at_a_time(base: Path) -> Iterator[None]:
+def _one_at_a_time(base: Path) -> Iterator[None]:
     """No two workers make or remove folders at the same moment."""
-    with lock_of(base) as turn:
+    with _lock_of(base) as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         yield
 
 
-def remove_abandoned(base: Path) -> None:
+def _remove_abandoned(base: Path) -> None:
     """Folders that no worker holds: their server has ended, or was killed."""
     for folder in base.glob("*/"):
-        with lock_of(folder) as lock, suppress(BlockingIOError):
+        with _lock_of(folder) as lock, suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder)

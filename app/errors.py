@@ -41,7 +41,7 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.InvalidSetting: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-RETRY_SECONDS = 2
+_RETRY_SECONDS = 2
 
 
 class RuleBroken(TypedDict):
@@ -67,39 +67,41 @@ class ProblemDetails(TypedDict):
 
 
 def add_handlers(app: FastAPI) -> None:
-    app.add_exception_handler(ServiceError, service_error)
-    app.add_exception_handler(RequestValidationError, query_error)
-    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(RequestValidationError, _query_error)
+    app.add_exception_handler(HTTPException, _http_error)
 
 
-async def service_error(request: Request, error: Exception) -> Response:
+async def _service_error(request: Request, error: Exception) -> Response:
     status = STATUS[type(error)]  # type: ignore[index]
     extra: dict[str, Any] = {}
     if isinstance(error, InvalidInput):
         extra["errors"] = [vars(violation) for violation in error.violations]
-    headers = {"Retry-After": str(RETRY_SECONDS)} if status == 503 else {}
+    headers = {"Retry-After": str(_RETRY_SECONDS)} if status == 503 else {}
     return problem(request.scope, status, str(error), headers=headers, **extra)
 
 
-async def query_error(request: Request, error: Exception) -> Response:
+async def _query_error(request: Request, error: Exception) -> Response:
     """A wrong query parameter, or a body that FastAPI read; `app.routes.predict` reads its own."""
     found = error.errors()  # type: ignore[attr-defined]
     if found[0]["type"] == "json_invalid":
-        return await service_error(request, MalformedBody("the body is not JSON"))
-    return await service_error(request, InvalidInput([violation(one) for one in found], len(found)))
+        return await _service_error(request, MalformedBody("the body is not JSON"))
+    return await _service_error(
+        request, InvalidInput([violation(one) for one in found], len(found))
+    )
 
 
-async def http_error(request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     """What Starlette itself refuses: an unknown path, a wrong method."""
     assert isinstance(error, HTTPException)  # noqa: S101
-    detail = ADVICE.get(error.status_code, error.detail)
+    detail = _ADVICE.get(error.status_code, error.detail)
     headers = dict(error.headers or {})
-    if error.status_code == 405 and (methods := methods_at(request)):
+    if error.status_code == 405 and (methods := _methods_at(request)):
         headers["Allow"] = ", ".join(methods)
     return problem(request.scope, error.status_code, detail, headers=headers)
 
 
-def methods_at(request: Request) -> list[str]:
+def _methods_at(request: Request) -> list[str]:
     """All methods of the path, of whichever route: Starlette tells those of the first one. None of
     a folder of files, which knows its own."""
     root = request.scope.get("root_path", "")
@@ -112,7 +114,7 @@ def methods_at(request: Request) -> list[str]:
     ]
 
 
-ADVICE = {
+_ADVICE = {
     404: "Nothing is served at this path; GET /docs lists what is.",
     405: "This path does not answer this method; the Allow header lists those it answers.",
 }

@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from engine.domain.errors import InvalidSetting
 from engine.settings import Settings
 
-SHARED: list[Any] = [
+_SHARED: list[Any] = [
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -24,13 +24,13 @@ def logging_config(settings: Settings) -> dict[str, Any]:
     Raises InvalidSetting when LOG_FILE cannot be written.
     """
     if settings.log_file is not None:
-        check_writable(settings.log_file)
+        _check_writable(settings.log_file)
     stream = {"class": "logging.StreamHandler", "stream": "ext://sys.stdout"}
     file = {"class": "logging.FileHandler", "filename": str(settings.log_file), "delay": True}
     handler = stream if settings.log_file is None else file
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
-        "foreign_pre_chain": SHARED,
+        "foreign_pre_chain": _SHARED,
         "processors": [
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.JSONRenderer(),
@@ -50,7 +50,7 @@ def logging_config(settings: Settings) -> dict[str, Any]:
     }
 
 
-def check_writable(path: Path) -> None:
+def _check_writable(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("a").close()
@@ -63,12 +63,12 @@ def open_log(settings: Settings) -> FilteringBoundLogger:
     kept = list(logging.getLogger("gunicorn.access").handlers)
     logging.config.dictConfig(logging_config(settings))
     if kept:
-        give_back(kept)
+        _give_back(kept)
     log: FilteringBoundLogger = structlog.wrap_logger(
         logging.getLogger("predictive"),
         processors=[
             structlog.stdlib.filter_by_level,
-            *SHARED,
+            *_SHARED,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -76,7 +76,7 @@ def open_log(settings: Settings) -> FilteringBoundLogger:
     return log
 
 
-def give_back(handlers: list[logging.Handler]) -> None:
+def _give_back(handlers: list[logging.Handler]) -> None:
     """gunicorn's --access-logfile: uvicorn's worker writes there a line for each request, and
     dictConfig takes its handlers away."""
     access = logging.getLogger("uvicorn.access")

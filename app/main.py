@@ -28,7 +28,7 @@ from engine.serving.live import Live
 from engine.settings import Settings, load_settings, unread_names
 from problems import named
 
-DESCRIPTION = """Predictions from a versioned model, each with an interval that covers.
+_DESCRIPTION = """Predictions from a versioned model, each with an interval that covers.
 
 Errors are RFC 9457 problem documents; every reply carries an `X-Request-ID`.
 """
@@ -41,38 +41,38 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Raises InvalidSetting when SERVE names a problem that there is not.
     """
     settings = settings or load_settings()
-    problems = served_problems(settings)
+    problems = _served_problems(settings)
     app = FastAPIOffline(
         title=health.NAME,
         version=__version__,
-        description=DESCRIPTION,
+        description=_DESCRIPTION,
         redoc_url=None,
-        lifespan=lifespan_of(settings, problems),
+        lifespan=_lifespan_of(settings, problems),
     )
-    add_middleware(app, settings)
+    _add_middleware(app, settings)
     add_handlers(app)
-    add_routes(app, "", problems[0], settings)
+    _add_routes(app, "", problems[0], settings)
     for problem in problems:
-        add_routes(app, f"/v1/{problem.name}", problem, settings)
+        _add_routes(app, f"/v1/{problem.name}", problem, settings)
     for routes in (metrics.router, health.router, redoc.router):
         app.include_router(routes)
-    describe(app, bodies_of(problems, settings))
+    describe(app, _bodies_of(problems, settings))
     return app
 
 
-def served_problems(settings: Settings) -> list[Problem]:
+def _served_problems(settings: Settings) -> list[Problem]:
     """The first of them answers at the root."""
     return [named(name, partial(card_of, settings)) for name in settings.serve]
 
 
-def add_routes(app: FastAPI, prefix: str, problem: Problem, settings: Settings) -> None:
+def _add_routes(app: FastAPI, prefix: str, problem: Problem, settings: Settings) -> None:
     app.include_router(predict.router(problem, prefix=prefix, settings=settings))
     app.include_router(feedback.router(problem, prefix=prefix, settings=settings))
     app.include_router(deployment.router(problem, prefix=prefix))
     app.include_router(model.router(problem, prefix=prefix))
 
 
-def bodies_of(problems: Sequence[Problem], settings: Settings) -> list[Any]:
+def _bodies_of(problems: Sequence[Problem], settings: Settings) -> list[Any]:
     """The types of all bodies that the routes read themselves."""
     bodies: list[Any] = [model.LoadRequest, deployment.WishedDeployment]
     for problem in problems:
@@ -81,7 +81,7 @@ def bodies_of(problems: Sequence[Problem], settings: Settings) -> list[Any]:
     return bodies
 
 
-def add_middleware(app: FastAPI, settings: Settings) -> None:
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """The last one added is the outermost."""
     if settings.cors_origins:
         app.add_middleware(
@@ -94,7 +94,7 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(monitoring.Observe, logs_requests=settings.log_requests)
 
 
-def lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
+def _lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         log = open_log(settings)
@@ -104,7 +104,7 @@ def lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
         async with AsyncExitStack() as running:
             running.enter_context(counting_together())
             counts = metrics.Metrics()
-            lives = {p.name: open_live(p, settings, counts, log) for p in problems}
+            lives = {p.name: _open_live(p, settings, counts, log) for p in problems}
             recorder = running.enter_context(recording(settings, records, counts, log))
             resolver = running.enter_context(resolving(settings, counts, log))
             share = partial(DataPath, threshold=settings.default_threshold, told=counts.predicted)
@@ -114,7 +114,7 @@ def lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
                 *(live.follow(settings.model_poll_seconds) for live in lives.values()),
                 keep_tidy(records, settings.records_keep_days, log),
             ):
-                await running.enter_async_context(background(task))
+                await running.enter_async_context(_background(task))
             yield {
                 "admin_key": settings.admin_api_key,
                 "lives": lives,
@@ -132,7 +132,7 @@ def lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
 
 
 @dataclass(frozen=True)
-class ModelNews:
+class _ModelNews:
     """What is told of models that are put in place or refused: counted and logged."""
 
     counts: metrics.Metrics
@@ -147,7 +147,7 @@ class ModelNews:
         self.log.error("model_refused", problem=problem, reason=reason)
 
 
-def open_live(
+def _open_live(
     problem: Problem, settings: Settings, counts: metrics.Metrics, log: FilteringBoundLogger
 ) -> Live:
     """A problem's deployment, as far as there is a champion already."""
@@ -157,7 +157,7 @@ def open_live(
         stores.champion,
         stores.artifacts,
         train_command=stores.train_command,
-        listener=ModelNews(counts, log),
+        listener=_ModelNews(counts, log),
     )
     live.refresh()
     version = live.loaded_version()
@@ -166,7 +166,7 @@ def open_live(
 
 
 @asynccontextmanager
-async def background(task: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def _background(task: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """A task that runs while the block does."""
     running = asyncio.create_task(task)
     try:

@@ -13,9 +13,9 @@ from app.errors import METHODS
 from engine.domain.answer import Answer
 from engine.serving.deployment import VariantModel
 
-BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
-VERSIONS = "predictive_predictions_total", "model_version"
+_VERSIONS = "predictive_predictions_total", "model_version"
 
 router = APIRouter(tags=["service"])
 
@@ -32,7 +32,7 @@ class Metrics:
             "predictive_http_request_duration_seconds",
             "Time from the first byte in to the last byte out.",
             ["method", "route"],
-            buckets=BUCKETS,
+            buckets=_BUCKETS,
             registry=self.registry,
         )
         self._predictions = count("predictions", "Rows predicted.", *model, "variant")
@@ -125,7 +125,7 @@ async def summary(request: Request) -> dict[str, Any]:
         "latency_ms": {route: _latency(samples, route) for route in requests},
         "predictions": {
             "total": sum(_by(samples, "predictive_predictions_total", "problem").values()),
-            "by_version": {name: _by(samples, *VERSIONS, problem=name) for name in problems},
+            "by_version": {name: _by(samples, *_VERSIONS, problem=name) for name in problems},
             "by_variant": _by(samples, "predictive_predictions_total", "variant"),
         },
         "degraded": _by(samples, "predictive_degraded_total", "problem"),
@@ -134,16 +134,16 @@ async def summary(request: Request) -> dict[str, Any]:
     }
 
 
-Sample = tuple[str, dict[str, str], float]
+_Sample = tuple[str, dict[str, str], float]
 
 
-def _samples(registry: CollectorRegistry) -> Iterator[Sample]:
+def _samples(registry: CollectorRegistry) -> Iterator[_Sample]:
     for family in registry.collect():
         for sample in family.samples:
             yield sample.name, sample.labels, sample.value
 
 
-def _by(samples: list[Sample], name: str, label: str, **others: str) -> dict[str, int]:
+def _by(samples: list[_Sample], name: str, label: str, **others: str) -> dict[str, int]:
     """Sums by one label, over samples that have these others."""
     sums: dict[str, int] = {}
     for sample_name, labels, value in samples:
@@ -152,7 +152,7 @@ def _by(samples: list[Sample], name: str, label: str, **others: str) -> dict[str
     return sums
 
 
-def _latency(samples: list[Sample], route: str) -> dict[str, float | None]:
+def _latency(samples: list[_Sample], route: str) -> dict[str, float | None]:
     """Mean and quantiles of one route, the latter as upper borders of histogram buckets."""
     name = "predictive_http_request_duration_seconds"
     buckets: dict[float, float] = {}

@@ -14,21 +14,21 @@ from app.errors import problem
 from app.metrics import Metrics
 from engine.domain.errors import ModelNotReady
 
-HUNG_UP = 499
+_HUNG_UP = 499
 """Never sent, only counted: the caller left before the answer."""
-UNMATCHED = "unmatched"
-REQUEST_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
-NOT_STARTED = (
+_UNMATCHED = "unmatched"
+_REQUEST_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
+_NOT_STARTED = (
     "the application has not been started: its lifespan has not run, so no model is loaded; a test "
     "starts it by `with TestClient(app) as client`"
 )
 
 
-class NotStarted(dict[str, Any]):
+class _NotStarted(dict[str, Any]):
     """The state that routes share, before the lifespan has run: empty, and it says why."""
 
     def __missing__(self, name: str) -> Any:
-        raise ModelNotReady(NOT_STARTED)
+        raise ModelNotReady(_NOT_STARTED)
 
 
 class Observe:
@@ -44,10 +44,10 @@ class Observe:
             await self.app(scope, receive, send)
             return
         start = perf_counter()
-        scope["request_id"] = request_id(scope)
+        scope["request_id"] = _request_id(scope)
         is_started = "metrics" in scope.get("state", {})
         if not is_started:
-            scope["state"] = NotStarted(scope.get("state", {}))
+            scope["state"] = _NotStarted(scope.get("state", {}))
         status = 0
 
         async def stamped(message: Message) -> None:
@@ -60,39 +60,39 @@ class Observe:
         try:
             await self.app(scope, receive, stamped)
         except ClientDisconnect:
-            status = HUNG_UP
+            status = _HUNG_UP
         except Exception:
             if status or not is_started:
                 raise
             _log(scope).exception("request_crashed", request_id=scope["request_id"])
-            await crash(scope)(scope, receive, stamped)
+            await _crash(scope)(scope, receive, stamped)
         finally:
             if is_started:
                 _count(scope, status, perf_counter() - start, level=self.level)
 
 
-def request_id(scope: Scope) -> str:
+def _request_id(scope: Scope) -> str:
     """The caller's X-Request-ID when it is short and plain, else a new one."""
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode())
     return uuid4().hex
 
 
-def crash(scope: Scope) -> Response:
+def _crash(scope: Scope) -> Response:
     return problem(scope, 500, "The service failed; the request id finds the cause in its logs.")
 
 
-def template_of(scope: Scope) -> str:
+def _template_of(scope: Scope) -> str:
     """The route as it is declared, never the path that was asked. FastAPI names its own routes;
     those of Starlette (/openapi.json, the files of /docs) are found by what answered."""
     if "route" in scope:
         return str(scope["route"].path)
-    answered_by = scope.get("endpoint", UNMATCHED)
+    answered_by = scope.get("endpoint", _UNMATCHED)
     for route in scope["app"].routes:
         if answered_by in (getattr(route, "endpoint", None), getattr(route, "app", None)):
             return str(route.path)
-    return UNMATCHED
+    return _UNMATCHED
 
 
 def _log(scope: Scope) -> FilteringBoundLogger:
@@ -101,7 +101,7 @@ def _log(scope: Scope) -> FilteringBoundLogger:
 
 
 def _count(scope: Scope, status: int, seconds: float, *, level: str) -> None:
-    route, log = template_of(scope), _log(scope)
+    route, log = _template_of(scope), _log(scope)
     metrics: Metrics = scope["state"]["metrics"]
     metrics.answered(scope["method"], route, status=status, seconds=seconds)
     level = level if status < 400 else "info" if status < 500 else "error"

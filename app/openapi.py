@@ -9,9 +9,9 @@ from pydantic import TypeAdapter
 
 from app.errors import ProblemDetails
 
-REF = "#/components/schemas/{model}"
-PROBLEM_SCHEMA = {"$ref": REF.format(model=ProblemDetails.__name__)}
-MEANING = {
+_REF = "#/components/schemas/{model}"
+_PROBLEM_SCHEMA = {"$ref": _REF.format(model=ProblemDetails.__name__)}
+_MEANING = {
     400: "The body is not JSON, or one key stands twice.",
     403: "The admin key is missing, wrong, or not set up.",
     404: "No registered model has this version, or no prediction this id.",
@@ -35,17 +35,17 @@ def _refusal(status: int) -> dict[str, Any]:
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": MEANING[status],
+        "detail": _MEANING[status],
         "instance": "/predict",
         "request_id": "0f8fad5bd9cb469fa16570867728950e",
     }
-    content = {"application/problem+json": {"schema": PROBLEM_SCHEMA, "example": example}}
-    return {"description": MEANING[status], "content": content}
+    content = {"application/problem+json": {"schema": _PROBLEM_SCHEMA, "example": example}}
+    return {"description": _MEANING[status], "content": content}
 
 
 def request_body(bodies: Sequence[TypeAdapter[Any]], examples: Mapping[str, Any]) -> dict[str, Any]:
     """The body of a route that reads its own bytes: one of some types."""
-    refs = [{"$ref": REF.format(model=body.json_schema()["title"])} for body in bodies]
+    refs = [{"$ref": _REF.format(model=body.json_schema()["title"])} for body in bodies]
     schema = refs[0] if len(refs) == 1 else {"oneOf": refs}
     shown = {name: {"summary": name, "value": value} for name, value in examples.items()}
     content = {"schema": schema, "examples": shown}
@@ -60,13 +60,13 @@ def describe(app: FastAPI, bodies: Sequence[Any]) -> None:
         if app.openapi_schema is None:
             schemas = derive()["components"]["schemas"]
             for body in (*bodies, ProblemDetails):
-                schemas.update(components(body))
+                schemas.update(_components(body))
         return derive()
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def components(body: Any) -> Mapping[str, Any]:
+def _components(body: Any) -> Mapping[str, Any]:
     """A type and the types it refers to, by name."""
-    schema = TypeAdapter(body).json_schema(ref_template=REF)
+    schema = TypeAdapter(body).json_schema(ref_template=_REF)
     return {**schema.pop("$defs", {}), schema["title"]: schema}

@@ -19,10 +19,10 @@ from engine.serving.recorder import COMMITTED, DROPPED, Pending, Recorder
 from engine.serving.shadow import Shadows
 from engine.settings import Settings
 
-TIDY_SECONDS = 3_600
-STEP_SECONDS = 0.3
+_TIDY_SECONDS = 3_600
+_STEP_SECONDS = 0.3
 """How long the end of the service waits for the step of forgetting that is under way."""
-QUIET_SECONDS = 10
+_QUIET_SECONDS = 10
 """Between two log lines about dropped records; the counters miss none."""
 
 
@@ -32,13 +32,13 @@ def recording(
 ) -> Iterator[Recorder]:
     """A running recorder; at the end everything is written, or counted and logged as dropped."""
 
-    told = float(-QUIET_SECONDS)
+    told = float(-_QUIET_SECONDS)
 
     def tell(event: str, rows: int, reason: str) -> None:
         nonlocal told
         if rows:
             metrics.recorded(event, rows=rows, waiting=recorder.waiting)
-        if event == COMMITTED or (event == DROPPED and monotonic() < told + QUIET_SECONDS):
+        if event == COMMITTED or (event == DROPPED and monotonic() < told + _QUIET_SECONDS):
             return
         told = monotonic() if event == DROPPED else told
         state = {"waiting": recorder.waiting, "dropped": recorder.dropped}
@@ -70,16 +70,16 @@ def shadowing(recorder: Recorder, metrics: Metrics) -> Iterator[Shadows]:
 async def keep_tidy(records: Records, keep_days: int, log: FilteringBoundLogger) -> None:
     """Until cancelled; in a thread of its own, so that a store that hangs holds up no end."""
     ending = Event()
-    thread = Thread(target=tidy, args=(records, keep_days, log, ending), daemon=True)
+    thread = Thread(target=_tidy, args=(records, keep_days, log, ending), daemon=True)
     thread.start()
     try:
         await asyncio.Future()
     finally:
         ending.set()
-        thread.join(STEP_SECONDS)
+        thread.join(_STEP_SECONDS)
 
 
-def tidy(records: Records, keep_days: int, log: FilteringBoundLogger, ending: Event) -> None:
+def _tidy(records: Records, keep_days: int, log: FilteringBoundLogger, ending: Event) -> None:
     """Now and every hour, forget what is older."""
     while not ending.is_set():
         before = datetime.now(UTC) - timedelta(days=keep_days)
@@ -89,4 +89,4 @@ def tidy(records: Records, keep_days: int, log: FilteringBoundLogger, ending: Ev
             log.error("records_not_forgotten", reason=str(error))
         else:
             log.info("records_forgotten", rows=forgotten, keep_days=keep_days)
-        ending.wait(TIDY_SECONDS)
+        ending.wait(_TIDY_SECONDS)

@@ -11,7 +11,7 @@ from engine.assemble import open_features
 from engine.serving.lookup import Resolver
 from engine.settings import Settings
 
-QUIET_SECONDS = 10
+_QUIET_SECONDS = 10
 """Between two log lines about degraded answers; the counter misses none."""
 
 
@@ -20,12 +20,12 @@ def resolving(
     settings: Settings, metrics: Metrics, log: FilteringBoundLogger
 ) -> Iterator[Resolver]:
     """A resolver that counts and logs every request it could not look up."""
-    told = float(-QUIET_SECONDS)
+    told = float(-_QUIET_SECONDS)
 
     def tell(problem_name: str, kind: str, reason: str) -> None:
         nonlocal told
         metrics.degraded(problem_name, kind)
-        if monotonic() >= told + QUIET_SECONDS:
+        if monotonic() >= told + _QUIET_SECONDS:
             told = monotonic()
             log.error("degraded", problem=problem_name, kind=kind, reason=reason)
 

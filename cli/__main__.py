@@ -15,7 +15,7 @@ from engine import __version__
 from retrain import retrain
 from train_model import train
 
-EXAMPLES = """Examples:
+_EXAMPLES = """Examples:
   predictive train --data my.csv --target price --yes
   predictive serve
   predictive retrain --dry-run
@@ -25,7 +25,7 @@ Without an installation: python -m cli COMMAND. Completion in bash, for zsh and 
 """
 
 
-@click.group(cls=Group, examples=EXAMPLES)
+@click.group(cls=Group, examples=_EXAMPLES)
 @click.version_option(__version__, prog_name="predictive")
 def predictive() -> None:
     """From a table of data to a service that predicts with intervals that cover."""
@@ -46,9 +46,9 @@ for each in (
     predictive.add_command(each)
 
 
-def main() -> None:
+def _main() -> None:
     run(predictive)
 
 
 if __name__ == "__main__":
-    main()
+    _main()

@@ -34,26 +34,26 @@ from engine.domain.history import Action, History
 from engine.settings import Settings
 from problems.housing import HOUSING, simulate
 
-EXAMPLES = """Example:
+_EXAMPLES = """Example:
   predictive demo --keep /tmp/month
 """
-DAYS = 30
-HOUSES = 2_000
-SOLD = 0.25
-LATEST_DAYS = 3
-FIRST_RISE, SECOND_RISE, FALL = 8, 19, 25
-TRAINED = {12: FIRST_RISE, 22: SECOND_RISE}
+_DAYS = 30
+_HOUSES = 2_000
+_SOLD = 0.25
+_LATEST_DAYS = 3
+_FIRST_RISE, _SECOND_RISE, _FALL = 8, 19, 25
+_TRAINED = {12: _FIRST_RISE, 22: _SECOND_RISE}
 """On which days a challenger is trained, and on the records since which day."""
-LOW, MOST_LOW = 0.78, 6
+_LOW, _MOST_LOW = 0.78, 6
 """Days may cover less than this, and so many may: two at each change."""
-KEPT_CHAMPION = 10
+_KEPT_CHAMPION = 10
 PROMOTED, STOPPED = Action.PROMOTED, Action.ROLLOUT_STOPPED
-DAWN_SECONDS = 0.5
+_DAWN_SECONDS = 0.5
 """How long after a night's decision the first caller comes: every server has seen it by then."""
 
 
 @dataclass
-class Month:
+class _Month:
     """What the market knows and the service does not yet: prices, by the day they become known."""
 
     url: str
@@ -65,15 +65,15 @@ class Month:
 
     def ask(self, day: int, rng: np.random.Generator) -> None:
         """A day's houses, in two batches; some of them are sold."""
-        houses, prices = market(day)
+        houses, prices = _market(day)
         self.covered, self.errors, self.versions = [], [], defaultdict(int)
-        for half in np.array_split(np.arange(HOUSES), 2):
+        for half in np.array_split(np.arange(_HOUSES), 2):
             body = {"houses": [houses[number] for number in half]}
             reply = ask(f"{self.url}/predict/batch", body)
             for number, answer in zip(half, reply["predictions"], strict=True):
                 self.versions[answer["model_version"]] += 1
-                if rng.random() < SOLD:
-                    self.sell(answer, prices[number], day + int(rng.integers(LATEST_DAYS)))
+                if rng.random() < _SOLD:
+                    self.sell(answer, prices[number], day + int(rng.integers(_LATEST_DAYS)))
 
     def sell(self, answer: dict[str, Any], price: float, known: int) -> None:
         interval = answer["confidence_interval"]
@@ -90,20 +90,20 @@ class Month:
         return len(outcomes)
 
 
-def market(day: int) -> tuple[list[dict[str, float]], list[float]]:
+def _market(day: int) -> tuple[list[dict[str, float]], list[float]]:
     """Houses of one day and what each of them is worth that day."""
-    columns = dict(simulate(HOUSES, 1_000 + day))
+    columns = dict(simulate(_HOUSES, 1_000 + day))
     price, distance = columns.pop("price"), columns["distance_to_city"]
-    if day >= FIRST_RISE:
+    if day >= _FIRST_RISE:
         price = np.where(distance < 12, 1.4 * price, price)
-    if SECOND_RISE <= day < FALL:
+    if _SECOND_RISE <= day < _FALL:
         price = np.where(distance >= 12, 1.5 * price, price)
     names = list(columns)
     rows = zip(*(columns[name].tolist() for name in names), strict=True)
     return [dict(zip(names, row, strict=True)) for row in rows], price.round(-2).tolist()
 
 
-@command(examples=EXAMPLES)
+@command(examples=_EXAMPLES)
 @option(
     "--keep", type=click.Path(path_type=Path), help="An empty folder for all files; default: none."
 )
@@ -111,8 +111,8 @@ def demo(keep: Path | None) -> int:
     """Live through a month of a moving market in two minutes: drift, a roll-out, a roll-back."""
     start = time.monotonic()
     try:
-        with folder(keep) as place:
-            live(place)
+        with _folder(keep) as place:
+            _live(place)
     except (RuntimeError, URLError) as error:
         click.echo(f"error: {error}", err=True)
         return FAILED
@@ -121,7 +121,7 @@ def demo(keep: Path | None) -> int:
 
 
 @contextmanager
-def folder(kept: Path | None) -> Iterator[Path]:
+def _folder(kept: Path | None) -> Iterator[Path]:
     """Raises InvalidSetting for a folder in which something is: nothing of it could be told from
     what this run writes."""
     if kept is not None:
@@ -134,32 +134,32 @@ def folder(kept: Path | None) -> Iterator[Path]:
         yield Path(place)
 
 
-def live(place: Path) -> None:
+def _live(place: Path) -> None:
     """Train, serve, live through the month, print what happened."""
-    env = settings_of_its_own(place)
+    env = _settings_of_its_own(place)
     click.echo("training the first champion on the market as it was ...")
-    script(env, "train_model.py", "--rows", "3000")
+    _script(env, "train_model.py", "--rows", "3000")
     with serving(env) as url:
-        month, rng, began = Month(url), np.random.default_rng(0), {}
-        for day in range(1, DAYS + 1):
+        month, rng, began = _Month(url), np.random.default_rng(0), {}
+        for day in range(1, _DAYS + 1):
             began[day] = now()
             month.ask(day, rng)
             known = month.report(day)
-            show(day, month, known)
-            if day in TRAINED:
-                lines = nightly(env, "--since", began[TRAINED[day]])
+            _show(day, month, known)
+            if day in _TRAINED:
+                lines = _nightly(env, "--since", began[_TRAINED[day]])
             elif ask(f"{url}/deployment")["variants"]:
-                lines = nightly(env)
+                lines = _nightly(env)
             else:
-                lines = nightly(env, "--recalibrate")
+                lines = _nightly(env, "--recalibrate")
             for line in lines:
                 click.echo(f"        night: {line}")
-    past = history_in(place)
-    print_history(past)
-    judge(past, month.low)
+    past = _history_in(place)
+    _print_history(past)
+    _judge(past, month.low)
 
 
-def judge(past: History, low: list[int]) -> None:
+def _judge(past: History, low: list[int]) -> None:
     """Raises RuntimeError where the month went otherwise."""
     ends = [
         event.action
@@ -170,11 +170,11 @@ def judge(past: History, low: list[int]) -> None:
         raise RuntimeError(
             f"one challenger was to be promoted and the next stopped, but: {', '.join(ends)}"
         )
-    if len(low) > MOST_LOW:
-        raise RuntimeError(f"coverage was below {LOW:.0%} on days {', '.join(map(str, low))}")
+    if len(low) > _MOST_LOW:
+        raise RuntimeError(f"coverage was below {_LOW:.0%} on days {', '.join(map(str, low))}")
 
 
-def settings_of_its_own(place: Path) -> dict[str, str]:
+def _settings_of_its_own(place: Path) -> dict[str, str]:
     """Nobody else's databases, keys or files, whatever the environment and `.env` name."""
     data = place / "data"
     return {
@@ -200,15 +200,15 @@ def settings_of_its_own(place: Path) -> dict[str, str]:
     }
 
 
-def nightly(env: dict[str, str], *arguments: str) -> list[str]:
+def _nightly(env: dict[str, str], *arguments: str) -> list[str]:
     """What the scheduled run decides; that yet another copy stands by is no news."""
-    lines = script(env, "retrain.py", "--rollout", *arguments).splitlines()
-    time.sleep(DAWN_SECONDS)
+    lines = _script(env, "retrain.py", "--rollout", *arguments).splitlines()
+    time.sleep(_DAWN_SECONDS)
     told = [line for line in lines if line.startswith(("Keep", "Promote", "roll-out"))]
     return [line for line in told if " stands by" not in line and " outcomes are known" not in line]
 
 
-def script(env: dict[str, str], *arguments: str) -> str:
+def _script(env: dict[str, str], *arguments: str) -> str:
     """What one of the scripts prints; raises RuntimeError when it fails."""
     done = subprocess.run(
         [sys.executable, *arguments],
@@ -218,14 +218,14 @@ def script(env: dict[str, str], *arguments: str) -> str:
         text=True,
         check=False,
     )
-    if done.returncode not in {0, KEPT_CHAMPION}:
+    if done.returncode not in {0, _KEPT_CHAMPION}:
         raise RuntimeError(f"{' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout
 
 
-def show(day: int, month: Month, known: int) -> None:
+def _show(day: int, month: _Month, known: int) -> None:
     coverage = float(np.mean(month.covered))
-    if coverage < LOW:
+    if coverage < _LOW:
         month.low.append(day)
     versions = ", ".join(f"{v} {n}" for v, n in sorted(month.versions.items()))
     click.echo(
@@ -234,7 +234,7 @@ def show(day: int, month: Month, known: int) -> None:
     )
 
 
-def history_in(place: Path) -> History:
+def _history_in(place: Path) -> History:
     data = place / "data"
     settings = Settings(
         data_dir=data,
@@ -245,7 +245,7 @@ def history_in(place: Path) -> History:
     return open_stores(settings, HOUSING.name).champion.history()
 
 
-def print_history(past: History) -> None:
+def _print_history(past: History) -> None:
     click.echo("the history of the champion:")
     for event in past:
         challenger = f" ({event.challenger})" if event.challenger else ""

@@ -21,9 +21,9 @@ from engine.watching.recent import recent_records
 from engine.watching.sequence import Difference
 from engine.watching.sides import Side
 
-WHO = "deployment.py"
+_WHO = "deployment.py"
 """As histories have it that were written before there was one command line."""
-EXAMPLES = """Examples:
+_EXAMPLES = """Examples:
   predictive deployment show
   predictive deployment set v1.1.0-rc.1:test:0.2               a fifth of the units
   predictive deployment set v1.1.0-rc.1:canary:0.01 v1.1.0-rc.2:shadow --why "try both"
@@ -32,7 +32,7 @@ EXAMPLES = """Examples:
 """
 
 
-def variant_request(text: str) -> VariantRequest:
+def _variant_request(text: str) -> VariantRequest:
     """`v1.1.0-rc.1:canary:0.1`, or `v1.1.0-rc.1:shadow`; raises ValueError for anything else."""
     try:
         version, mode, *share = text.split(":")
@@ -43,15 +43,15 @@ def variant_request(text: str) -> VariantRequest:
         ) from error
 
 
-VARIANT = Parsed("variant", variant_request)
+_VARIANT = Parsed("variant", _variant_request)
 
 
-@group(examples=EXAMPLES)
+@group(examples=_EXAMPLES)
 def deployment() -> None:
     """Who answers besides the champion: show it, change it, compare the variants."""
 
 
-def reasons(function: Function) -> Function:
+def _reasons(function: Function) -> Function:
     """Why the deployment is changed, and what it was when that was decided."""
     why = option("--why", default="by hand", show_default=True, help="The reason, for the history.")
     revision = option("--revision", type=int, help="Refuse unless this is the revision.")
@@ -64,29 +64,29 @@ def show(problem: str | None) -> None:
     """Who answers, since when and why."""
     settings = load_settings()
     name = problem_of(problem, settings).name
-    show_deployment(open_stores(settings, name).champion)
+    _show_deployment(open_stores(settings, name).champion)
 
 
 @deployment.command("set", examples="Example:\n  predictive deployment set v1.1.0-rc.1:test:0.2\n")
 @click.argument(
-    "variants", nargs=-1, required=True, type=VARIANT, metavar="VERSION:MODE[:SHARE] ..."
+    "variants", nargs=-1, required=True, type=_VARIANT, metavar="VERSION:MODE[:SHARE] ..."
 )
-@reasons
+@_reasons
 def set_(
     problem: str | None, variants: Sequence[VariantRequest], why: str, revision: int | None
 ) -> None:
     """Have these variants answer besides the champion, and no others."""
-    change(problem, variants, why, revision)
+    _change(problem, variants, why, revision)
 
 
 @deployment.command(examples="Example:\n  predictive deployment clear --why 'the test is over'\n")
-@reasons
+@_reasons
 def clear(problem: str | None, why: str, revision: int | None) -> None:
     """Have the champion answer alone."""
-    change(problem, (), why, revision)
+    _change(problem, (), why, revision)
 
 
-def change(
+def _change(
     problem: str | None, requests: Sequence[VariantRequest], why: str, revision: int | None
 ) -> None:
     settings = load_settings()
@@ -95,11 +95,11 @@ def change(
     for one in requests:
         stores.artifacts.load(name, one.version)
     known = stores.artifacts.versions(name)
-    set_variants(stores.champion, known, requests, who=WHO, why=why, revision=revision)
-    show_deployment(stores.champion)
+    set_variants(stores.champion, known, requests, who=_WHO, why=why, revision=revision)
+    _show_deployment(stores.champion)
 
 
-def show_deployment(champion: Champion) -> None:
+def _show_deployment(champion: Champion) -> None:
     from engine.reports.console import say
 
     past = champion.history()
@@ -134,7 +134,7 @@ def report(problem: str | None, out: Path | None) -> None:
     found = comparison.report(asked.target.kind, traffic, made.version, made.at, answered)
     for one in found.comparisons:
         say(one.sentence)
-    table = rows_of(found)
+    table = _rows_of(found)
     width = 2 + max(len(cell) for row in table for cell in row[1:])
     for row in table:
         say("".join(f"{cell:>{width}}" if at else f"{cell:28}" for at, cell in enumerate(row)))
@@ -145,7 +145,7 @@ def report(problem: str | None, out: Path | None) -> None:
     say(f"report: {page}")
 
 
-def rows_of(found: Report) -> list[list[str]]:
+def _rows_of(found: Report) -> list[list[str]]:
     """A column for each side of each comparison."""
     sides = [(side, one) for one in found.comparisons for side in (one.champion, one.variant)]
     heads, judged_by = [side.version for side, _ in sides], found.comparisons[0].judged_by
@@ -154,32 +154,32 @@ def rows_of(found: Report) -> list[list[str]]:
         "units": lambda side: f"{side.units:,}",
         "failed": lambda side: f"{side.errors:,}",
         "outcomes known": lambda side: f"{side.outcomes:,}",
-        "median latency, µs": lambda side: number(side.latency_us, ".0f"),
-        f"mean {judged_by}": lambda side: number(side.loss, ".4g"),
-        "coverage less claimed": lambda side: bounds(side.coverage_gap),
+        "median latency, µs": lambda side: _number(side.latency_us, ".0f"),
+        f"mean {judged_by}": lambda side: _number(side.loss, ".4g"),
+        "coverage less claimed": lambda side: _bounds(side.coverage_gap),
     }
     rows = [[name, *(of(side) for side, _ in sides)] for name, of in figures.items()]
     rows += [
-        [f"{judged_by} lower by", *pairs(found, lambda one: bounds(one.improvement))],
-        ["times the latency", *pairs(found, lambda one: bounds(one.latency, "{:.2f}"))],
-        ["agreement", *pairs(found, agreement)],
+        [f"{judged_by} lower by", *_pairs(found, lambda one: _bounds(one.improvement))],
+        ["times the latency", *_pairs(found, lambda one: _bounds(one.latency, "{:.2f}"))],
+        ["agreement", *_pairs(found, _agreement)],
     ]
     return [["", *heads], *rows]
 
 
-def pairs(found: Report, of: Callable[[Comparison], str]) -> list[str]:
+def _pairs(found: Report, of: Callable[[Comparison], str]) -> list[str]:
     return [cell for one in found.comparisons for cell in ("", of(one))]
 
 
-def agreement(found: Comparison) -> str:
-    return bounds(None if found.agreement is None else found.agreement.share)
+def _agreement(found: Comparison) -> str:
+    return _bounds(None if found.agreement is None else found.agreement.share)
 
 
-def number(value: float | None, form: str) -> str:
+def _number(value: float | None, form: str) -> str:
     return "-" if value is None else f"{value:{form}}"
 
 
-def bounds(found: Difference | None, form: str = "{:+.1%}") -> str:
+def _bounds(found: Difference | None, form: str = "{:+.1%}") -> str:
     """The estimate, and where the truth lies."""
     if found is None:
         return "-"

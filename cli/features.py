@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from engine.tables.batches import Source
     from engine.tables.feature_table import BrokenRule, FeatureBatch, FeatureTable
 
-SIMULATED_ROWS = 10_000
-SHOWN_FINDINGS = 5
-EXAMPLES = """Examples:
+_SIMULATED_ROWS = 10_000
+_SHOWN_FINDINGS = 5
+_EXAMPLES = """Examples:
   predictive features load --problem basket --data users.parquet --key user_id
   predictive features load --problem basket --simulated
   predictive features show --problem basket --key-value abc123
@@ -45,14 +45,14 @@ Exit code: 0 done, 1 it failed, 2 wrong settings or arguments
 """
 
 
-@group(examples=EXAMPLES)
+@group(examples=_EXAMPLES)
 def features() -> None:
     """The features that are looked up by key: load them from a table, look at them, join events
     with what was known at their time."""
 
 
 @contextmanager
-def looked_up(name: str | None) -> Iterator[tuple[Problem, Lookup, FeatureStore]]:
+def _looked_up(name: str | None) -> Iterator[tuple[Problem, Lookup, FeatureStore]]:
     """The problem, how it looks features up, and where; raises InvalidSetting where it does not."""
     settings = load_settings()
     problem = problem_of(name, settings)
@@ -66,7 +66,7 @@ def looked_up(name: str | None) -> Iterator[tuple[Problem, Lookup, FeatureStore]
         yield problem, problem.lookup, store
 
 
-def columns_option(function: Function) -> Function:
+def _columns_option(function: Function) -> Function:
     key = option("--key", help="The column of keys; default: as the problem declares it.")
     time = option("--time", help="The column of times; default: at.")
     return problem_option(key(time(function)))
@@ -76,7 +76,7 @@ def columns_option(function: Function) -> Function:
     examples="Example:\n"
     "  predictive features load --problem basket --data users.parquet --key user_id\n"
 )
-@columns_option
+@_columns_option
 @option("--data", type=click.Path(path_type=Path), help="A CSV or Parquet table.")
 @flag(
     "--simulated",
@@ -84,7 +84,7 @@ def columns_option(function: Function) -> Function:
     because="there is one source",
     help="The problem's simulated table.",
 )
-@option("--rows", type=ROWS, default=SIMULATED_ROWS, show_default=True, help="Rows to simulate.")
+@option("--rows", type=ROWS, default=_SIMULATED_ROWS, show_default=True, help="Rows to simulate.")
 @option("--seed", type=SEED, default=0, show_default=True, help="Seed of the simulation.")
 @option("--as-of", type=MOMENT, help="Every row is known from then on; default: now.")
 @option(
@@ -112,18 +112,18 @@ def load(
 
     if data is None and not simulated:
         raise click.UsageError("name a table with --data, or load the --simulated one")
-    with looked_up(problem) as (asked, lookup, store):
+    with _looked_up(problem) as (asked, lookup, store):
         name = f"simulated, {rows} rows, seed {seed}"
         source = of_columns(lookup.simulate(rows, seed), name) if data is None else of_file(data)
         table = FeatureTable(
             asked,
             source,
             key=key or lookup.key,
-            time=time_column(time, as_of, source),
+            time=_time_column(time, as_of, source),
             since=as_of or now(),
         )
-        good = checked(table, max_bad_share)
-        new = put(store, table, good)
+        good = _checked(table, max_bad_share)
+        new = _put(store, table, good)
         since = table.since if table.time is None else f"the time in {table.time}"
         known = f"{good:,} rows, {new:,} of them new, known from {since} on"
         keys = f"{store.count(asked.name):,} keys of {asked.name} have features"
@@ -137,7 +137,7 @@ def load(
 @option("--key-value", help="The key whose history is shown.")
 def show(problem: str | None, key_value: str | None) -> None:
     """Count the keys that have features, or show what was known of one key, and from when on."""
-    with looked_up(problem) as (asked, lookup, store):
+    with _looked_up(problem) as (asked, lookup, store):
         if key_value is None:
             click.echo(f"{asked.name}: {store.count(asked.name):,} keys have features")
             return
@@ -153,7 +153,7 @@ def show(problem: str | None, key_value: str | None) -> None:
     examples="Example:\n"
     "  predictive features as-of --problem basket --data orders.csv --out train.csv\n",
 )
-@columns_option
+@_columns_option
 @option("--data", type=click.Path(path_type=Path), required=True, help="Events: CSV or Parquet.")
 @option(
     "--out", type=click.Path(path_type=Path), required=True, help="The .csv or .parquet to write."
@@ -165,7 +165,7 @@ def as_of(problem: str | None, data: Path, key: str | None, time: str | None, ou
     from engine.tables.batches import of_file
 
     total = left_out = 0
-    with looked_up(problem) as (asked, lookup, store), batches_into(out) as write:
+    with _looked_up(problem) as (asked, lookup, store), _batches_into(out) as write:
         keys = key or lookup.key
         for part in joined(asked, store, of_file(data), key=keys, time=time or "at"):
             write(part.events)
@@ -175,7 +175,7 @@ def as_of(problem: str | None, data: Path, key: str | None, time: str | None, ou
     say(f"{out}: {total:,} events{unknown}")
 
 
-def time_column(named: str | None, since: str | None, source: "Source") -> str | None:
+def _time_column(named: str | None, since: str | None, source: "Source") -> str | None:
     """Raises UnusableTable where the table says when, and --as-of says otherwise."""
     column = named or ("at" if "at" in source.columns else None)
     if column is not None and since is not None:
@@ -183,16 +183,16 @@ def time_column(named: str | None, since: str | None, source: "Source") -> str |
     return column
 
 
-def checked(table: "FeatureTable", max_bad_share: float) -> int:
+def _checked(table: "FeatureTable", max_bad_share: float) -> int:
     """How many rows keep the schema; raises UnusableTable when too few of them do."""
     from engine.reports.console import say
 
     total = bad = 0
     findings: list[BrokenRule] = []
-    for part in progress("checked", table.parts()):
+    for part in _progress("checked", table.parts()):
         total += part.rows
         bad += part.bad_rows
-        findings += part.findings[: SHOWN_FINDINGS - len(findings)]
+        findings += part.findings[: _SHOWN_FINDINGS - len(findings)]
     shown = "; ".join(map(str, findings)) + ("; ..." if bad > len(findings) else "")
     if total == 0:
         raise UnusableTable(f"{table.source.name} holds no rows")
@@ -205,10 +205,10 @@ def checked(table: "FeatureTable", max_bad_share: float) -> int:
     return total - bad
 
 
-def put(store: FeatureStore, table: "FeatureTable", total: int) -> int:
+def _put(store: FeatureStore, table: "FeatureTable", total: int) -> int:
     """How many were new; raises FeaturesUnavailable, saying how far it came."""
     new = done = 0
-    for part in progress("loaded", table.parts(), total):
+    for part in _progress("loaded", table.parts(), total):
         try:
             new += store.put(table.problem.name, part.features)
         except FeaturesUnavailable as error:
@@ -218,7 +218,7 @@ def put(store: FeatureStore, table: "FeatureTable", total: int) -> int:
     return new
 
 
-def progress(
+def _progress(
     what: str, parts: "Iterable[FeatureBatch]", total: int | None = None
 ) -> "Iterator[FeatureBatch]":
     """The same parts, and a bar while they come."""
@@ -235,7 +235,7 @@ def progress(
 
 
 @contextmanager
-def batches_into(path: Path) -> "Iterator[Callable[[pa.RecordBatch], None]]":
+def _batches_into(path: Path) -> "Iterator[Callable[[pa.RecordBatch], None]]":
     """Writes batches; the file is there when the block ends well and wrote any."""
     import pyarrow.csv
     import pyarrow.parquet

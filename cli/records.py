@@ -22,10 +22,10 @@ from problems import PROBLEMS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROW_GROUP = 20_000
-FACTS = ("id", "at", "problem", "version", "variant", "unit", "request_id", "caller")
-NUMBERS = ("level", "value", "lower", "upper", "latency_us")
-EXAMPLES = """Examples:
+_ROW_GROUP = 20_000
+_FACTS = ("id", "at", "problem", "version", "variant", "unit", "request_id", "caller")
+_NUMBERS = ("level", "value", "lower", "upper", "latency_us")
+_EXAMPLES = """Examples:
   predictive records show
   predictive records export --out records.parquet --since 2026-11-01
   predictive records forget --before 2026-01-01 --yes
@@ -34,12 +34,12 @@ Exit code: 0 done, 1 it failed, 2 wrong settings or arguments
 """
 
 
-@group(examples=EXAMPLES)
+@group(examples=_EXAMPLES)
 def records() -> None:
     """Look into the records: what was answered, by which version, and what became true."""
 
 
-def span(function: Function) -> Function:
+def _span(function: Function) -> Function:
     """Which records are asked for."""
     since = option("--since", type=MOMENT, help="From this date or time (UTC) on.")
     until = option("--until", type=MOMENT, help="Up to, and without, this date or time.")
@@ -47,7 +47,7 @@ def span(function: Function) -> Function:
 
 
 @records.command(examples="Example:\n  predictive records show --since 2026-11-01\n")
-@span
+@_span
 def show(problem: str | None, since: str | None, until: str | None) -> None:
     """Count records by version and variant: when, how many failed, how many have an outcome."""
     from rich.table import Table as Grid
@@ -56,7 +56,7 @@ def show(problem: str | None, since: str | None, until: str | None) -> None:
 
     settings = load_settings()
     name = problem_of(problem, settings).name
-    counts: defaultdict[tuple[str, str], Count] = defaultdict(Count)
+    counts: defaultdict[tuple[str, str], _Count] = defaultdict(_Count)
     with closing(open_records(settings)) as store:
         for joined in store.read(RecordQuery(name, since, until)):
             counts[joined.record.version, joined.record.variant].add(joined)
@@ -73,7 +73,7 @@ def show(problem: str | None, since: str | None, until: str | None) -> None:
 
 
 @records.command(examples="Example:\n  predictive records export --out records.parquet\n")
-@span
+@_span
 @option("--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
 def export(problem: str | None, since: str | None, until: str | None, out: Path) -> None:
     """Write the records, joined with their outcomes, to a Parquet file; one row a record."""
@@ -85,14 +85,14 @@ def export(problem: str | None, since: str | None, until: str | None, out: Path)
 
     settings = load_settings()
     asked = problem_of(problem, settings)
-    columns, total = layout(asked.schema), 0
+    columns, total = _layout(asked.schema), 0
     with (
         closing(open_records(settings)) as store,
         draft(out) as path,
         pq.ParquetWriter(path, columns) as writer,
     ):
-        for chunk in chunks(store.read(RecordQuery(asked.name, since, until)), ROW_GROUP):
-            writer.write_batch(batch(chunk, asked.schema))
+        for chunk in chunks(store.read(RecordQuery(asked.name, since, until)), _ROW_GROUP):
+            writer.write_batch(_batch(chunk, asked.schema))
             total += len(chunk)
     say(f"{out}: {total:,} records")
 
@@ -105,7 +105,7 @@ def forget(before: str, yes: bool) -> int:
     settings = load_settings()
     with closing(open_records(settings)) as store:
         if not yes:
-            old = (store.read(RecordQuery(name, until=before)) for name in known_names(settings))
+            old = (store.read(RecordQuery(name, until=before)) for name in _known_names(settings))
             count = sum(1 for joined in old for _ in joined)
             click.echo(f"error: {count:,} records would be removed for good: pass --yes", err=True)
             return MISUSED
@@ -115,7 +115,7 @@ def forget(before: str, yes: bool) -> int:
 
 
 @dataclass
-class Count:
+class _Count:
     """Of one version in one role."""
 
     records: int = 0
@@ -132,21 +132,21 @@ class Count:
         self.last = joined.record.at
 
 
-def known_names(settings: Settings) -> set[str]:
+def _known_names(settings: Settings) -> set[str]:
     """Our problems, those that are served, and those somebody trained."""
     trained = (folder.name for folder in (settings.data_dir / "models").glob("*/"))
     return {*PROBLEMS, *settings.serve, *trained}
 
 
-def layout(schema: Schema) -> "pa.Schema":
+def _layout(schema: Schema) -> "pa.Schema":
     """The file's columns: the record, its outcome, its features; a category is text."""
     import pyarrow as pa
 
     text, number = pa.string(), pa.float64()
     return pa.schema(
         [
-            *((name, text) for name in FACTS),
-            *((name, number) for name in NUMBERS),
+            *((name, text) for name in _FACTS),
+            *((name, number) for name in _NUMBERS),
             ("error", text),
             ("actual", number),
             ("known_at", text),
@@ -156,14 +156,14 @@ def layout(schema: Schema) -> "pa.Schema":
     )
 
 
-def batch(chunk: Sequence[JoinedRecord], schema: Schema) -> "pa.RecordBatch":
+def _batch(chunk: Sequence[JoinedRecord], schema: Schema) -> "pa.RecordBatch":
     import pyarrow as pa
 
-    rows = [flat(joined, schema) for joined in chunk]
-    return pa.RecordBatch.from_pylist(rows, schema=layout(schema))
+    rows = [_flat(joined, schema) for joined in chunk]
+    return pa.RecordBatch.from_pylist(rows, schema=_layout(schema))
 
 
-def flat(joined: JoinedRecord, schema: Schema) -> dict[str, Any]:
+def _flat(joined: JoinedRecord, schema: Schema) -> dict[str, Any]:
     """One line of the file; what does not fit today's schema stays together, as JSON."""
     record, outcome = joined.record, joined.outcome
     row = record.row
@@ -172,7 +172,7 @@ def flat(joined: JoinedRecord, schema: Schema) -> dict[str, Any]:
         for column in schema.columns
         if row.get(column.name) is None or column.holds(row[column.name])
     }
-    line = {name: getattr(record, name) for name in (*FACTS, *NUMBERS, "error")}
+    line = {name: getattr(record, name) for name in (*_FACTS, *_NUMBERS, "error")}
     if outcome is not None:
         line |= {"actual": outcome.actual, "known_at": outcome.known_at}
     line |= {f"feature_{name}": value for name, value in features.items()}

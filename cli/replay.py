@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from engine.reports.comparisons import Thinned
     from engine.scoring.replay import LeftOut, Models, Replayed, ReplayFinding
 
-EQUAL, DIFFERENT = 0, 10
-MODELS_IN_MEMORY = 8
-STRIDE = 1_000
+_EQUAL, _DIFFERENT = 0, 10
+_MODELS_IN_MEMORY = 8
+_STRIDE = 1_000
 """Records between two steps of the progress bar."""
-EXAMPLES = """Examples:
+_EXAMPLES = """Examples:
   predictive replay --since 2026-11-01                    is every record what its version says?
   predictive replay --since 2026-11-01 --version v1.1.0   what would v1.1.0 have said?
   predictive replay --newest 1000 --out page.html
@@ -38,7 +38,7 @@ Exit code: 0 all equal (or --version), 10 some differ or their version cannot be
 """
 
 
-@command(examples=EXAMPLES)
+@command(examples=_EXAMPLES)
 @problem_option
 @option("--since", type=MOMENT, help="From this date or time (UTC) on.")
 @option("--until", type=MOMENT, help="Up to, and without, this date or time.")
@@ -61,20 +61,20 @@ def replay(
     settings = load_settings()
     asked = problem_of(problem, settings)
     wanted = RecordQuery(asked.name, since, until, newest=newest)
-    found = ask_again(asked, wanted, version, settings)
+    found = _ask_again(asked, wanted, version, settings)
     for reason, count in found.left_out.reasons.items():
         click.echo(f"left out: {count:,} records, {reason}")
     if found.finding is None:
         click.echo(f"error: no record of {asked.name} to ask again", err=True)
         return FAILED
     page = out or settings.reports / f"replay-{now()[:19].replace(':', '-')}.html"
-    show(found, found.finding, asked, wanted, page)
+    _show(found, found.finding, asked, wanted, page)
     is_whole = version or not found.left_out.unanswered
-    return EQUAL if is_whole and not found.finding.differing else DIFFERENT
+    return _EQUAL if is_whole and not found.finding.differing else _DIFFERENT
 
 
 @dataclass(frozen=True)
-class Again:
+class _Again:
     """What a replay found, if anything was asked, what it left out, and points to draw."""
 
     finding: "ReplayFinding | None"
@@ -82,25 +82,27 @@ class Again:
     sample: "Thinned"
 
 
-def ask_again(asked: Problem, wanted: RecordQuery, named: str | None, settings: Settings) -> Again:
+def _ask_again(
+    asked: Problem, wanted: RecordQuery, named: str | None, settings: Settings
+) -> _Again:
     """Ask the records' own versions, or the named one; raises the reason why that cannot be."""
     from engine.reports.comparisons import Thinned
     from engine.scoring.replay import LeftOut, compared, recomputed, replayed
 
-    models = opener(asked, open_stores(settings, asked.name))
-    version = named and known(named, models)
+    models = _opener(asked, open_stores(settings, asked.name))
+    version = named and _known(named, models)
     left_out, sample = LeftOut(), Thinned(columns=6)
     with closing(open_records(settings)) as records:
-        joined = watched(records.read(wanted), wanted)
+        joined = _watched(records.read(wanted), wanted)
         parts = replayed(joined, asked.schema, models, version=version, left_out=left_out)
-        drawn = sampled(parts, sample)
+        drawn = _sampled(parts, sample)
         if version is None:
-            return Again(recomputed(drawn, left_out), left_out, sample)
-        return Again(compared(drawn, version, asked.target.kind), left_out, sample)
+            return _Again(recomputed(drawn, left_out), left_out, sample)
+        return _Again(compared(drawn, version, asked.target.kind), left_out, sample)
 
 
-def show(
-    found: Again, finding: "ReplayFinding", asked: Problem, wanted: RecordQuery, page: Path
+def _show(
+    found: _Again, finding: "ReplayFinding", asked: Problem, wanted: RecordQuery, page: Path
 ) -> None:
     """What was found, in the terminal and as a page."""
     from engine.reports.comparisons import draw_replay, write_page
@@ -124,20 +126,20 @@ def show(
     say(f"page: {page}")
 
 
-def opener(problem: Problem, stores: Stores) -> "Models":
+def _opener(problem: Problem, stores: Stores) -> "Models":
     """A few models in memory; a version that is gone or refused is the reason why."""
 
-    @lru_cache(MODELS_IN_MEMORY)
+    @lru_cache(_MODELS_IN_MEMORY)
     def model(version: str) -> Model | ServiceError:
         try:
-            return serve(found(stores, problem.name, Version.parse(version)), problem, now())
+            return serve(_found(stores, problem.name, Version.parse(version)), problem, now())
         except ServiceError as error:
             return error
 
     return model
 
 
-def found(stores: Stores, problem: str, version: Version) -> Artifact:
+def _found(stores: Stores, problem: str, version: Version) -> Artifact:
     """A registered version, or the champion's file, which may be served without being one."""
     try:
         return stores.artifacts.load(problem, version)
@@ -149,7 +151,7 @@ def found(stores: Stores, problem: str, version: Version) -> Artifact:
         raise
 
 
-def known(text: str, models: "Models") -> str:
+def _known(text: str, models: "Models") -> str:
     """The version as it is printed; raises the reason when it cannot be asked."""
     version = str(Version.parse(text))
     model = models(version)
@@ -158,7 +160,7 @@ def known(text: str, models: "Models") -> str:
     return version
 
 
-def watched(joined: Iterable[JoinedRecord], wanted: RecordQuery) -> Iterator[JoinedRecord]:
+def _watched(joined: Iterable[JoinedRecord], wanted: RecordQuery) -> Iterator[JoinedRecord]:
     """The records as they pass, and a bar that shows how much of the time is done."""
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -169,22 +171,22 @@ def watched(joined: Iterable[JoinedRecord], wanted: RecordQuery) -> Iterator[Joi
         bar,
         task,
     ):
-        start, end = 0.0, seconds(min(wanted.until or now(), now()))
+        start, end = 0.0, _seconds(min(wanted.until or now(), now()))
         for number, one in enumerate(joined, start=1):
-            start = start or seconds(wanted.since or one.record.at)
+            start = start or _seconds(wanted.since or one.record.at)
             yield one
-            if number % STRIDE == 0:
-                done = seconds(one.record.at) - start
+            if number % _STRIDE == 0:
+                done = _seconds(one.record.at) - start
                 text = f"{number:,} records, {one.record.at}"
                 bar.update(task, total=end - start, completed=done, description=text)
         bar.update(task, total=1, completed=1)
 
 
-def seconds(at: str) -> float:
+def _seconds(at: str) -> float:
     return datetime.fromisoformat(at).timestamp()
 
 
-def sampled(parts: "Iterable[Replayed]", sample: "Thinned") -> "Iterator[Replayed]":
+def _sampled(parts: "Iterable[Replayed]", sample: "Thinned") -> "Iterator[Replayed]":
     import numpy as np
 
     for part in parts:

@@ -29,10 +29,10 @@ from engine.domain.errors import InvalidSetting
 from engine.domain.problem import Problem
 from engine.settings import Settings, load_settings
 
-SCRIPT = Path(__file__).parents[1] / "retrain.py"
-JITTER = 0.1
+_SCRIPT = Path(__file__).parents[1] / "retrain.py"
+_JITTER = 0.1
 """Repeated runs start up to this share of the interval later, so that many do not start at once."""
-EXAMPLES = """Examples:
+_EXAMPLES = """Examples:
   python retrain.py                              from the records with outcomes
   python retrain.py --data sales.csv             judge a challenger, promote it if it has earned it
   python retrain.py --data sales.csv --dry-run   the same, changing nothing
@@ -70,10 +70,10 @@ class RetrainingOrder:
         return self.with_records or not self.data
 
 
-Story = Callable[[RetrainingOrder, Settings, Problem], int]
+_Story = Callable[[RetrainingOrder, Settings, Problem], int]
 
 
-OPTIONS = options(
+_OPTIONS = options(
     problem_option,
     option(
         "--data",
@@ -128,22 +128,22 @@ OPTIONS = options(
 )
 
 
-def retraining_command(story: Story) -> Command:
+def retraining_command(story: _Story) -> Command:
     """The command that tells `story`, whose docstring is its help."""
 
-    @command("retrain", help=story.__doc__, examples=EXAMPLES)
-    @OPTIONS
+    @command("retrain", help=story.__doc__, examples=_EXAMPLES)
+    @_OPTIONS
     def retrain(**given: Any) -> int:
         order = RetrainingOrder(**given)
         if order.every is not None:
             told(order, load_settings(), lambda *_: 0)  # what can be refused is refused before
-            repeat(order.every, words_of(click.get_current_context(), without="every"))
+            _repeat(order.every, words_of(click.get_current_context(), without="every"))
         return told(order, load_settings(), story)
 
     return retrain
 
 
-def told(order: RetrainingOrder, settings: Settings, story: Story) -> int:
+def told(order: RetrainingOrder, settings: Settings, story: _Story) -> int:
     """The story of a problem there is; raises InvalidSetting for another one, or its layout."""
     problem = problem_of(order.problem, settings)
     if order.layout not in {None, *problem.layouts}:
@@ -151,14 +151,14 @@ def told(order: RetrainingOrder, settings: Settings, story: Story) -> int:
     return story(order, settings, problem)
 
 
-def repeat(interval: int, words: Iterable[str]) -> NoReturn:
+def _repeat(interval: int, words: Iterable[str]) -> NoReturn:
     """Each run is a process of its own: whatever happens to one, the next one starts.
 
     A run ends with this process: `subprocess.run` kills it when the exception of a signal passes.
     """
-    again = [sys.executable, str(SCRIPT), *words]
+    again = [sys.executable, str(_SCRIPT), *words]
     while True:
         code = subprocess.run(again, check=False).returncode
-        pause = interval * (1 + random.uniform(0, JITTER))  # noqa: S311
+        pause = interval * (1 + random.uniform(0, _JITTER))  # noqa: S311
         click.echo(f"exit code {code}; next run in {pause:,.0f} s")
         time.sleep(pause)

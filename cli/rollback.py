@@ -9,13 +9,13 @@ from engine.domain.errors import UnknownVersion
 from engine.domain.version import Version
 from engine.settings import load_settings
 
-EXAMPLES = """Examples:
+_EXAMPLES = """Examples:
   predictive rollback            to the champion before
   predictive rollback v1.0.0
 """
 
 
-@command(examples=EXAMPLES)
+@command(examples=_EXAMPLES)
 @problem_option
 @click.argument("version", required=False)
 def rollback(problem: str | None, version: str | None) -> None:

@@ -12,13 +12,13 @@ from engine.settings import load_settings
 from engine.watching.controller import RolloutController, refuse_beside_others
 from engine.watching.rollout import ADVANCE, REPLACE, under_way
 
-EXAMPLES = """Examples:
+_EXAMPLES = """Examples:
   predictive rollout                  go on with the one under way, or train a challenger
   predictive rollout --recalibrate    only newer intervals; nothing is trained
 """
 
 
-@command(examples=EXAMPLES)
+@command(examples=_EXAMPLES)
 @problem_option
 @option("--since", type=MOMENT, help="Learn only from records from this date or time on.")
 @option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random.")
@@ -51,7 +51,7 @@ def roll_out(
     is_under_way = under_way(controller.champion.history()) is not None
     if not is_under_way:
         refuse_beside_others(controller.champion.history())
-    arrived = is_under_way and roll_on(controller, records)
+    arrived = is_under_way and _roll_on(controller, records)
     night = Post(
         controller.problem, controller.champion, controller.artifacts, controller.who, now()
     ).watch(records)
@@ -61,7 +61,7 @@ def roll_out(
     return arrived or night.is_replaced or trained
 
 
-def roll_on(controller: RolloutController, records: Records) -> bool:
+def _roll_on(controller: RolloutController, records: Records) -> bool:
     """One look at the candidate; whether it is champion now."""
     from engine.reports.console import say
 

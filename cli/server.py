@@ -15,15 +15,15 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
 ROOT = Path(__file__).parents[1]
-START_SECONDS = 30
-STOP_SECONDS = 15
-NO_PROXY = build_opener(ProxyHandler({}))
-OURS = ("app",)
+_START_SECONDS = 30
+_STOP_SECONDS = 15
+_NO_PROXY = build_opener(ProxyHandler({}))
+_OURS = ("app",)
 
 
 @contextmanager
 def serving(
-    env: Mapping[str, str], command: Sequence[str] = OURS, folder: Path = ROOT
+    env: Mapping[str, str], command: Sequence[str] = _OURS, folder: Path = ROOT
 ) -> Iterator[str]:
     """The base URL of `python -m` this command with these settings, `{port}` filled in; on failure
     the error has its output."""
@@ -33,13 +33,13 @@ def serving(
 
 @contextmanager
 def serving_process(
-    env: Mapping[str, str], command: Sequence[str] = OURS, folder: Path = ROOT
+    env: Mapping[str, str], command: Sequence[str] = _OURS, folder: Path = ROOT
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The base URL, and the process behind it."""
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile("w+") as output:
-        process = start(env, command, port=port, folder=folder, output=output)
+        process = _start(env, command, port=port, folder=folder, output=output)
         try:
             wait_until_live(base_url, process)
             yield base_url, process
@@ -57,7 +57,7 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def start(
+def _start(
     env: Mapping[str, str], command: Sequence[str], *, port: int, folder: Path, output: IO[str]
 ) -> subprocess.Popen[str]:
     address = {"API_HOST": "127.0.0.1", "API_PORT": str(port)}
@@ -72,13 +72,13 @@ def start(
 
 
 def wait_until_live(base_url: str, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None:
         try:
-            NO_PROXY.open(f"{base_url}/live", timeout=2).close()
+            _NO_PROXY.open(f"{base_url}/live", timeout=2).close()
         except (URLError, ConnectionError, TimeoutError):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not live after {START_SECONDS} s") from None
+                raise TimeoutError(f"not live after {_START_SECONDS} s") from None
             time.sleep(0.05)
         else:
             return
@@ -88,7 +88,7 @@ def wait_until_live(base_url: str, process: subprocess.Popen[str]) -> None:
 def stop(process: subprocess.Popen[str]) -> None:
     process.terminate()
     try:
-        process.wait(STOP_SECONDS)
+        process.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -99,5 +99,5 @@ def ask(url: str, body: Any = None) -> Any:
     """The JSON of a reply to GET, or to POST where there is a body; raises URLError for others."""
     data = None if body is None else json.dumps(body).encode()
     request = Request(url, data, {"Content-Type": "application/json"})  # noqa: S310 - our own server
-    with NO_PROXY.open(request) as reply:
+    with _NO_PROXY.open(request) as reply:
         return json.load(reply)

@@ -21,15 +21,15 @@ from engine.domain.times import utc, written
 from engine.settings import Settings, unread_names
 from problems import named
 
-FAILED, MISUSED, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+FAILED, MISUSED, _INTERRUPTED, _TERMINATED = 1, 2, 130, 143
 
-HIGHEST_SEED = 2**31
-MOST_ROWS = 10_000_000
-UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-TRAINING = "pip install 'predictive-service[train]'"
+_HIGHEST_SEED = 2**31
+_MOST_ROWS = 10_000_000
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_TRAINING = "pip install 'predictive-service[train]'"
 
 
-class Option(click.Option):
+class _Option(click.Option):
     """An option that may need others beside it, or go with none of some others.
 
     `needs` and `excludes` are names of parameters; `excludes` does not count where one of `unless`
@@ -71,22 +71,22 @@ class Command(click.Command):
         self.examples = examples
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, list(spread(self.params, args)))
+        rest = super().parse_args(ctx, list(_spread(self.params, args)))
         source = ctx.get_parameter_source
         given = {n for n in ctx.params if source(n) is ParameterSource.COMMANDLINE}
         flags = {str(one.name): one.opts[-1] for one in self.params}
         for one in self.params:
-            if isinstance(one, Option) and one.name in given:
+            if isinstance(one, _Option) and one.name in given:
                 refusal = one.refusal(given, flags)
                 if refusal:
                     ctx.fail(refusal)
         return rest
 
     def invoke(self, ctx: click.Context) -> None:
-        ctx.exit(exit_code(partial(super().invoke, ctx)))
+        ctx.exit(_exit_code(partial(super().invoke, ctx)))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        write_examples(self.examples, ctx, formatter)
+        _write_examples(self.examples, ctx, formatter)
 
 
 class Group(click.Group):
@@ -99,10 +99,10 @@ class Group(click.Group):
         self.examples = examples
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        write_examples(self.examples, ctx, formatter)
+        _write_examples(self.examples, ctx, formatter)
 
 
-def write_examples(examples: str, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+def _write_examples(examples: str, ctx: click.Context, formatter: click.HelpFormatter) -> None:
     """As they are typed here: `predictive` is what this process was started as."""
     started_as = ctx.find_root().command_path
     formatter.write("\n" + examples.replace("predictive", started_as) if examples else "")
@@ -123,14 +123,14 @@ def group(*, examples: str) -> Callable[[Function], Group]:
 
 
 def option(*names: str, **attributes: Any) -> Callable[[Function], Function]:
-    return click.option(*names, cls=Option, **attributes)
+    return click.option(*names, cls=_Option, **attributes)
 
 
 def flag(*names: str, **attributes: Any) -> Callable[[Function], Function]:
-    return click.option(*names, cls=Option, is_flag=True, **attributes)
+    return click.option(*names, cls=_Option, is_flag=True, **attributes)
 
 
-def spread(params: Sequence[click.Parameter], args: Sequence[str]) -> Iterator[str]:
+def _spread(params: Sequence[click.Parameter], args: Sequence[str]) -> Iterator[str]:
     """`--drop a b` as `--drop a --drop b`, for options that may be given several times."""
     many = {flag for one in params if one.multiple for flag in one.opts}
     current = None
@@ -145,7 +145,7 @@ def spread(params: Sequence[click.Parameter], args: Sequence[str]) -> Iterator[s
         yield from (word,) if current is None else (current, word)
 
 
-def exit_code(act: Callable[[], int | None]) -> int:
+def _exit_code(act: Callable[[], int | None]) -> int:
     """What `act` returns; where it fails one line says why, and a wrong setting is misuse. Names
     that nobody reads are told before."""
     try:
@@ -156,17 +156,17 @@ def exit_code(act: Callable[[], int | None]) -> int:
         click.echo(f"error: {error}", err=True)
         return MISUSED if isinstance(error, InvalidSetting) else FAILED
     except ModuleNotFoundError as error:
-        click.echo(f"error: {error.name} is not installed; {TRAINING} installs it", err=True)
+        click.echo(f"error: {error.name} is not installed; {_TRAINING} installs it", err=True)
         return FAILED
     except KeyboardInterrupt:
         click.echo("error: interrupted", err=True)
-        return INTERRUPTED
+        return _INTERRUPTED
 
 
 def run(main: click.Command) -> None:
     """Run a command of this process; SIGTERM ends it by an exception, so that what it has begun is
     tidied up."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     main()
 
 
@@ -229,20 +229,20 @@ class Parsed(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
-def seconds(text: str) -> int:
+def _seconds(text: str) -> int:
     """`90s`, `30m`, `24h` or `7d`, in seconds; raises ValueError for anything else."""
     try:
-        found = int(text[:-1]) * UNITS[text[-1:]]
+        found = int(text[:-1]) * _UNITS[text[-1:]]
     except (KeyError, ValueError):
         found = 0
-    if not 1 <= found <= 366 * UNITS["d"]:
+    if not 1 <= found <= 366 * _UNITS["d"]:
         raise ValueError(f"{text!r} is no time span from 1s to 366d, such as 90s, 30m, 24h or 7d")
     return found
 
 
-SEED = click.IntRange(0, HIGHEST_SEED)
-ROWS = click.IntRange(1, MOST_ROWS)
+SEED = click.IntRange(0, _HIGHEST_SEED)
+ROWS = click.IntRange(1, _MOST_ROWS)
 SHARE = click.FloatRange(0, 1)
 MOMENT = Parsed("time", utc)
 """A date or an ISO 8601 time, as the records hold it."""
-SPAN = Parsed("span", seconds)
+SPAN = Parsed("span", _seconds)

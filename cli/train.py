@@ -33,9 +33,9 @@ from problems import PROBLEMS, declared
 if TYPE_CHECKING:
     import pandas as pd
 
-SIMULATED_ROWS = 20_000
-MAX_BAD_SHARE = 0.05
-EXAMPLES = """Examples:
+_SIMULATED_ROWS = 20_000
+_MAX_BAD_SHARE = 0.05
+_EXAMPLES = """Examples:
   python train_model.py                                    the simulated market
   python train_model.py --problem churn
   python train_model.py --data sales.csv                   a table in the problem's columns
@@ -83,13 +83,13 @@ class TrainingOrder:
         return problem.simulate(self.rows, self.seed), source
 
 
-def of_table(*names: str, **attributes: Any) -> Callable[[Function], Function]:
+def _of_table(*names: str, **attributes: Any) -> Callable[[Function], Function]:
     """An option that goes with --target alone."""
     because = "it is about a table of your own"
     return option(*names, needs=("target",), because=because, **attributes)
 
 
-OPTIONS = options(
+_OPTIONS = options(
     problem_option,
     option(
         "--data",
@@ -103,13 +103,13 @@ OPTIONS = options(
         help="Whose columns the table has; default: ours.",
     ),
     option(
-        "--rows", type=ROWS, default=SIMULATED_ROWS, show_default=True, help="Rows to simulate."
+        "--rows", type=ROWS, default=_SIMULATED_ROWS, show_default=True, help="Rows to simulate."
     ),
     option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random."),
     option(
         "--max-bad-share",
         type=SHARE,
-        default=MAX_BAD_SHARE,
+        default=_MAX_BAD_SHARE,
         show_default=True,
         help="Stop when more rows than this break the schema.",
     ),
@@ -133,26 +133,26 @@ OPTIONS = options(
         because="it makes a problem of the table's own columns",
         help="The column to predict, of a table of your own: see docs/your-own-data.md.",
     ),
-    of_table("--name", help="What the problem is called; default: as the file."),
-    of_table("--drop", multiple=True, metavar="COLUMN ...", help="Columns to leave out."),
-    of_table("--positive", metavar="VALUE", help="Which of two texts is what happens."),
-    of_table(
+    _of_table("--name", help="What the problem is called; default: as the file."),
+    _of_table("--drop", multiple=True, metavar="COLUMN ...", help="Columns to leave out."),
+    _of_table("--positive", metavar="VALUE", help="Which of two texts is what happens."),
+    _of_table(
         "--time",
         multiple=True,
         metavar="COLUMN ...",
         help="What says when a row happened.",
     ),
-    of_table("--no-time", is_flag=True, help="Rows are in no order of time."),
-    of_table("--yes", is_flag=True, help="What was inferred is right; do not ask."),
-    of_table("--yes-major", is_flag=True, help="Allow other columns under an old name."),
+    _of_table("--no-time", is_flag=True, help="Rows are in no order of time."),
+    _of_table("--yes", is_flag=True, help="What was inferred is right; do not ask."),
+    _of_table("--yes-major", is_flag=True, help="Allow other columns under an old name."),
 )
 
 
 def training_command(story: Callable[[TrainingOrder, Settings], int]) -> Command:
     """The command that tells `story`, whose docstring is its help."""
 
-    @command("train", help=story.__doc__, examples=EXAMPLES)
-    @OPTIONS
+    @command("train", help=story.__doc__, examples=_EXAMPLES)
+    @_OPTIONS
     def train(**given: Any) -> int:
         return story(TrainingOrder(**given), load_settings())
 
@@ -177,7 +177,7 @@ def name_of(order: TrainingOrder, settings: Settings) -> str:
 def asked_problem(name: str, order: TrainingOrder, settings: Settings) -> Problem:
     """A problem of ours, one that a table declared before, or one that a table declares now."""
     if order.target is not None and order.data is not None:
-        return from_table(name, order.data, order.target, order)
+        return _from_table(name, order.data, order.target, order)
     known = problem_of(name, settings)
     if order.layout not in {None, *known.layouts}:
         there = ", ".join(known.layouts) or "none"
@@ -187,7 +187,7 @@ def asked_problem(name: str, order: TrainingOrder, settings: Settings) -> Proble
     return known
 
 
-def from_table(name: str, file: Path, target: str, order: TrainingOrder) -> Problem:
+def _from_table(name: str, file: Path, target: str, order: TrainingOrder) -> Problem:
     """Raises UnusableTable with all that stands in the way, InvalidSetting if nobody agrees."""
     from engine.reports.inferred import ask, show_inferred
     from engine.tables.files import read_file
@@ -228,14 +228,14 @@ def next_in_line(
     of the history that this was decided on."""
     from engine.learning.release import next_release
 
-    problem, is_major = in_line(new, stores, order)
+    problem, is_major = _in_line(new, stores, order)
     stores.champion.adopt(who)
     past = stores.champion.history()
     taken = stores.artifacts.versions(new.name)
     return problem, next_release(past, taken, is_major=is_major), len(past)
 
 
-def in_line(new: Problem, stores: Stores, order: TrainingOrder) -> tuple[Problem, bool]:
+def _in_line(new: Problem, stores: Stores, order: TrainingOrder) -> tuple[Problem, bool]:
     """What a table declares, in line with what has its name; whether it is another contract.
 
     Raises ContractChanged where it is, unless that is allowed: callers would be refused.

@@ -47,14 +47,14 @@ def open_stores(settings: Settings, problem: str) -> Stores:
         registry=SqlRegistry(url),
         artifacts=artifacts,
         file=ArtifactFile(settings.model_of(problem), signer),
-        bundled=bundled_model(settings, problem, signer),
+        bundled=_bundled_model(settings, problem, signer),
         way_out=f"{train_command} trains another one",
     )
     lock_file = settings.data_dir / f"{problem}.lock"
     return Stores(artifacts, champion, signer, lock_file, train_command)
 
 
-def bundled_model(settings: Settings, problem: str, signer: ArtifactSigner) -> ArtifactFile | None:
+def _bundled_model(settings: Settings, problem: str, signer: ArtifactSigner) -> ArtifactFile | None:
     path = settings.bundled_model_of(problem)
     return None if path is None else ArtifactFile(path, signer)
 

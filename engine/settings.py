@@ -19,19 +19,19 @@ from pydantic_settings import (
 from engine.domain.errors import InvalidSetting
 from engine.domain.prediction import DEFAULT_THRESHOLD
 
-COMMITTED_MODEL_KEY = "R5Wg5dW8ulrQhPs/CKaoMrT0ZmCgkR68+6K7igHx9S4="
+_COMMITTED_MODEL_KEY = "R5Wg5dW8ulrQhPs/CKaoMrT0ZmCgkR68+6K7igHx9S4="
 """Public half of the key that signed the committed `housing_model.joblib`."""
 
-DATA_DIR = Path("data")
-KEYS_FOLDER = "trusted_keys"
+_DATA_DIR = Path("data")
+_KEYS_FOLDER = "trusted_keys"
 """In DATA_DIR: public keys whose models may be served, one a `.pub` file."""
 
 PROBLEM_NAME = r"^[a-z][a-z0-9_]{0,39}$"
-MODEL_FILE = "{problem}_model.joblib"
-ProblemName = Annotated[str, Field(pattern=PROBLEM_NAME)]
+_MODEL_FILE = "{problem}_model.joblib"
+_ProblemName = Annotated[str, Field(pattern=PROBLEM_NAME)]
 """A problem's name stands in URLs, file names and Python types."""
 
-WITHOUT_EFFECT = {
+_WITHOUT_EFFECT = {
     "DEFAULT_MODEL": "the champion answers, whatever its file is called; POST /model/load and "
     "retrain.py --rollback make another version champion",
     "ENABLE_CACHING": "there is no cache, every answer is computed",
@@ -39,9 +39,9 @@ WITHOUT_EFFECT = {
     ".env",
 }
 """Names that other documents have, and why they do nothing here."""
-OF_COMPOSE = re.compile(r"COMPOSE_.*|DOCKER_.*|BUILD_NETWORK|INCOMING")
+_OF_COMPOSE = re.compile(r"COMPOSE_.*|DOCKER_.*|BUILD_NETWORK|INCOMING")
 """Names that docker compose reads from `.env`, those of docker-compose.yml included."""
-LIKELY, NEARLY_SURE = 0.7, 0.92
+_LIKELY, _NEARLY_SURE = 0.7, 0.92
 """How like a setting a name is that may be meant for one. The environment is full of names of other
 programs, so there only a slip of a letter or two in a compound name counts."""
 
@@ -57,17 +57,17 @@ class Settings(BaseSettings):
     api_port: int = Field(8000, ge=1, le=65_535)
     api_workers: int = Field(1, ge=1, le=64)
     api_reload: bool = False
-    serve: Annotated[tuple[ProblemName, ...], NoDecode] = ("housing",)
+    serve: Annotated[tuple[_ProblemName, ...], NoDecode] = ("housing",)
     model_path: Path | None = None
     model_dir: Path | None = None
-    data_dir: Path = DATA_DIR
+    data_dir: Path = _DATA_DIR
     registry_url: str | None = None
     records_url: str | None = None
     records: Literal["durable", "buffered", "off"] = "durable"
     records_queue: int = Field(10_000, ge=1)
     records_keep_days: int = Field(365, ge=1)
     signing_key: Path | None = None
-    trusted_keys: list[str] = [COMMITTED_MODEL_KEY]
+    trusted_keys: list[str] = [_COMMITTED_MODEL_KEY]
     script_runner: str = "python"
     admin_api_key: SecretStr | None = Field(None, min_length=16)
     max_batch_size: int = Field(1_000, ge=1, le=100_000)
@@ -114,10 +114,10 @@ class Settings(BaseSettings):
         Raises InvalidSetting where MODEL_PATH names the one file of another problem.
         """
         if self.model_dir is not None:
-            return self.model_dir / MODEL_FILE.format(problem=problem)
+            return self.model_dir / _MODEL_FILE.format(problem=problem)
         if self.model_path is None:
             folder = Path() if self._is_default_data_dir else self.data_dir
-            return folder / MODEL_FILE.format(problem=problem)
+            return folder / _MODEL_FILE.format(problem=problem)
         path = str(self.model_path)
         if "{problem}" not in path and problem != self.serve[0]:
             raise InvalidSetting(
@@ -132,13 +132,13 @@ class Settings(BaseSettings):
         is_chosen = self.model_path is not None or self.model_dir is not None
         if is_chosen or self._is_default_data_dir:
             return None
-        return Path(MODEL_FILE.format(problem=problem))
+        return Path(_MODEL_FILE.format(problem=problem))
 
     @property
     def key_folders(self) -> tuple[Path, ...]:
         """Where trusted public keys lie: in DATA_DIR, where own ones are published, and beside the
         model in the working directory, where that may answer."""
-        own, bundled = self.data_dir / KEYS_FOLDER, DATA_DIR / KEYS_FOLDER
+        own, bundled = self.data_dir / _KEYS_FOLDER, _DATA_DIR / _KEYS_FOLDER
         may_be_bundled = self.bundled_model_of(self.serve[0]) is not None
         return (own, bundled) if may_be_bundled else (own,)
 
@@ -153,7 +153,7 @@ class Settings(BaseSettings):
 
     @property
     def _is_default_data_dir(self) -> bool:
-        return self.data_dir.resolve() == DATA_DIR.resolve()
+        return self.data_dir.resolve() == _DATA_DIR.resolve()
 
 
 def load_settings() -> Settings:
@@ -172,36 +172,36 @@ def load_settings() -> Settings:
 
 def unread_names() -> list[str]:
     """A sentence for each name in `.env` and the environment that nobody reads, with what helps."""
-    return [*of_file(), *of_environment()]
+    return [*_of_file(), *_of_environment()]
 
 
-def of_file() -> Iterator[str]:
+def _of_file() -> Iterator[str]:
     for name in map(str.upper, DotEnvSettingsSource(Settings).env_vars):
-        if name in WITHOUT_EFFECT:
-            yield f".env: {without_effect(name)}"
-        elif name not in known() and not OF_COMPOSE.fullmatch(name):
-            yield f".env: {no_setting(name, nearest(name, LIKELY))}"
+        if name in _WITHOUT_EFFECT:
+            yield f".env: {_without_effect(name)}"
+        elif name not in _known() and not _OF_COMPOSE.fullmatch(name):
+            yield f".env: {_no_setting(name, _nearest(name, _LIKELY))}"
 
 
-def of_environment() -> Iterator[str]:
+def _of_environment() -> Iterator[str]:
     for name in map(str.upper, os.environ):
-        if name in WITHOUT_EFFECT:
-            yield f"environment: {without_effect(name)}"
-        elif name not in known() and "_" in name and (meant := nearest(name, NEARLY_SURE)):
-            yield f"environment: {no_setting(name, meant)}"
+        if name in _WITHOUT_EFFECT:
+            yield f"environment: {_without_effect(name)}"
+        elif name not in _known() and "_" in name and (meant := _nearest(name, _NEARLY_SURE)):
+            yield f"environment: {_no_setting(name, meant)}"
 
 
-def known() -> list[str]:
+def _known() -> list[str]:
     return [name.upper() for name in Settings.model_fields]
 
 
-def nearest(name: str, likeness: float) -> str | None:
-    return next(iter(get_close_matches(name, known(), n=1, cutoff=likeness)), None)
+def _nearest(name: str, likeness: float) -> str | None:
+    return next(iter(get_close_matches(name, _known(), n=1, cutoff=likeness)), None)
 
 
-def without_effect(name: str) -> str:
-    return f"{name} has no effect: {WITHOUT_EFFECT[name]}"
+def _without_effect(name: str) -> str:
+    return f"{name} has no effect: {_WITHOUT_EFFECT[name]}"
 
 
-def no_setting(name: str, meant: str | None) -> str:
+def _no_setting(name: str, meant: str | None) -> str:
     return f"{name} is no setting" + (f"; did you mean {meant}?" if meant else "")

@@ -30,7 +30,7 @@ from engine.domain.problem import Columns, Contract, Lookup, Problem
 from engine.domain.schema import Schema, Target, body_type
 from problems.replies import Echo, Key, Level, Time, Told
 
-SCHEMA = Schema(
+_SCHEMA = Schema(
     (
         Number("prior_basket_value", "USD", "What the last order cost.", 0, 100_000, 94.61),
         Number("prior_item_count", "items", "Items in the last order.", 0, 10_000, 15, True),
@@ -41,20 +41,20 @@ SCHEMA = Schema(
     )
 )
 
-TARGET = Target("basket_price", "USD", "What the next order costs.", 0.5, 100_000)
+_TARGET = Target("basket_price", "USD", "What the next order costs.", 0.5, 100_000)
 
-TYPICAL = dict(zip(SCHEMA.names, (31.0, 7, 1, 2), strict=True))
+_TYPICAL = dict(zip(_SCHEMA.names, (31.0, 7, 1, 2), strict=True))
 """About the median of each feature: it answers for users that cannot be looked up."""
 
 DOCUMENTED = (
     "0cad47d6c469dc763adb1d206463099d94102e680eb2815de5d0ae055bdd72e2"
     "f2df884c327bfffbbefed72720bb6ec523e244912bf26aa78f5fe7d7ab893bc7"
 )
-USERS = {"abc123": SCHEMA.example, DOCUMENTED: SCHEMA.example}
+_USERS = {"abc123": _SCHEMA.example, DOCUMENTED: _SCHEMA.example}
 """The users of the documented requests: both have the features that are documented for one."""
 
-UserId = Annotated[Key, Field(description="Names the user. Unit: none.", examples=["abc123"])]
-BasketUser = body_type("BasketUser", {"user_id": UserId})
+_UserId = Annotated[Key, Field(description="Names the user. Unit: none.", examples=["abc123"])]
+_BasketUser = body_type("BasketUser", {"user_id": _UserId})
 
 
 class BasketInterval(TypedDict):
@@ -64,7 +64,7 @@ class BasketInterval(TypedDict):
     upper: Annotated[float, Field(description="Upper bound. Unit: USD.", examples=[119.4])]
 
 
-class BasketPrediction(Told):
+class _BasketPrediction(Told):
     """The predicted price of one user's next order."""
 
     user_id: Echo
@@ -82,17 +82,17 @@ class BasketPrediction(Told):
 class BasketPredictions(TypedDict):
     """One prediction for each user of the request, in its order."""
 
-    predictions: list[BasketPrediction]
+    predictions: list[_BasketPrediction]
     count: Annotated[int, Field(description="Predictions made. Unit: users.", examples=[2])]
 
 
-def users_type(limit: int) -> Any:
+def _users_type(limit: int) -> Any:
     """The body of a batch of up to `limit` users."""
     users = Field(min_length=1, max_length=limit, description="Names the users. Unit: none.")
     return body_type("BasketUsers", {"user_ids": Annotated[list[Key], users]})
 
 
-def prices_of(answer: Answer, users: list[str]) -> BasketPredictions:
+def _prices_of(answer: Answer, users: list[str]) -> BasketPredictions:
     prediction = answer.prediction
     columns = zip(
         users,
@@ -102,7 +102,7 @@ def prices_of(answer: Answer, users: list[str]) -> BasketPredictions:
         prediction.interval.upper.round(2).tolist(),
         strict=True,
     )
-    predictions: list[BasketPrediction] = [
+    predictions: list[_BasketPrediction] = [
         {
             "user_id": user,
             "predicted_price": price,
@@ -120,13 +120,13 @@ def prices_of(answer: Answer, users: list[str]) -> BasketPredictions:
 def simulate(rows: int, seed: int) -> Columns:
     """Draw `rows` users and what each one's next order costs; see the module's docstring."""
     rng = np.random.default_rng(seed)
-    usual, spread, features = shoppers(rows, rng)
+    usual, spread, features = _shoppers(rows, rng)
     grown = usual - 0.15 + 0.02 * np.minimum(features["regulars_count"], 15)
     price = np.exp(grown + spread * rng.standard_t(6, rows)).clip(1, 2_000).round(2)
     return {**features, "basket_price": price}
 
 
-def shoppers(
+def _shoppers(
     rows: int, rng: np.random.Generator
 ) -> tuple[NDArray[Any], NDArray[Any], dict[str, NDArray[Any]]]:
     """Of each user the log of the usual basket, the spread around it, and the features."""
@@ -145,51 +145,51 @@ def shoppers(
     return usual, spread, features
 
 
-def simulate_features(rows: int, seed: int) -> Columns:
+def _simulate_features(rows: int, seed: int) -> Columns:
     """The table of features of `rows` users that are drawn alike, after those of the documentation.
 
     An id is the SHA-512 of seed and number; `at` is a minute of June 2025.
     """
     rng = np.random.default_rng(seed)
-    _, _, features = shoppers(rows, rng)
+    _, _, features = _shoppers(rows, rng)
     drawn = [hashlib.sha512(f"{seed} {number}".encode()).hexdigest() for number in range(rows)]
     start = np.datetime64("2025-06-01T00:00:00.000")
-    at = start + rng.integers(0, 30 * 24 * 60, rows + len(USERS)).astype("timedelta64[m]")
-    first = {name: [row[name] for row in USERS.values()] for name in SCHEMA.names}
+    at = start + rng.integers(0, 30 * 24 * 60, rows + len(_USERS)).astype("timedelta64[m]")
+    first = {name: [row[name] for row in _USERS.values()] for name in _SCHEMA.names}
     return {
-        "user_id": np.array([*USERS, *drawn], object),
+        "user_id": np.array([*_USERS, *drawn], object),
         "at": np.array([f"{moment}Z" for moment in at], object),
-        **{name: np.concatenate((first[name], features[name])) for name in SCHEMA.names},
+        **{name: np.concatenate((first[name], features[name])) for name in _SCHEMA.names},
     }
 
 
 BASKET = Problem(
     name="basket",
     title="Baskets of an online grocery",
-    schema=SCHEMA,
-    target=TARGET,
+    schema=_SCHEMA,
+    target=_TARGET,
     contracts=(
         Contract(
             path="/predict",
             summary="Predict what a user's next order costs; the features are looked up",
-            request=lambda limit: BasketUser,
-            reply=BasketPrediction,
+            request=lambda limit: _BasketUser,
+            reply=_BasketPrediction,
             entities=lambda body: [Entity(key=body["user_id"])],
-            answer=lambda answer, body: prices_of(answer, [body["user_id"]])["predictions"][0],
+            answer=lambda answer, body: _prices_of(answer, [body["user_id"]])["predictions"][0],
             examples={"documented": {"user_id": DOCUMENTED}, "short": {"user_id": "abc123"}},
         ),
         Contract(
             path="/predict/batch",
             summary="Predict the next orders of many users; all are answered or none",
-            request=users_type,
+            request=_users_type,
             reply=BasketPredictions,
             entities=lambda body: [Entity(key=user) for user in body["user_ids"]],
-            answer=lambda answer, body: prices_of(answer, body["user_ids"]),
+            answer=lambda answer, body: _prices_of(answer, body["user_ids"]),
             examples={"documented": {"user_ids": [DOCUMENTED, "abc123"]}},
         ),
     ),
     simulate=simulate,
     slices=("prior_basket_value", "prior_item_count", "regulars_count"),
     layouts={},
-    lookup=Lookup(key="user_id", fallback=TYPICAL, simulate=simulate_features),
+    lookup=Lookup(key="user_id", fallback=_TYPICAL, simulate=_simulate_features),
 )

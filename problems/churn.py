@@ -32,13 +32,13 @@ from engine.domain.times import DAY
 from problems.gaps import category, count, number, with_gaps
 from problems.replies import Echo, Key, ProbabilityInterval, Time, Told, chances
 
-PLANS = ("free", "trial", "paid", "student", "team")
-PAYING = ("paid", "student", "team")
-COUNTRIES = ("US", "IN", "GB", "DE", "BR", "CA", "FR", "NG", "ES", "AU", "JP", "MX")
-SOURCES = ("organic", "search_ads", "social", "referral", "email", "affiliate", "partner")
+_PLANS = ("free", "trial", "paid", "student", "team")
+_PAYING = ("paid", "student", "team")
+_COUNTRIES = ("US", "IN", "GB", "DE", "BR", "CA", "FR", "NG", "ES", "AU", "JP", "MX")
+_SOURCES = ("organic", "search_ads", "social", "referral", "email", "affiliate", "partner")
 
 
-SCHEMA = Schema(
+_SCHEMA = Schema(
     (
         count("active_days_7d", "days", "Active days of the last 7.", 7, 3),
         count("active_days_14d", "days", "Active days of the last 14.", 14, 5),
@@ -52,33 +52,33 @@ SCHEMA = Schema(
         count("days_since_last_activity", "days", "Since then; 0 is today.", 36_500, 0),
         count("days_since_signup", "days", "Since the user signed up.", 36_500, 45),
         number("payment_fail_rate_30d", "share", "Of payments due in 30 days.", 1, 0.0),
-        category("plan", "The plan the user is on.", PLANS, "paid"),
+        category("plan", "The plan the user is on.", _PLANS, "paid"),
         count("is_paid", "0 or 1", "1 when the plan costs money.", 1, 1),
-        category("country", "ISO 3166 code of the country.", COUNTRIES, "US"),
-        category("marketing_source", "What brought the user here.", SOURCES, "organic"),
+        category("country", "ISO 3166 code of the country.", _COUNTRIES, "US"),
+        category("marketing_source", "What brought the user here.", _SOURCES, "organic"),
     )
 )
 
-TARGET = Target(
+_TARGET = Target(
     "churned", "event", "1 when the user did not come back within 30 days.", 0, 1, BINARY
 )
 
-ChurnFeatures = SCHEMA.row_type("ChurnFeatures")
+_ChurnFeatures = _SCHEMA.row_type("ChurnFeatures")
 
-UserId = Annotated[Key, Field(description="Names the user. Unit: none.", examples=["12345"])]
+_UserId = Annotated[Key, Field(description="Names the user. Unit: none.", examples=["12345"])]
 
 
-def day(text: str) -> str:
+def _day(text: str) -> str:
     """Raises ValueError for what is no day of the calendar."""
     if not re.fullmatch(DAY, text):
         raise ValueError("is no day such as 2025-01-15")
     return text
 
 
-Day = Annotated[
+_Day = Annotated[
     Annotated[
         str,
-        AfterValidator(day),
+        AfterValidator(_day),
         Field(json_schema_extra={"format": "date", "pattern": f"^{DAY}$"}),
     ]
     | None,
@@ -86,13 +86,13 @@ Day = Annotated[
         description="The day the features are of. Unit: date, ISO 8601.", examples=["2025-01-15"]
     ),
 ]
-ChurnUser = body_type(
+_ChurnUser = body_type(
     "ChurnUser",
-    {"user_id": UserId, "snapshot_date": NotRequired[Day], "features": ChurnFeatures},
+    {"user_id": _UserId, "snapshot_date": NotRequired[_Day], "features": _ChurnFeatures},
 )
 
 
-class ChurnPrediction(Told):
+class _ChurnPrediction(Told):
     """The risk that one user does not come back within 30 days."""
 
     user_id: Echo
@@ -109,23 +109,23 @@ class ChurnPrediction(Told):
 class ChurnPredictions(TypedDict):
     """One prediction for each user of the request, in its order."""
 
-    predictions: list[ChurnPrediction]
+    predictions: list[_ChurnPrediction]
     count: Annotated[int, Field(description="Predictions made. Unit: users.", examples=[2])]
 
 
-def users_type(limit: int) -> Any:
+def _users_type(limit: int) -> Any:
     """The body of a batch of up to `limit` users."""
     users = Field(min_length=1, max_length=limit, description="Unit: one item a user.")
-    return body_type("ChurnUsers", {"users": Annotated[list[ChurnUser], users]})  # type: ignore[valid-type]
+    return body_type("ChurnUsers", {"users": Annotated[list[_ChurnUser], users]})  # type: ignore[valid-type]
 
 
-def entity_of(user: Any) -> Entity:
+def _entity_of(user: Any) -> Entity:
     return Entity(key=user["user_id"], row=user["features"])
 
 
-def risks_of(answer: Answer, users: list[Any]) -> ChurnPredictions:
+def _risks_of(answer: Answer, users: list[Any]) -> ChurnPredictions:
     paths = map(answer.place_of, answer.versions)
-    predictions: list[ChurnPrediction] = [
+    predictions: list[_ChurnPrediction] = [
         {
             "user_id": user["user_id"],
             "snapshot_date": user.get("snapshot_date"),
@@ -148,18 +148,18 @@ def simulate(rows: int, seed: int) -> Columns:
     engagement = rng.normal(0, 1, rows)
     is_fading = rng.random(rows) < 0.2
     age = rng.gamma(1.1, 260, rows).clip(1, 3_000).round()
-    plan = plans(rng, engagement, age)
-    is_paid = np.isin(plan, PAYING)
+    plan = _plans(rng, engagement, age)
+    is_paid = np.isin(plan, _PAYING)
     is_due = is_paid & (rng.random(rows) < 0.95)
     failures = np.where(rng.random(rows) < 0.12, rng.beta(2, 3, rows).round(2), 0.0)
-    source = one_of(SOURCES, rng, rows)
+    source = _one_of(_SOURCES, rng, rows)
     facts = {
-        **activity(rng, engagement, is_fading, age),
+        **_activity(rng, engagement, is_fading, age),
         "days_since_signup": age,
         "payment_fail_rate_30d": np.where(is_due, failures, np.nan),
         "plan": plan,
         "is_paid": is_paid.astype(float),
-        "country": one_of(COUNTRIES, rng, rows),
+        "country": _one_of(_COUNTRIES, rng, rows),
         "marketing_source": source,
     }
     log_odds = (
@@ -173,26 +173,29 @@ def simulate(rows: int, seed: int) -> Columns:
         + 0.4 * np.isin(source, ("affiliate", "search_ads"))
     )
     churned = rng.random(rows) < 1 / (1 + np.exp(-log_odds))
-    return {**with_gaps({n: facts[n] for n in SCHEMA.names}, rng), "churned": churned.astype(float)}
+    return {
+        **with_gaps({n: facts[n] for n in _SCHEMA.names}, rng),
+        "churned": churned.astype(float),
+    }
 
 
-def one_of(names: tuple[str, ...], rng: np.random.Generator, rows: int) -> NDArray[np.object_]:
+def _one_of(names: tuple[str, ...], rng: np.random.Generator, rows: int) -> NDArray[np.object_]:
     """Each name three quarters as often as the one before."""
     weight = 0.75 ** np.arange(len(names))
     return rng.choice(np.array(names, object), rows, p=weight / weight.sum())
 
 
-def plans(
+def _plans(
     rng: np.random.Generator, engagement: NDArray[Any], age: NDArray[Any]
 ) -> NDArray[np.object_]:
     """Who pays is more engaged; a trial lasts 30 days."""
     pays = rng.random(len(age)) < 1 / (1 + np.exp(0.3 - 0.7 * engagement))
-    paid = one_of(PAYING, rng, len(age))
+    paid = _one_of(_PAYING, rng, len(age))
     free = np.where((age <= 30) & (rng.random(len(age)) < 0.7), "trial", "free")
     return np.where(pays, paid, free.astype(object))
 
 
-def activity(
+def _activity(
     rng: np.random.Generator, engagement: NDArray[Any], is_fading: NDArray[Any], age: NDArray[Any]
 ) -> dict[str, NDArray[Any]]:
     """What was done in the last 30 days, drawn day by day (users x days, today first)."""
@@ -217,33 +220,33 @@ def activity(
     }
 
 
-USER = {"user_id": "12345", "snapshot_date": "2025-01-15", "features": SCHEMA.example}
-KNOWN = {"active_days_7d": 3, "watch_minutes_7d": 120, "days_since_last_activity": 0}
-TEST_USER = {"user_id": "test_user", "features": {**KNOWN, "plan": "paid"}}
+_USER = {"user_id": "12345", "snapshot_date": "2025-01-15", "features": _SCHEMA.example}
+_KNOWN = {"active_days_7d": 3, "watch_minutes_7d": 120, "days_since_last_activity": 0}
+_TEST_USER = {"user_id": "test_user", "features": {**_KNOWN, "plan": "paid"}}
 
 CHURN = Problem(
     name="churn",
     title="Churn of a learning platform",
-    schema=SCHEMA,
-    target=TARGET,
+    schema=_SCHEMA,
+    target=_TARGET,
     contracts=(
         Contract(
             path="/predict",
             summary="Predict the risk that a user does not come back within 30 days",
-            request=lambda limit: ChurnUser,
-            reply=ChurnPrediction,
-            entities=lambda body: [entity_of(body)],
-            answer=lambda answer, body: risks_of(answer, [body])["predictions"][0],
-            examples={"documented": USER, "a few features": TEST_USER},
+            request=lambda limit: _ChurnUser,
+            reply=_ChurnPrediction,
+            entities=lambda body: [_entity_of(body)],
+            answer=lambda answer, body: _risks_of(answer, [body])["predictions"][0],
+            examples={"documented": _USER, "a few features": _TEST_USER},
         ),
         Contract(
             path="/predict/batch",
             summary="Predict the risks of many users; all are answered or none",
-            request=users_type,
+            request=_users_type,
             reply=ChurnPredictions,
-            entities=lambda body: [entity_of(user) for user in body["users"]],
-            answer=lambda answer, body: risks_of(answer, body["users"]),
-            examples={"documented": {"users": [USER, TEST_USER]}},
+            entities=lambda body: [_entity_of(user) for user in body["users"]],
+            answer=lambda answer, body: _risks_of(answer, body["users"]),
+            examples={"documented": {"users": [_USER, _TEST_USER]}},
         ),
     ),
     simulate=simulate,

@@ -35,7 +35,7 @@ from problems.replies import (
     chances,
 )
 
-SIGNIFICANT = 6
+_SIGNIFICANT = 6
 """A quantity is told to so many digits of the smallest value, or the span, that is expected."""
 
 
@@ -84,16 +84,16 @@ def problem_of(card: ModelCard) -> Problem:
 
 def problem(name: str, declaration: Declaration) -> Problem:
     """Two routes, for one row and for many; the names of their types are the problem's alone."""
-    schema = Schema(tuple(map(as_requests_have_it, declaration.columns)))
-    row, one = row_type(name, schema, declaration), reply_type(name, declaration.target)
+    schema = Schema(tuple(map(_as_requests_have_it, declaration.columns)))
+    row, one = _row_type(name, schema, declaration), _reply_type(name, declaration.target)
     return Problem(
         name=name,
         title=declaration.title,
         schema=schema,
         target=declaration.target,
         contracts=(
-            contract_of_one(declaration.target, schema, row, one),
-            contract_of_many(declaration.target, schema, row, one, name=name),
+            _contract_of_one(declaration.target, schema, row, one),
+            _contract_of_many(declaration.target, schema, row, one, name=name),
         ),
         simulate=None,
         slices=declaration.slices,
@@ -103,112 +103,114 @@ def problem(name: str, declaration: Declaration) -> Problem:
     )
 
 
-def as_requests_have_it(column: Column) -> Column:
+def _as_requests_have_it(column: Column) -> Column:
     """Without the rules that a table does not know: another one may go further, or have gaps."""
     column = replace(column, may_be_missing=True, warns_of_gap=not column.may_be_missing)
     return column.unbounded()
 
 
-def row_type(name: str, schema: Schema, declaration: Declaration) -> Any:
+def _row_type(name: str, schema: Schema, declaration: Declaration) -> Any:
     about = Field(description="No feature: ignored, with a warning. Unit: none.")
-    others = dict.fromkeys(ignored_of(declaration), NotRequired[Annotated[Any, about]])
+    others = dict.fromkeys(_ignored_of(declaration), NotRequired[Annotated[Any, about]])
     return body_type(f"{name}_Row", {**others, **schema.tolerant_fields})
 
 
-def ignored_of(declaration: Declaration) -> tuple[str, ...]:
+def _ignored_of(declaration: Declaration) -> tuple[str, ...]:
     return tuple(dict.fromkeys((declaration.target.name, *declaration.ignored)))
 
 
-def features_of(schema: Schema, row: Mapping[str, Any]) -> dict[str, Any]:
+def _features_of(schema: Schema, row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in schema.names if name in row}
 
 
-def notes_on(schema: Schema, row: Mapping[str, Any]) -> list[str]:
+def _notes_on(schema: Schema, row: Mapping[str, Any]) -> list[str]:
     others = [name for name in row if name not in schema.names]
     return [f"ignored, because no feature: {', '.join(others)}"] if others else []
 
 
-def contract_of_one(target: Target, schema: Schema, row: Any, one: Any) -> Contract:
+def _contract_of_one(target: Target, schema: Schema, row: Any, one: Any) -> Contract:
     return Contract(
         path="/predict",
-        summary=f"Predict {target.name} for one row, with {REPLIES[target.kind].promise}",
+        summary=f"Predict {target.name} for one row, with {_REPLIES[target.kind].promise}",
         request=lambda limit: row,
         reply=one,
-        entities=lambda body: [Entity(row=features_of(schema, body))],
-        answer=lambda answer, body: replies(target, answer, [notes_on(schema, body)])[0],
+        entities=lambda body: [Entity(row=_features_of(schema, body))],
+        answer=lambda answer, body: _replies(target, answer, [_notes_on(schema, body)])[0],
         examples={"a row of the table": schema.example},
     )
 
 
-def contract_of_many(target: Target, schema: Schema, row: Any, one: Any, *, name: str) -> Contract:
+def _contract_of_many(target: Target, schema: Schema, row: Any, one: Any, *, name: str) -> Contract:
     count = Field(description="Predictions made. Unit: rows.", examples=[1])
     fields = {"predictions": list[one], "count": Annotated[int, count]}
     return Contract(
         path="/predict/batch",
         summary=f"Predict {target.name} for many rows; all are answered or none",
-        request=lambda limit: rows_type(name, row, limit),
-        reply=typed(f"{name}_Predictions", "One prediction for each row, in their order.", fields),
-        entities=lambda body: [Entity(row=features_of(schema, row)) for row in body["rows"]],
+        request=lambda limit: _rows_type(name, row, limit),
+        reply=_typed(f"{name}_Predictions", "One prediction for each row, in their order.", fields),
+        entities=lambda body: [Entity(row=_features_of(schema, row)) for row in body["rows"]],
         answer=lambda answer, body: {
-            "predictions": replies(target, answer, [notes_on(schema, row) for row in body["rows"]]),
+            "predictions": _replies(
+                target, answer, [_notes_on(schema, row) for row in body["rows"]]
+            ),
             "count": len(answer.ids),
         },
         examples={"a row of the table": {"rows": [schema.example]}},
     )
 
 
-def rows_type(name: str, row: Any, limit: int) -> Any:
+def _rows_type(name: str, row: Any, limit: int) -> Any:
     rows = Field(min_length=1, max_length=limit, description="Unit: one item a row.")
     return body_type(f"{name}_Rows", {"rows": Annotated[list[row], rows]})
 
 
-def reply_type(name: str, target: Target) -> Any:
+def _reply_type(name: str, target: Target) -> Any:
     """What is said of one row: a quantity with its interval, or an event with its probability."""
     fields = {
         "prediction_id": PredictionId,
-        **REPLIES[target.kind].fields(name, target),
+        **_REPLIES[target.kind].fields(name, target),
         "warnings": Warnings,
         "model_version": ModelVersion,
         "predicted_at": Time,
     }
-    return typed(f"{name}_Prediction", f"What is predicted of {target.name}.", fields)
+    return _typed(f"{name}_Prediction", f"What is predicted of {target.name}.", fields)
 
 
-def event_fields(name: str, target: Target) -> dict[str, Any]:
+def _event_fields(name: str, target: Target) -> dict[str, Any]:
     likelier = Field(description=f"The likelier {target.name}. Unit: none.")
-    chance = Field(description=f"That {target.name} is {outcomes(target)[1]}. Unit: probability.")
+    chance = Field(description=f"That {target.name} is {_outcomes(target)[1]}. Unit: probability.")
     return {
-        "prediction": Annotated[Literal[outcomes(target)], likelier],
+        "prediction": Annotated[Literal[_outcomes(target)], likelier],
         "probability": Annotated[float, chance],
         "probability_interval": ProbabilityInterval,
     }
 
 
-def quantity_fields(name: str, target: Target) -> dict[str, Any]:
+def _quantity_fields(name: str, target: Target) -> dict[str, Any]:
     expected, lower, upper = (
         Annotated[float, Field(description=f"{what}. Unit: {target.unit}.")]
         for what in (f"Expected {target.name}", "Lower bound", "Upper bound")
     )
     promise = "The truth about this very row lies in it, as often as `confidence` says."
-    bounds = typed(f"{name}_Interval", promise, {"lower": lower, "upper": upper})
+    bounds = _typed(f"{name}_Interval", promise, {"lower": lower, "upper": upper})
     return {"prediction": expected, "confidence_interval": bounds, "confidence": Level}
 
 
-def typed(name: str, doc: str, fields: dict[str, Any]) -> Any:
+def _typed(name: str, doc: str, fields: dict[str, Any]) -> Any:
     make: Any = TypedDict
     made = make(name, fields)
     made.__doc__ = doc
     return made
 
 
-def outcomes(target: Target) -> tuple[Any, Any]:
+def _outcomes(target: Target) -> tuple[Any, Any]:
     """What a table calls 0 and 1."""
     return target.labels or (0, 1)
 
 
-def replies(target: Target, answer: Answer, notes: Sequence[list[str]]) -> list[dict[str, Any]]:
+def _replies(target: Target, answer: Answer, notes: Sequence[list[str]]) -> list[dict[str, Any]]:
     """One reply a row, with what is to be said of the row besides."""
-    say = REPLIES[target.kind].said
+    say = _REPLIES[target.kind].said
     return [
         {
             "prediction_id": about["prediction_id"],
@@ -223,24 +225,24 @@ def replies(target: Target, answer: Answer, notes: Sequence[list[str]]) -> list[
     ]
 
 
-def events_said(target: Target, prediction: Prediction) -> Iterator[dict[str, Any]]:
-    other, happens = outcomes(target)
+def _events_said(target: Target, prediction: Prediction) -> Iterator[dict[str, Any]]:
+    other, happens = _outcomes(target)
     for value, bounds in zip(*chances(prediction), strict=True):
         likelier = happens if value >= 0.5 else other
         yield {"prediction": likelier, "probability": value, "probability_interval": bounds}
 
 
-def positives_said(target: Target, prediction: Prediction) -> Iterator[dict[str, Any]]:
+def _positives_said(target: Target, prediction: Prediction) -> Iterator[dict[str, Any]]:
     """With enough digits for the smallest value."""
-    return quantities_said(prediction, digits_of(target.low))
+    return _quantities_said(prediction, _digits_of(target.low))
 
 
-def reals_said(target: Target, prediction: Prediction) -> Iterator[dict[str, Any]]:
+def _reals_said(target: Target, prediction: Prediction) -> Iterator[dict[str, Any]]:
     """With enough digits for the span."""
-    return quantities_said(prediction, digits_of(target.high - target.low))
+    return _quantities_said(prediction, _digits_of(target.high - target.low))
 
 
-def quantities_said(prediction: Prediction, digits: int) -> Iterator[dict[str, Any]]:
+def _quantities_said(prediction: Prediction, digits: int) -> Iterator[dict[str, Any]]:
     interval = prediction.interval
     columns = (prediction.values, interval.lower, interval.upper)
     for value, lower, upper in zip(*(c.round(digits).tolist() for c in columns), strict=True):
@@ -251,13 +253,13 @@ def quantities_said(prediction: Prediction, digits: int) -> Iterator[dict[str, A
         }
 
 
-def digits_of(scale: float) -> int:
+def _digits_of(scale: float) -> int:
     """Places behind the decimal point."""
-    return max(SIGNIFICANT - 1 - floor(log10(scale)), 0)
+    return max(_SIGNIFICANT - 1 - floor(log10(scale)), 0)
 
 
 @dataclass(frozen=True)
-class Reply:
+class _Reply:
     """What is promised of a kind of target, the fields of one row's reply, and their values."""
 
     promise: str
@@ -265,10 +267,10 @@ class Reply:
     said: Callable[[Target, Prediction], Iterator[dict[str, Any]]]
 
 
-REPLIES = ByKind(
-    positive=Reply("an interval that covers", quantity_fields, positives_said),
-    real=Reply("an interval that covers", quantity_fields, reals_said),
-    binary=Reply("a calibrated probability", event_fields, events_said),
+_REPLIES = ByKind(
+    positive=_Reply("an interval that covers", _quantity_fields, _positives_said),
+    real=_Reply("an interval that covers", _quantity_fields, _reals_said),
+    binary=_Reply("a calibrated probability", _event_fields, _events_said),
 )
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from engine.domain.columns import Category, Number
 
-KNOWING_LITTLE = 0.15
-RARELY, OFTEN = 0.04, 0.7
+_KNOWING_LITTLE = 0.15
+_RARELY, _OFTEN = 0.04, 0.7
 """How often a caller lacks a value who knows most of a row, and one who knows little of it."""
 
 
@@ -33,7 +33,7 @@ def with_gaps(
 ) -> dict[str, NDArray[Any]]:
     """The columns (n,) with values taken away at random: NaN among numbers, None among names."""
     rows = len(next(iter(columns.values())))
-    share = np.where(rng.random(rows) < KNOWING_LITTLE, OFTEN, RARELY)
+    share = np.where(rng.random(rows) < _KNOWING_LITTLE, _OFTEN, _RARELY)
     return {name: _gapped(values, rng.random(rows) < share) for name, values in columns.items()}
 
 

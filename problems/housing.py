@@ -30,7 +30,7 @@ from problems.replies import Level, ModelVersion, PredictionId, Time, Warnings
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = Schema(
+_SCHEMA = Schema(
     (
         Number("square_feet", "square feet", "Interior living area.", 100, 100_000, 2000),
         Number("bedrooms", "rooms", "Number of bedrooms.", 0, 50, 3, is_whole=True),
@@ -42,9 +42,9 @@ SCHEMA = Schema(
     )
 )
 
-TARGET = Target("price", "USD", "Sale price.", 1_000, 1_000_000_000)
+_TARGET = Target("price", "USD", "Sale price.", 1_000, 1_000_000_000)
 
-House = SCHEMA.row_type("House")
+_House = _SCHEMA.row_type("House")
 
 
 class ConfidenceInterval(TypedDict):
@@ -75,17 +75,17 @@ class PricePredictions(TypedDict):
     count: Annotated[int, Field(description="Predictions made. Unit: houses.", examples=[2])]
 
 
-def houses_type(limit: int) -> Any:
+def _houses_type(limit: int) -> Any:
     """The body of a batch of up to `limit` houses."""
     houses = Field(min_length=1, max_length=limit, description="Unit: one item a house.")
-    return body_type("Houses", {"houses": Annotated[list[House], houses]})  # type: ignore[valid-type]
+    return body_type("Houses", {"houses": Annotated[list[_House], houses]})  # type: ignore[valid-type]
 
 
-def price_of(answer: Answer) -> PricePrediction:
-    return prices_of(answer)["predictions"][0]
+def _price_of(answer: Answer) -> PricePrediction:
+    return _prices_of(answer)["predictions"][0]
 
 
-def prices_of(answer: Answer) -> PricePredictions:
+def _prices_of(answer: Answer) -> PricePredictions:
     prediction = answer.prediction
     columns = zip(
         answer.told(),
@@ -140,7 +140,7 @@ def simulate(rows: int, seed: int) -> Columns:
     }
 
 
-def from_king_county(table: "pd.DataFrame") -> Columns:
+def _from_king_county(table: "pd.DataFrame") -> Columns:
     """The public King County table (May 2014 to May 2015) in this problem's columns.
 
     One row's 33 bedrooms is a typing error for 3. A house sold twice is one `group`.
@@ -164,7 +164,7 @@ def from_king_county(table: "pd.DataFrame") -> Columns:
 
 
 SEATTLE = (47.6062, -122.3321)
-EARTH_RADIUS_MILES = 3958.7613
+_EARTH_RADIUS_MILES = 3958.7613
 
 
 def miles_from(latitude: float, longitude: float, latitudes: Any, longitudes: Any) -> Any:
@@ -172,15 +172,15 @@ def miles_from(latitude: float, longitude: float, latitudes: Any, longitudes: An
     phi, phis = np.radians(latitude), np.radians(latitudes)
     half = np.sin((phis - phi) / 2) ** 2
     half += np.cos(phi) * np.cos(phis) * np.sin(np.radians(longitudes - longitude) / 2) ** 2
-    return 2 * EARTH_RADIUS_MILES * np.arcsin(np.sqrt(half))
+    return 2 * _EARTH_RADIUS_MILES * np.arcsin(np.sqrt(half))
 
 
-EXAMPLES = (
-    SCHEMA.example,
+_EXAMPLES = (
+    _SCHEMA.example,
     {
         "houses": [
-            dict(zip(SCHEMA.names, (1500, 2, 1, 20, 10), strict=True)),
-            dict(zip(SCHEMA.names, (2500, 4, 3, 5, 3), strict=True)),
+            dict(zip(_SCHEMA.names, (1500, 2, 1, 20, 10), strict=True)),
+            dict(zip(_SCHEMA.names, (2500, 4, 3, 5, 3), strict=True)),
         ]
     },
 )
@@ -188,31 +188,31 @@ EXAMPLES = (
 HOUSING = Problem(
     name="housing",
     title="House prices",
-    schema=SCHEMA,
-    target=TARGET,
+    schema=_SCHEMA,
+    target=_TARGET,
     contracts=(
         Contract(
             path="/predict",
             summary="Predict the price of one house, with an interval that covers",
-            request=lambda limit: House,
+            request=lambda limit: _House,
             reply=PricePrediction,
             entities=lambda body: [Entity(row=body)],
-            answer=lambda answer, body: price_of(answer),
-            examples={"documented": EXAMPLES[0]},
+            answer=lambda answer, body: _price_of(answer),
+            examples={"documented": _EXAMPLES[0]},
         ),
         Contract(
             path="/predict/batch",
             summary="Predict the prices of many houses; all are answered or none",
-            request=houses_type,
+            request=_houses_type,
             reply=PricePredictions,
             entities=lambda body: [Entity(row=house) for house in body["houses"]],
-            answer=lambda answer, body: prices_of(answer),
-            examples={"documented": EXAMPLES[1]},
+            answer=lambda answer, body: _prices_of(answer),
+            examples={"documented": _EXAMPLES[1]},
         ),
     ),
     simulate=simulate,
     slices=("square_feet", "age_years", "distance_to_city"),
     layouts={
-        "king-county": Layout("the public King County sales table", from_king_county),
+        "king-county": Layout("the public King County sales table", _from_king_county),
     },
 )

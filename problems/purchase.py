@@ -31,42 +31,44 @@ from engine.domain.schema import Row, Schema, Target, body_type
 from problems.gaps import category, count, number, with_gaps
 from problems.replies import Echo, Key, ProbabilityInterval, Time, Told, chances
 
-CATEGORIES = ("Electronics", "Clothing", "Home", "Beauty", "Sports", "Toys", "Books", "Grocery")
-MEDIAN_PRICES = (160.0, 45.0, 60.0, 25.0, 55.0, 30.0, 18.0, 12.0)
-MOST = 1e6
-MOST_ROWS = 1_000
-CLEARLY = 2.0
+_CATEGORIES = ("Electronics", "Clothing", "Home", "Beauty", "Sports", "Toys", "Books", "Grocery")
+_MEDIAN_PRICES = (160.0, 45.0, 60.0, 25.0, 55.0, 30.0, 18.0, 12.0)
+_MOST = 1e6
+_MOST_ROWS = 1_000
+_CLEARLY = 2.0
 """Odds this many times those at the threshold, or this many times smaller, are clear."""
 
-SCHEMA = Schema(
+_SCHEMA = Schema(
     (
         number("days_since_last_view", "days", "Since the user viewed anything.", 36_500, 2.5),
         number("days_since_last_item_view", "days", "Since they viewed this item.", 36_500, 5.0),
-        count("view_count_7d", "views", "Items the user viewed in the last 7 days.", MOST, 15),
-        count("view_count_30d", "views", "Items the user viewed in the last 30 days.", MOST, 45),
-        count("cart_count_7d", "items", "Put into the cart in the last 7 days.", MOST, 2),
-        count("cart_count_30d", "items", "Put into the cart in the last 30 days.", MOST, 5),
-        count("purchase_count_7d", "items", "Bought in the last 7 days.", MOST, 0),
-        count("purchase_count_30d", "items", "Bought in the last 30 days.", MOST, 1),
+        count("view_count_7d", "views", "Items the user viewed in the last 7 days.", _MOST, 15),
+        count("view_count_30d", "views", "Items the user viewed in the last 30 days.", _MOST, 45),
+        count("cart_count_7d", "items", "Put into the cart in the last 7 days.", _MOST, 2),
+        count("cart_count_30d", "items", "Put into the cart in the last 30 days.", _MOST, 5),
+        count("purchase_count_7d", "items", "Bought in the last 7 days.", _MOST, 0),
+        count("purchase_count_30d", "items", "Bought in the last 30 days.", _MOST, 1),
         number("cart_to_purchase_ratio", "ratio", "Bought per item put into the cart.", 1e3, 0.2),
         number("avg_session_duration", "minutes", "Mean of the user's sessions.", 1_440, 12.5),
-        count("session_item_count", "items", "Viewed in this session.", MOST, 8),
+        count("session_item_count", "items", "Viewed in this session.", _MOST, 8),
         number("session_duration_minutes", "minutes", "Of this session so far.", 1_440, 15.0),
-        count("item_view_count", "views", "How often the user viewed this item.", MOST, 3),
-        count("item_cart_count", "times", "How often they put it into the cart.", MOST, 1),
-        number("item_price", "USD", "What the item costs now.", MOST, 89.99),
-        number("item_base_price", "USD", "What it costs when it is not reduced.", MOST, 129.99),
+        count("item_view_count", "views", "How often the user viewed this item.", _MOST, 3),
+        count("item_cart_count", "times", "How often they put it into the cart.", _MOST, 1),
+        number("item_price", "USD", "What the item costs now.", _MOST, 89.99),
+        number("item_base_price", "USD", "What it costs when it is not reduced.", _MOST, 129.99),
         number("item_discount_pct", "percent", "By how much it is reduced.", 100, 30.0),
-        category("item_category", "Where it is sold.", CATEGORIES, "Electronics"),
+        category("item_category", "Where it is sold.", _CATEGORIES, "Electronics"),
     )
 )
 
-TARGET = Target("purchased", "event", "1 when the user buys the item within 7 days.", 0, 1, BINARY)
+_TARGET = Target("purchased", "event", "1 when the user buys the item within 7 days.", 0, 1, BINARY)
 
-UserId = Annotated[Key, Field(description="Names the user. Unit: none.", examples=["user_000123"])]
-ItemId = Annotated[Key, Field(description="Names the item. Unit: none.", examples=["item_00456"])]
-PurchasePair = body_type("PurchasePair", {"user_id": UserId, "item_id": ItemId, **SCHEMA.fields})
-Threshold = Annotated[
+_UserId = Annotated[Key, Field(description="Names the user. Unit: none.", examples=["user_000123"])]
+_ItemId = Annotated[Key, Field(description="Names the item. Unit: none.", examples=["item_00456"])]
+_PurchasePair = body_type(
+    "PurchasePair", {"user_id": _UserId, "item_id": _ItemId, **_SCHEMA.fields}
+)
+_Threshold = Annotated[
     float,
     Field(
         ge=0,
@@ -74,11 +76,11 @@ Threshold = Annotated[
         description="Predict 1 from here on; default: DEFAULT_THRESHOLD. Unit: probability.",
     ),
 ]
-Confidence = Literal["high", "medium", "low"]
-VariantRequest = Annotated[bool, Field(description="Whether probabilities are told. Unit: none.")]
+_Confidence = Literal["high", "medium", "low"]
+_VariantRequest = Annotated[bool, Field(description="Whether probabilities are told. Unit: none.")]
 
 
-class PurchasePrediction(Told):
+class _PurchasePrediction(Told):
     """Whether one user buys one item within 7 days."""
 
     user_id: Echo
@@ -92,7 +94,7 @@ class PurchasePrediction(Told):
     ]
     interval: Annotated[ProbabilityInterval | None, Field(description="Or null. Unit: none.")]
     confidence: Annotated[
-        Confidence,
+        _Confidence,
         Field(
             description="How sure the prediction is, by the interval around the probability. low: "
             "the threshold lies within; medium: it does not; high: throughout the interval the "
@@ -104,31 +106,31 @@ class PurchasePrediction(Told):
 class PurchasePredictions(TypedDict):
     """One prediction for each row of the request, in its order."""
 
-    predictions: list[PurchasePrediction]
+    predictions: list[_PurchasePrediction]
     model_version: Annotated[
         str, Field(description="Version that answered, or all of them, by commas. Unit: none.")
     ]
     timestamp: Time
     latency_ms: Annotated[float, Field(description="What the answer took. Unit: milliseconds.")]
-    threshold: Threshold
-    return_probabilities: VariantRequest
+    threshold: _Threshold
+    return_probabilities: _VariantRequest
 
 
-def pairs_type(limit: int) -> Any:
-    """The body: up to `limit` rows, and never more than `MOST_ROWS`."""
-    most = min(limit, MOST_ROWS)
+def _pairs_type(limit: int) -> Any:
+    """The body: up to `limit` rows, and never more than `_MOST_ROWS`."""
+    most = min(limit, _MOST_ROWS)
     rows = Field(min_length=1, max_length=most, description="Unit: one item a user and item.")
     return body_type(
         "PurchasePairs",
         {
-            "features": Annotated[list[PurchasePair], rows],  # type: ignore[valid-type]
-            "return_probabilities": NotRequired[VariantRequest],
-            "threshold": NotRequired[Threshold],
+            "features": Annotated[list[_PurchasePair], rows],  # type: ignore[valid-type]
+            "return_probabilities": NotRequired[_VariantRequest],
+            "threshold": NotRequired[_Threshold],
         },
     )
 
 
-def features_of(pair: Mapping[str, Any]) -> Row:
+def _features_of(pair: Mapping[str, Any]) -> Row:
     return {name: value for name, value in pair.items() if name not in ("user_id", "item_id")}
 
 
@@ -157,13 +159,13 @@ def purchases_of(answer: Answer, body: Mapping[str, Any]) -> PurchasePredictions
     }
 
 
-def confidence(bounds: ProbabilityInterval, threshold: float) -> Confidence:
+def confidence(bounds: ProbabilityInterval, threshold: float) -> _Confidence:
     """How sure it is on which side of the threshold the probability lies: high, medium or low."""
     lower, upper = bounds["lower"], bounds["upper"]
     if lower < threshold <= upper:
         return "low"
-    is_above = lower * (1 - threshold) >= CLEARLY * threshold * (1 - lower)
-    is_below = CLEARLY * upper * (1 - threshold) <= threshold * (1 - upper)
+    is_above = lower * (1 - threshold) >= _CLEARLY * threshold * (1 - lower)
+    is_below = _CLEARLY * upper * (1 - threshold) <= threshold * (1 - upper)
     return "high" if is_above or is_below else "medium"
 
 
@@ -171,17 +173,17 @@ def simulate(rows: int, seed: int) -> Columns:
     """Draw `rows` pairs of a user and an item; see the module's docstring."""
     rng = np.random.default_rng(seed)
     intent, appeal = rng.normal(0, 1, (2, rows))
-    kind = rng.integers(len(CATEGORIES), size=rows)
-    median = np.array(MEDIAN_PRICES)[kind]
+    kind = rng.integers(len(_CATEGORIES), size=rows)
+    median = np.array(_MEDIAN_PRICES)[kind]
     base = (median * np.exp(rng.normal(0, 0.6, rows))).round(2)
     discount = np.where(rng.random(rows) < 0.5, 5.0 * rng.integers(1, 13, rows), 0.0)
     facts = {
-        **user_facts(rng, intent),
+        **_user_facts(rng, intent),
         "item_view_count": 1.0 + rng.poisson(np.exp(0.1 + 0.7 * appeal)),
         "item_price": (base * (1 - discount / 100)).round(2),
         "item_base_price": base,
         "item_discount_pct": discount,
-        "item_category": np.array(CATEGORIES, object)[kind],
+        "item_category": np.array(_CATEGORIES, object)[kind],
     }
     into_cart = 1 / (1 + np.exp(2.2 - 0.6 * intent - 1.1 * appeal))
     facts["item_cart_count"] = rng.binomial(facts["item_view_count"].astype(int), into_cart) + 0.0
@@ -197,11 +199,11 @@ def simulate(rows: int, seed: int) -> Columns:
         - 0.05 * np.minimum(facts["days_since_last_item_view"], 30)
     )
     purchased = rng.random(rows) < 1 / (1 + np.exp(-log_odds))
-    known = with_gaps({name: facts[name] for name in SCHEMA.names}, rng)
+    known = with_gaps({name: facts[name] for name in _SCHEMA.names}, rng)
     return {**known, "purchased": purchased.astype(float)}
 
 
-def user_facts(rng: np.random.Generator, intent: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def _user_facts(rng: np.random.Generator, intent: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """What the user did in the last 30 days, and in the session that goes on."""
     rows = len(intent)
     active = rng.normal(0, 1, rows)
@@ -224,29 +226,29 @@ def user_facts(rng: np.random.Generator, intent: NDArray[Any]) -> dict[str, NDAr
     }
 
 
-PRICED = ("item_price", "item_base_price", "item_discount_pct", "item_category")
-PAIR = {"user_id": "user_000123", "item_id": "item_00456"}
-PRICED_PAIR = {**PAIR, **{name: SCHEMA.example[name] for name in PRICED}}
-OPTIONS = {"return_probabilities": True, "threshold": DEFAULT_THRESHOLD}
+_PRICED = ("item_price", "item_base_price", "item_discount_pct", "item_category")
+_PAIR = {"user_id": "user_000123", "item_id": "item_00456"}
+_PRICED_PAIR = {**_PAIR, **{name: _SCHEMA.example[name] for name in _PRICED}}
+_OPTIONS = {"return_probabilities": True, "threshold": DEFAULT_THRESHOLD}
 
 PURCHASE = Problem(
     name="purchase",
     title="Purchases in a shop",
-    schema=SCHEMA,
-    target=TARGET,
+    schema=_SCHEMA,
+    target=_TARGET,
     contracts=(
         Contract(
             path="/predict",
             summary="Predict which items are bought within 7 days; all are answered or none",
-            request=pairs_type,
+            request=_pairs_type,
             reply=PurchasePredictions,
             entities=lambda body: [
-                Entity(key=pair["user_id"], row=features_of(pair)) for pair in body["features"]
+                Entity(key=pair["user_id"], row=_features_of(pair)) for pair in body["features"]
             ],
             answer=purchases_of,
             examples={
-                "documented": {"features": [{**PAIR, **SCHEMA.example}], **OPTIONS},
-                "only the item": {"features": [PRICED_PAIR], **OPTIONS},
+                "documented": {"features": [{**_PAIR, **_SCHEMA.example}], **_OPTIONS},
+                "only the item": {"features": [_PRICED_PAIR], **_OPTIONS},
             },
         ),
     ),

@@ -8,8 +8,8 @@ from typing_extensions import TypedDict
 
 from engine.domain.prediction import Prediction
 
-DECIMALS = 6
-SMALLEST = 10.0**-DECIMALS
+_DECIMALS = 6
+_SMALLEST = 10.0**-_DECIMALS
 
 Key = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """A name the caller gives, without control characters, which not every database keeps; wrap it with
@@ -49,9 +49,9 @@ def chances(prediction: Prediction) -> tuple[list[float], list[ProbabilityInterv
 
     Rounding makes no probability 0 or 1, and leaves it between its bounds.
     """
-    values = prediction.values.round(DECIMALS).clip(SMALLEST, 1 - SMALLEST)
-    lower = np.minimum(prediction.interval.lower.round(DECIMALS), values).tolist()
-    upper = np.maximum(prediction.interval.upper.round(DECIMALS), values).tolist()
+    values = prediction.values.round(_DECIMALS).clip(_SMALLEST, 1 - _SMALLEST)
+    lower = np.minimum(prediction.interval.lower.round(_DECIMALS), values).tolist()
+    upper = np.maximum(prediction.interval.upper.round(_DECIMALS), values).tolist()
     bounds: list[ProbabilityInterval] = [
         {"lower": low, "upper": high, "confidence": prediction.interval.confidence}
         for low, high in zip(lower, upper, strict=True)

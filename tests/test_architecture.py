@@ -12,6 +12,7 @@ import pytest
 from app.errors import STATUS
 from cli.server import ROOT
 from engine.domain.errors import ServiceError
+from tests.faces import unused
 
 LINTER = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
 FOLDERS = {path.parent.name for path in ROOT.glob("*/*.py")}
@@ -76,3 +77,7 @@ def test_files_and_functions_stay_small(path: Path) -> None:
 
 def test_every_error_of_the_domain_has_a_status() -> None:
     assert set(ServiceError.__subclasses__()) == set(STATUS)
+
+
+def test_what_only_its_own_module_uses_begins_with_an_underscore() -> None:
+    assert unused() == {}

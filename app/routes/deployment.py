@@ -26,20 +26,20 @@ from engine.serving.validation import validated
 from engine.watching.comparison import report
 from engine.watching.recent import recent_records
 
-LARGEST_BODY = 4_096
+_LARGEST_BODY = 4_096
 REPORT_SECONDS = 2
 REST = 20
 """A report is good for REPORT_SECONDS, and for so many times as long as it took: nobody who asks in
 a loop keeps the machine busy."""
 
 
-STRICT = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
-SHARED: JsonDict = {
+_STRICT = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+_SHARED: JsonDict = {
     "properties": {"mode": {"enum": [TEST, CANARY]}, "share": {"minimum": 1 / SLOTS}},
     "required": ["share"],
 }
-UNSHARED: JsonDict = {"properties": {"mode": {"const": SHADOW}, "share": {"const": 0}}}
-ONE_CANARY: JsonDict = {
+_UNSHARED: JsonDict = {"properties": {"mode": {"const": SHADOW}, "share": {"const": 0}}}
+_ONE_CANARY: JsonDict = {
     "contains": {"properties": {"mode": {"const": CANARY}}},
     "minContains": 0,
     "maxContains": 1,
@@ -50,7 +50,7 @@ ONE_CANARY: JsonDict = {
 class WishedVariant(BaseModel):
     """A version to be asked besides the champion."""
 
-    model_config = ConfigDict(**STRICT, json_schema_extra={"oneOf": [SHARED, UNSHARED]})
+    model_config = ConfigDict(**_STRICT, json_schema_extra={"oneOf": [_SHARED, _UNSHARED]})
 
     model_version: str = Field(
         max_length=50, description="A registered version. Unit: none.", examples=["v1.1.0-rc.1"]
@@ -68,7 +68,7 @@ class WishedVariant(BaseModel):
     )
 
 
-def whole(value: Any) -> Any:
+def _whole(value: Any) -> Any:
     """JSON knows no difference between 3 and 3.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -76,22 +76,22 @@ def whole(value: Any) -> Any:
 class WishedDeployment(BaseModel):
     """The variants from now on; none of them means the champion alone."""
 
-    model_config = STRICT
+    model_config = _STRICT
 
     variants: list[WishedVariant] = Field(
         max_length=MOST_VARIANTS,
         description="In place of those there are: each version once, not the champion, and shares "
         "that leave it some. Unit: none.",
-        json_schema_extra=ONE_CANARY,
+        json_schema_extra=_ONE_CANARY,
     )
     why: str = Field("", max_length=500, description="The reason, for the history. Unit: none.")
-    revision: Annotated[int, Field(ge=0, le=2**31), BeforeValidator(whole)] | None = Field(
+    revision: Annotated[int, Field(ge=0, le=2**31), BeforeValidator(_whole)] | None = Field(
         None, description="Change nothing unless the deployment is at this revision. Unit: count."
     )
 
 
-BODY = TypeAdapter(WishedDeployment)
-EXAMPLE = {
+_BODY = TypeAdapter(WishedDeployment)
+_EXAMPLE = {
     "variants": [{"model_version": "v1.1.0-rc.1", "mode": "test", "share": 0.2}],
     "why": "is it better?",
 }
@@ -104,12 +104,12 @@ def router(problem: Problem, *, prefix: str) -> APIRouter:
     @routes.get("/deployment", operation_id=name, responses=refusals(500, 503))
     async def deployment(request: Request) -> dict[str, Any]:
         """The champion, the variants beside it, since when and why."""
-        return await asyncio.to_thread(described, request.state.lives[problem.name])
+        return await asyncio.to_thread(_described, request.state.lives[problem.name])
 
     @routes.put(
         "/deployment",
         operation_id=f"{name}_set",
-        openapi_extra=request_body([BODY], {"a test": EXAMPLE}),
+        openapi_extra=request_body([_BODY], {"a test": _EXAMPLE}),
         responses=refusals(400, 403, 404, 408, 409, 413, 415, 422, 500, 503),
     )
     async def set_deployment(
@@ -120,13 +120,13 @@ def router(problem: Problem, *, prefix: str) -> APIRouter:
         live: Live = request.state.lives[problem.name]
         authorise(x_api_key, request.state.admin_key)
         check_names(request)
-        wanted: WishedDeployment = await validated(BODY, await read(request, LARGEST_BODY))
+        wanted: WishedDeployment = await validated(_BODY, await read(request, _LARGEST_BODY))
         requests = [
             VariantRequest(Version.parse(v.model_version), v.mode, v.share) for v in wanted.variants
         ]
         why = wanted.why or f"request {request.scope['request_id']}"
         await asyncio.to_thread(live.set_variants, requests, why, wanted.revision)
-        return await asyncio.to_thread(described, live)
+        return await asyncio.to_thread(_described, live)
 
     @routes.get("/deployment/report", operation_id=f"{name}_report", responses=refusals(503))
     async def deployment_report(request: Request) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def router(problem: Problem, *, prefix: str) -> APIRouter:
     return routes
 
 
-def described(live: Live) -> dict[str, Any]:
+def _described(live: Live) -> dict[str, Any]:
     past = live.registered.history()
     made = history.arranged(past)
     traffic = history.traffic(past)
@@ -159,7 +159,7 @@ def described(live: Live) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Made:
+class _Made:
     """What became of a report on this deployment, and how long it is good for."""
 
     deployment: Deployment
@@ -172,7 +172,7 @@ class Reports:
 
     def __init__(self) -> None:
         self._making = asyncio.Lock()
-        self._made: dict[str, Made] = {}
+        self._made: dict[str, _Made] = {}
 
     async def newest(self, live: Live, records: Records) -> dict[str, Any]:
         name = live.problem.name
@@ -180,20 +180,20 @@ class Reports:
             deployment = live.deployment()
             made = self._made.get(name)
             if made is None or made.deployment is not deployment or made.until < monotonic():
-                made = self._made[name] = await make(deployment, live, records)
+                made = self._made[name] = await _make(deployment, live, records)
         return made.report.result()
 
 
-async def make(deployment: Deployment, live: Live, records: Records) -> Made:
+async def _make(deployment: Deployment, live: Live, records: Records) -> _Made:
     """A failure is kept like a report: it may have taken as long."""
     start = monotonic()
-    report = asyncio.ensure_future(asyncio.to_thread(reported, live, records))
+    report = asyncio.ensure_future(asyncio.to_thread(_reported, live, records))
     await asyncio.wait([report])
     end = monotonic()
-    return Made(deployment, report, end + max(REPORT_SECONDS, REST * (end - start)))
+    return _Made(deployment, report, end + max(REPORT_SECONDS, REST * (end - start)))
 
 
-def reported(live: Live, records: Records) -> dict[str, Any]:
+def _reported(live: Live, records: Records) -> dict[str, Any]:
     """Of what was answered since the traffic is as it is."""
     at, past = now(), live.registered.history()
     made, traffic = history.arranged(past), history.traffic(past)

@@ -26,13 +26,13 @@ from engine.serving.live import now
 from engine.serving.validation import validated
 from engine.settings import Settings
 
-MOST_OUTCOMES = 1_000
-MANY = re.compile(rb'"outcomes"\s*:')
+_MOST_OUTCOMES = 1_000
+_MANY = re.compile(rb'"outcomes"\s*:')
 WRITERS = 2
 """Threads of their own: outcomes that wait for the database hold up no prediction."""
-LATEST = timedelta(days=1)
+_LATEST = timedelta(days=1)
 """A truth may be known so long after now, as clocks go."""
-PREDICTION = "019a9c1e2f3b5cf04e53a9a0f0b0a9f4-0"
+_PREDICTION = "019a9c1e2f3b5cf04e53a9a0f0b0a9f4-0"
 
 
 class FeedbackReply(TypedDict):
@@ -57,16 +57,16 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
         summary="Report what truly happened",
         operation_id=f"{prefix}/feedback".strip("/").replace("/", "_"),
         response_model=FeedbackReply,
-        openapi_extra=request_body([one, many], examples(problem.target)),
+        openapi_extra=request_body([one, many], _examples(problem.target)),
         responses=refusals(400, 404, 408, 409, 413, 415, 422, 503),
     )
     async def feedback(request: Request) -> Any:
         """All outcomes of a request are kept or none. Saying the same again changes nothing."""
         check_names(request)
         content = await read(request, settings.max_body_bytes, BY_SETTING)
-        body = await validated(many if MANY.search(content) else one, content)
-        outcomes = [outcome_of(outcome) for outcome in body.get("outcomes", [body])]
-        new = await to_thread.run_sync(label, request, problem.name, outcomes, limiter=writers)
+        body = await validated(many if _MANY.search(content) else one, content)
+        outcomes = [_outcome_of(outcome) for outcome in body.get("outcomes", [body])]
+        new = await to_thread.run_sync(_label, request, problem.name, outcomes, limiter=writers)
         unchanged = len(outcomes) - new
         request.state.metrics.labelled(problem.name, new=new, unchanged=unchanged)
         return {"status": "recorded", "recorded": new, "unchanged": unchanged}
@@ -74,12 +74,12 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
     return routes
 
 
-def examples(target: Target) -> dict[str, Any]:
-    one = {"prediction_id": PREDICTION, "actual": OUTCOMES[target.kind].example(target)}
+def _examples(target: Target) -> dict[str, Any]:
+    one = {"prediction_id": _PREDICTION, "actual": _OUTCOMES[target.kind].example(target)}
     return {"one": one, "many": {"outcomes": [one]}}
 
 
-def label(request: Request, problem: str, outcomes: list[Outcome]) -> int:
+def _label(request: Request, problem: str, outcomes: list[Outcome]) -> int:
     """How many were new. Nobody waits for a database that is known to fail."""
     if request.state.recorder.refusal:
         raise RecordsUnavailable(request.state.recorder.refusal)
@@ -87,19 +87,19 @@ def label(request: Request, problem: str, outcomes: list[Outcome]) -> int:
 
 
 @dataclass(frozen=True)
-class OutcomeKind:
+class _OutcomeKind:
     """How an outcome stands in a body: an example, and the type with its description."""
 
     example: Callable[[Target], float]
     annotation: Callable[[Any], Any]
 
 
-OUTCOMES = ByKind(
-    positive=OutcomeKind(lambda target: 10 * target.low, lambda about: Annotated[float, about]),
-    real=OutcomeKind(
+_OUTCOMES = ByKind(
+    positive=_OutcomeKind(lambda target: 10 * target.low, lambda about: Annotated[float, about]),
+    real=_OutcomeKind(
         lambda target: round((target.low + target.high) / 2), lambda about: Annotated[float, about]
     ),
-    binary=OutcomeKind(
+    binary=_OutcomeKind(
         lambda target: 1, lambda about: Annotated[float, about, Field(multiple_of=1), WHOLE]
     ),
 )
@@ -117,11 +117,11 @@ def feedback_types(problem: Problem) -> tuple[Any, Any]:
                 description="As the prediction's reply has it. Unit: none.",
             ),
         ],
-        "actual": actual_type(problem.target),
+        "actual": _actual_type(problem.target),
         "known_at": NotRequired[
             Annotated[
                 str,
-                AfterValidator(known_time),
+                AfterValidator(_known_time),
                 Field(
                     max_length=50,
                     description="When it became known, at most a day from now; default: now. "
@@ -133,25 +133,25 @@ def feedback_types(problem: Problem) -> tuple[Any, Any]:
         ],
     }
     one = body_type(f"{problem.name}_Outcome", fields)
-    limits = Field(min_length=1, max_length=MOST_OUTCOMES, description="Unit: one item a row.")
+    limits = Field(min_length=1, max_length=_MOST_OUTCOMES, description="Unit: one item a row.")
     many = body_type(f"{problem.name}_Outcomes", {"outcomes": Annotated[list[one], limits]})  # type: ignore[valid-type]
     return one, many
 
 
-def actual_type(target: Target) -> Any:
+def _actual_type(target: Target) -> Any:
     about = Field(
         ge=target.low, le=target.high, description=f"{target.description} Unit: {target.unit}."
     )
-    return OUTCOMES[target.kind].annotation(about)
+    return _OUTCOMES[target.kind].annotation(about)
 
 
-def outcome_of(body: Any) -> Outcome:
+def _outcome_of(body: Any) -> Outcome:
     return Outcome(body["prediction_id"], body["actual"], body.get("known_at") or now())
 
 
-def known_time(text: str) -> str:
+def _known_time(text: str) -> str:
     """Raises ValueError for what is no time, and for one that is still to come."""
     moment = utc(text)
-    if moment > written(datetime.now(UTC) + LATEST):
+    if moment > written(datetime.now(UTC) + _LATEST):
         raise ValueError(f"{text[:50]} is still to come; leave known_at out for now")
     return moment

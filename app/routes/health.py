@@ -29,7 +29,7 @@ async def ready(request: Request) -> dict[str, Any]:
 
     Predictions go on while records cannot be written; `records` says so.
     """
-    first, *_ = lives = served(request)
+    first, *_ = lives = _served(request)
     for live in lives:
         live.champion()
     return {
@@ -37,16 +37,16 @@ async def ready(request: Request) -> dict[str, Any]:
         "model": first.registered.place,
         "model_version": first.loaded_version(),
         "problems": {live.problem.name: live.loaded_version() for live in lives},
-        "records": recording_state(request.state.recorder),
+        "records": _recording_state(request.state.recorder),
     }
 
 
-def served(request: Request) -> list[Live]:
+def _served(request: Request) -> list[Live]:
     """One a problem; the first of them answers at the root."""
     return list(request.state.lives.values())
 
 
-def recording_state(recorder: Recorder) -> dict[str, Any]:
+def _recording_state(recorder: Recorder) -> dict[str, Any]:
     """Of this process: whether records are written, how many rows wait, how many are lost."""
     return {
         "mode": recorder.mode,
@@ -63,12 +63,12 @@ async def health(request: Request) -> dict[str, Any]:
     champion's intervals do not hold, records cannot be written, or features cannot be looked up.
     Model and version are those of the problem at the root."""
     try:
-        return looked_at(request)
+        return _looked_at(request)
     except ModelNotReady as error:
-        return {**NOTHING_KNOWN, "reason": str(error), "timestamp": now()}
+        return {**_NOTHING_KNOWN, "reason": str(error), "timestamp": now()}
 
 
-NOTHING_KNOWN = {
+_NOTHING_KNOWN = {
     "status": "degraded",
     "model_loaded": False,
     "model_version": None,
@@ -80,9 +80,9 @@ NOTHING_KNOWN = {
 """Of an application that has not been started."""
 
 
-def looked_at(request: Request) -> dict[str, Any]:
+def _looked_at(request: Request) -> dict[str, Any]:
     """Raises ModelNotReady where the application has not been started."""
-    first, *_ = lives = served(request)
+    first, *_ = lives = _served(request)
     recorder: Recorder = request.state.recorder
     unserved = "; ".join(live.refusal for live in lives if live.refusal)
     doubts = "; ".join(live.doubt for live in lives if live.doubt)
@@ -94,7 +94,7 @@ def looked_at(request: Request) -> dict[str, Any]:
         "model": first.registered.place,
         "problems": {live.problem.name: live.loaded_version() for live in lives},
         "reason": refusal or None,
-        "records": recording_state(recorder),
+        "records": _recording_state(recorder),
         "uptime_seconds": round(monotonic() - first.started, 3),
         "timestamp": now(),
     }

@@ -27,18 +27,18 @@ from engine.domain.version import Version
 from engine.serving.live import Live
 from engine.serving.validation import validated
 
-SHOWN_EVENTS = 20
-LARGEST_BODY = 2_048
+_SHOWN_EVENTS = 20
+_LARGEST_BODY = 2_048
 
 
-def only(name: str, other: str) -> JsonDict:
+def _only(name: str, other: str) -> JsonDict:
     """In a document: a text under one name, and nothing under the other."""
     return {"required": [name], "properties": {name: {"type": "string"}, other: {"type": "null"}}}
 
 
-NAMES_ONE: list[JsonValue] = [
-    only("model_version", "model_path"),
-    only("model_path", "model_version"),
+_NAMES_ONE: list[JsonValue] = [
+    _only("model_version", "model_path"),
+    _only("model_path", "model_version"),
 ]
 
 
@@ -49,7 +49,7 @@ class LoadRequest(BaseModel):
         extra="forbid",
         strict=True,
         protected_namespaces=(),
-        json_schema_extra={"oneOf": NAMES_ONE},
+        json_schema_extra={"oneOf": _NAMES_ONE},
     )
 
     model_version: str | None = Field(
@@ -68,8 +68,8 @@ class LoadRequest(BaseModel):
         return self
 
 
-BODY = TypeAdapter(LoadRequest)
-EXAMPLE = {"model_version": "v1.0.0"}
+_BODY = TypeAdapter(LoadRequest)
+_EXAMPLE = {"model_version": "v1.0.0"}
 
 
 def router(problem: Problem, *, prefix: str) -> APIRouter:
@@ -80,12 +80,12 @@ def router(problem: Problem, *, prefix: str) -> APIRouter:
     @routes.get("/model-info", operation_id=f"{name}_info_alias", include_in_schema=False)
     async def model_info(request: Request) -> dict[str, Any]:
         """The champion's card, since when it is champion, what was before, and every version."""
-        return await asyncio.to_thread(described, request.state.lives[problem.name])
+        return await asyncio.to_thread(_described, request.state.lives[problem.name])
 
     @routes.post(
         "/model/load",
         operation_id=f"{name}_load",
-        openapi_extra=request_body([BODY], {"a version": EXAMPLE}),
+        openapi_extra=request_body([_BODY], {"a version": _EXAMPLE}),
         responses=refusals(400, 403, 404, 408, 409, 413, 415, 422, 500, 503),
     )
     @routes.post("/load-model", include_in_schema=False)
@@ -97,9 +97,9 @@ def router(problem: Problem, *, prefix: str) -> APIRouter:
         live: Live = request.state.lives[problem.name]
         authorise(x_api_key, request.state.admin_key)
         check_names(request)
-        wanted: LoadRequest = await validated(BODY, await read(request, LARGEST_BODY))
+        wanted: LoadRequest = await validated(_BODY, await read(request, _LARGEST_BODY))
         why = f"request {request.scope['request_id']}"
-        version = await asyncio.to_thread(promoted, live, wanted, why)
+        version = await asyncio.to_thread(_promoted, live, wanted, why)
         return {
             "status": "success",
             "message": f"{version} is champion; other workers follow within seconds",
@@ -110,7 +110,7 @@ def router(problem: Problem, *, prefix: str) -> APIRouter:
     return routes
 
 
-def described(live: Live) -> dict[str, Any]:
+def _described(live: Live) -> dict[str, Any]:
     served = live.champion()
     past = live.registered.history()
     card = served.card.model_dump(mode="json", exclude={"version", "profile"})
@@ -124,13 +124,13 @@ def described(live: Live) -> dict[str, Any]:
         "has_preprocessor": any(feature.categories for feature in served.card.features),
         "highest_confidence": served.highest_confidence,
         "versions": live.versions(),
-        "history": [shown(event) for event in past[-SHOWN_EVENTS:]],
+        "history": [shown(event) for event in past[-_SHOWN_EVENTS:]],
         "refused": live.refusal or None,
         **card,
     }
 
 
-def promoted(live: Live, wanted: LoadRequest, why: str) -> Version:
+def _promoted(live: Live, wanted: LoadRequest, why: str) -> Version:
     """The version that is champion now."""
     if wanted.model_path is None:
         version = Version.parse(str(wanted.model_version))

@@ -16,9 +16,9 @@ from engine.domain.problem import Contract, Problem
 from engine.serving.data_path import DataPath, PredictionRequest
 from engine.settings import Settings
 
-PARAMETERS = {"confidence", "model_version"}
+_PARAMETERS = {"confidence", "model_version"}
 
-Confidence = Annotated[
+_Confidence = Annotated[
     float,
     Query(
         ge=LOWEST_CONFIDENCE,
@@ -26,7 +26,7 @@ Confidence = Annotated[
         description="How often the interval should hold the truth. Unit: share.",
     ),
 ]
-PinnedVersion = Annotated[
+_PinnedVersion = Annotated[
     str | None,
     Query(
         min_length=1,
@@ -35,7 +35,7 @@ PinnedVersion = Annotated[
         examples=["v1.0.0"],
     ),
 ]
-UnitId = Annotated[
+_UnitId = Annotated[
     str | None,
     Header(
         alias="X-Unit-ID",
@@ -46,7 +46,7 @@ UnitId = Annotated[
         "each row, where it has one, else its features. Unit: none.",
     ),
 ]
-Endpoint = Callable[..., Coroutine[Any, Any, Response]]
+_Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
 
 def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
@@ -55,7 +55,7 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
     for contract in problem.contracts:
         routes.add_api_route(
             contract.path,
-            endpoint(problem, contract, settings),
+            _endpoint(problem, contract, settings),
             methods=["POST"],
             summary=contract.summary,
             operation_id=f"{prefix}{contract.path}".strip("/").replace("/", "_"),
@@ -69,18 +69,18 @@ def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
     return routes
 
 
-def endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoint:
+def _endpoint(problem: Problem, contract: Contract, settings: Settings) -> _Endpoint:
     """Reads the request and writes the reply; what lies between is the data path."""
     body_type: TypeAdapter[Any] = TypeAdapter(contract.request(settings.max_batch_size))
 
     async def predict(
         request: Request,
-        model_version: PinnedVersion = None,
-        confidence: Confidence = DEFAULT_CONFIDENCE,
-        unit: UnitId = None,
+        model_version: _PinnedVersion = None,
+        confidence: _Confidence = DEFAULT_CONFIDENCE,
+        unit: _UnitId = None,
     ) -> Response:
         asked = PredictionRequest(
-            partial(read_only, request, PARAMETERS, settings.max_body_bytes),
+            partial(read_only, request, _PARAMETERS, settings.max_body_bytes),
             confidence=confidence,
             model_version=model_version,
             unit=unit,

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_redoc_html
 from starlette.responses import HTMLResponse
 
-BUNDLE = Path(fastapi_offline.__file__).parent / "static" / "redoc.standalone.js"
-LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
-NOTHING = b"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
+_BUNDLE = Path(fastapi_offline.__file__).parent / "static" / "redoc.standalone.js"
+_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
+_NOTHING = b"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
 
 router = APIRouter(include_in_schema=False)
 
@@ -28,9 +28,9 @@ async def redoc(request: Request) -> HTMLResponse:
 
 @router.get("/redoc.js")
 def bundle() -> Response:
-    return Response(script(), media_type="text/javascript")
+    return Response(_script(), media_type="text/javascript")
 
 
 @cache
-def script() -> bytes:
-    return BUNDLE.read_bytes().replace(LOGO, NOTHING)
+def _script() -> bytes:
+    return _BUNDLE.read_bytes().replace(_LOGO, _NOTHING)

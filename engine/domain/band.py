@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from engine.domain.schema import Matrix, Vector
 
-HALVINGS = 25
+_HALVINGS = 25
 """Enough for seven digits."""
 
-Counts = NDArray[np.int64]
+_Counts = NDArray[np.int64]
 
 
-def lower_bounds(events: Vector, ends: Counts, levels: Vector) -> Matrix:
+def lower_bounds(events: Vector, ends: _Counts, levels: Vector) -> Matrix:
     """Lower bounds of the probability at the scores of some rows, (levels, k).
 
     `events` (n,) are 0 or 1, by ascending score; `ends` (k,) is how many rows have at most the
@@ -40,21 +40,21 @@ def nearest(rows: int) -> int:
     return int(max(round(rows ** (2 / 3)), 1))
 
 
-def at_least(happened: Counts, rows: Counts, tail: float) -> Vector:
+def at_least(happened: _Counts, rows: _Counts, tail: float) -> Vector:
     """The smallest probability at which so many events or more happen with chance `tail`, (k,).
 
     It solves P(Binomial(rows, p) >= happened) = tail by halving; 0 where nothing happened.
     """
     low, high = np.zeros((2, len(rows)))
     high += 1
-    for _ in range(HALVINGS):
+    for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        is_rare = chance_of(happened, rows, middle) < tail
+        is_rare = _chance_of(happened, rows, middle) < tail
         low, high = np.where(is_rare, middle, low), np.where(is_rare, high, middle)
     return np.where(happened > 0, low, 0.0)
 
 
-def chance_of(happened: Counts, rows: Counts, p: Vector) -> Vector:
+def _chance_of(happened: _Counts, rows: _Counts, p: Vector) -> Vector:
     """P(Binomial(rows, p) >= happened), (k,); p is inside (0, 1)."""
     number = np.arange(rows.max() + 1)
     factorial = np.append(0.0, np.cumsum(np.log(number[1:])))

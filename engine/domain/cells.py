@@ -7,7 +7,7 @@ means to a service what it meant to the model that learned from it.
 import math
 from typing import Any
 
-MISSING = frozenset(
+_MISSING = frozenset(
     {
         *(
             "",
@@ -25,7 +25,7 @@ MISSING = frozenset(
     }
 )
 """What people and programs write where there is nothing: what pandas reads as missing."""
-_NOTHING = "|".join(sorted(word.replace(".", r"\.") for word in MISSING - {""}))
+_NOTHING = "|".join(sorted(word.replace(".", r"\.") for word in _MISSING - {""}))
 _NUMBER = r"[+-]?([0-9]{1,20}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9])?"
 NUMBER_AS_TEXT = rf"^[ \t]*({_NUMBER}|{_NOTHING})?[ \t]*$"
 """A regular expression for documents: texts that `number` reads, all of them below 1e30."""
@@ -34,7 +34,7 @@ NUMBER_AS_TEXT = rf"^[ \t]*({_NUMBER}|{_NOTHING})?[ \t]*$"
 def is_missing(cell: Any) -> bool:
     """Whether a cell holds nothing: None, NaN, blanks, or a word for nothing."""
     if isinstance(cell, str):
-        return cell.strip() in MISSING
+        return cell.strip() in _MISSING
     return cell is None or cell != cell
 
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from engine.domain import cells
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 LONGEST_CATEGORY = 200
 LARGEST = 1e30
 """Numbers beyond are mistakes: trees compare in float32."""
@@ -35,15 +35,15 @@ class ColumnType(StrEnum):
 
 
 @dataclass(frozen=True)
-class ByColumnType(Generic[T]):
+class ByColumnType(Generic[_T]):
     """One entry for each type of column, under its value: a table that lacks one fails type
     checking."""
 
-    number: T
-    category: T
+    number: _T
+    category: _T
 
-    def __getitem__(self, kind: ColumnType) -> T:
-        entry: T = getattr(self, kind.value)
+    def __getitem__(self, kind: ColumnType) -> _T:
+        entry: _T = getattr(self, kind.value)
         return entry
 
 

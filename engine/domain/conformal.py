@@ -29,18 +29,18 @@ from engine.domain.schema import Matrix, Vector
 LOWEST_CONFIDENCE = 0.5
 HIGHEST_CONFIDENCE = 0.99
 DEFAULT_CONFIDENCE = 0.9
-OUTER_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+_OUTER_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Levels at which it is kept how far the intervals of held-out rows reach."""
 
-MARGINAL_WEIGHT = 0.02
+_MARGINAL_WEIGHT = 0.02
 """Share of the distribution over all rows mixed into each row's own, so that it never stands still
 between two thresholds and every rank has one residual."""
 
-MEAN, MEDIAN, LOCATION = "mean", "median", "location"
-POINTS = (MEDIAN, MEAN, LOCATION)
+_MEAN, _MEDIAN, _LOCATION = "mean", "median", "location"
+POINTS = (_MEDIAN, _MEAN, _LOCATION)
 """What a point prediction may be: the median or the mean of a row's distribution, or its location,
 which is the mean of the target's logarithm where that is the scale."""
-LARGEST_LOG = 700.0
+_LARGEST_LOG = 700.0
 """Beyond, numbers are infinite or 0."""
 
 
@@ -85,7 +85,7 @@ class Distribution:
     lowest: float
     highest: float
     is_log: bool = True
-    point: str = MEAN
+    point: str = _MEAN
 
     def scaled(self, target: Vector) -> Vector:
         return scaled(target, self.is_log)
@@ -93,14 +93,14 @@ class Distribution:
     def unscaled(self, values: Vector) -> Vector:
         if not self.is_log:
             return values
-        return np.asarray(np.exp(values.clip(-LARGEST_LOG, LARGEST_LOG)))
+        return np.asarray(np.exp(values.clip(-_LARGEST_LOG, _LARGEST_LOG)))
 
     def values(self, outputs: Outputs) -> Vector:
         """Point predictions in the target's unit, (n,)."""
-        if self.point == MEAN:
+        if self.point == _MEAN:
             return self.mean(outputs)
-        if self.point == MEDIAN:
-            return self.unscaled(self.quantiles(outputs, EVEN_ODDS)[:, 0])
+        if self.point == _MEDIAN:
+            return self.unscaled(self.quantiles(outputs, _EVEN_ODDS)[:, 0])
         return self.unscaled(outputs.location)
 
     def ranks(self, outputs: Outputs, scaled_target: Vector) -> Vector:
@@ -138,7 +138,7 @@ class Distribution:
 
     def _row_ranks(self, outputs: Outputs) -> Matrix:
         """The ranks of the knots in each row's distribution, (n, t + 2)."""
-        inner = log_odds(outputs.shape * (1 - MARGINAL_WEIGHT) + self._mixed_in)
+        inner = _log_odds(outputs.shape * (1 - _MARGINAL_WEIGHT) + self._mixed_in)
         ranks = np.empty((len(inner), inner.shape[1] + 2))
         ranks[:, 1:-1] = inner
         ranks[:, 0] = inner[:, 0] - self._steps[0]
@@ -147,11 +147,11 @@ class Distribution:
 
     @cached_property
     def _mixed_in(self) -> Vector:
-        return MARGINAL_WEIGHT * self.marginal
+        return _MARGINAL_WEIGHT * self.marginal
 
     @cached_property
     def _steps(self) -> Vector:
-        return np.diff(log_odds(self.marginal))
+        return np.diff(_log_odds(self.marginal))
 
     @cached_property
     def _knots(self) -> Vector:
@@ -191,7 +191,7 @@ class Calibration:
         ranks = distribution.ranks(outputs, distribution.scaled(target))
         calibration = cls(distribution, np.sort(ranks), np.sort(target), np.empty((0, 3)), doubt)
         highest = calibration.highest_confidence
-        levels = [*(level for level in OUTER_LEVELS if level < highest), highest]
+        levels = [*(level for level in _OUTER_LEVELS if level < highest), highest]
         outer = [calibration._outer(outputs, level) for level in levels]
         return replace(calibration, outer=np.array(outer))
 
@@ -253,10 +253,10 @@ class Calibration:
                 f"confidence {confidence:g} is outside {LOWEST_CONFIDENCE:g} to "
                 f"{self.highest_confidence:.4g}, what {len(self.held_out)} calibration rows allow"
             )
-        return tail_ranks(len(self.held_out), beyond_doubt(self.rows, confidence, self.doubt))
+        return tail_ranks(len(self.held_out), _beyond_doubt(self.rows, confidence, self.doubt))
 
 
-EVEN_ODDS = np.zeros(1)
+_EVEN_ODDS = np.zeros(1)
 """The rank of the median."""
 
 
@@ -265,7 +265,7 @@ def scaled(target: Vector, is_log: bool) -> Vector:
 
 
 @lru_cache(maxsize=1_000)
-def beyond_doubt(n: int, confidence: float, doubt: float) -> float:
+def _beyond_doubt(n: int, confidence: float, doubt: float) -> float:
     """The level at which n held-out rows leave intervals that cover less than `confidence` with
     probability at most `doubt`, or the highest that they have.
 
@@ -291,5 +291,5 @@ def tail_ranks(n: int, confidence: float) -> tuple[int, int]:
     return n - above, above - 1
 
 
-def log_odds(share: Vector) -> Vector:
+def _log_odds(share: Vector) -> Vector:
     return np.asarray(np.log(share / (1 - share)))

@@ -12,32 +12,32 @@ from engine.domain.columns import Column
 from engine.domain.kinds import TargetKind
 from engine.domain.problem import Problem
 
-Terms = Mapping[str, object]
+_Terms = Mapping[str, object]
 """What is agreed on, in words, to how it is agreed."""
-MOST_TOLD = 3
-LONGEST_TOLD = 120
+_MOST_TOLD = 3
+_LONGEST_TOLD = 120
 """How many differences are told, and how many characters of each side: a table may have hundreds of
 columns or categories."""
 
 
 def same_contract(problem: Problem, card: ModelCard) -> bool:
     """Whether a model was made for the contract that the problem declares today."""
-    return declared_terms(problem) == trained_terms(card)
+    return declared_terms(problem) == _trained_terms(card)
 
 
 def differences(problem: Problem, card: ModelCard) -> str:
     """What differs, in words; empty where nothing does."""
-    here, there = declared_terms(problem), trained_terms(card)
+    here, there = declared_terms(problem), _trained_terms(card)
     found = [
         f"{what}: {_told(there[what])}, not {_told(term)}"
         for what, term in here.items()
         if what in there and there[what] != term
     ]
-    more = [f"and {len(found) - MOST_TOLD} more"] if len(found) > MOST_TOLD else []
-    return "; ".join(found[:MOST_TOLD] + more)
+    more = [f"and {len(found) - _MOST_TOLD} more"] if len(found) > _MOST_TOLD else []
+    return "; ".join(found[:_MOST_TOLD] + more)
 
 
-def declared_terms(problem: Problem) -> Terms:
+def declared_terms(problem: Problem) -> _Terms:
     target = problem.target
     return {
         "problem": problem.name,
@@ -46,7 +46,7 @@ def declared_terms(problem: Problem) -> Terms:
     }
 
 
-def trained_terms(card: ModelCard) -> Terms:
+def _trained_terms(card: ModelCard) -> _Terms:
     return {
         "problem": card.problem,
         **_target_terms(card.target, card.target_unit, card.target_kind, card.target_labels),
@@ -54,7 +54,7 @@ def trained_terms(card: ModelCard) -> Terms:
     }
 
 
-def _target_terms(name: str, unit: str, kind: TargetKind, labels: tuple[str, str] | None) -> Terms:
+def _target_terms(name: str, unit: str, kind: TargetKind, labels: tuple[str, str] | None) -> _Terms:
     return {
         "target": name,
         "unit of the target": unit,
@@ -63,7 +63,7 @@ def _target_terms(name: str, unit: str, kind: TargetKind, labels: tuple[str, str
     }
 
 
-def _feature_terms(features: Iterable[Column | Feature], *, is_tolerant: bool) -> Terms:
+def _feature_terms(features: Iterable[Column | Feature], *, is_tolerant: bool) -> _Terms:
     """Of a table of one's own any cell may be missing, so that is no term."""
     terms: dict[str, object] = {"features": tuple(feature.name for feature in features)}
     for feature in features:
@@ -81,4 +81,4 @@ def _presence(feature: Column | Feature) -> str:
 def _told(term: object) -> str:
     text = ", ".join(map(repr, term)) if isinstance(term, tuple) else str(term)
     text = text or "none"
-    return text if len(text) <= LONGEST_TOLD else f"{text[:LONGEST_TOLD]}..."
+    return text if len(text) <= _LONGEST_TOLD else f"{text[:_LONGEST_TOLD]}..."

@@ -22,11 +22,11 @@ def area(values: Vector, truth: Vector) -> float:
     statistic."""
     events = int(truth.sum())
     others = len(truth) - events
-    above = mean_ranks(values)[truth == 1].sum() - events * (events + 1) / 2
+    above = _mean_ranks(values)[truth == 1].sum() - events * (events + 1) / 2
     return float(above / (events * others))
 
 
-def mean_ranks(values: Vector) -> Vector:
+def _mean_ranks(values: Vector) -> Vector:
     """The rank of each value (n,), the lowest is 1; equal values share the mean of theirs."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)

@@ -28,7 +28,7 @@ from engine.domain.schema import Vector
 
 FEWEST = 50
 """Rows below which nothing is said."""
-FAR = 0.05
+_FAR = 0.05
 """Of coverage."""
 LESS, MORE = np.linspace(0.02, 0.98, 49), np.linspace(1.02, 1.98, 49)
 """Alternatives: how many times as likely as was claimed something is."""
@@ -89,7 +89,7 @@ def far_better(
     first = np.sort(np.unique(unit, return_index=True)[1])
     holds, better = old.hold(truth)[first], new.hold(truth)[first]
     n, level = len(first), old.level[first]
-    if n < FEWEST or holds.mean() > min(level.mean(), better.mean()) - FAR:
+    if n < FEWEST or holds.mean() > min(level.mean(), better.mean()) - _FAR:
         return None
     alone = (holds != better).nonzero()[0]
     is_off = e_value(holds, level, LESS) >= 1 / ALPHA

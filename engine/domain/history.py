@@ -72,12 +72,12 @@ def arranged(history: History) -> Event | None:
     """The event that made the traffic what it is, under this champion; verdicts only repeat it."""
     made = None
     for event in history:
-        if event.action == Action.ARRANGED or made is None or state(event) != state(made):
+        if event.action == Action.ARRANGED or made is None or _state(event) != _state(made):
             made = event
     return made
 
 
-def state(event: Event) -> tuple[Version, Traffic]:
+def _state(event: Event) -> tuple[Version, Traffic]:
     return event.version, event.traffic
 
 
@@ -122,12 +122,12 @@ def next_minor(history: History, taken: Sequence[Version]) -> Version:
 
     A number that a crash left on a model without an event is not given again.
     """
-    releases = releases_of(history, taken)
+    releases = _releases_of(history, taken)
     return releases[-1].next_minor() if releases else FIRST
 
 
 def next_major(history: History, taken: Sequence[Version]) -> Version:
-    releases = releases_of(history, taken)
+    releases = _releases_of(history, taken)
     return releases[-1].next_major() if releases else FIRST
 
 
@@ -139,7 +139,7 @@ def next_patch(history: History, taken: Sequence[Version]) -> Version:
     now = champion(history)
     if now is None:
         raise UnknownVersion("there is no champion to recalibrate")
-    return [one for one in releases_of(history, taken) if one.line == now.line][-1].next_patch()
+    return [one for one in _releases_of(history, taken) if one.line == now.line][-1].next_patch()
 
 
 def candidates_of(release: Version, taken: Sequence[Version]) -> Iterator[Version]:
@@ -147,7 +147,7 @@ def candidates_of(release: Version, taken: Sequence[Version]) -> Iterator[Versio
     return (name for name in map(release.candidate, count(1)) if name not in taken)
 
 
-def releases_of(history: History, taken: Sequence[Version]) -> list[Version]:
+def _releases_of(history: History, taken: Sequence[Version]) -> list[Version]:
     return sorted({*champions(history), *(one for one in taken if not one.is_candidate)})
 
 

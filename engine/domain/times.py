@@ -8,8 +8,8 @@ DAY = (
     "|([1-9][0-9](0[48]|[2468][048]|[13579][26])|(1[26]|[2468][048]|[3579][26])00)-02-29)"
 )
 """A regular expression for the days of the calendar, from the year 1000 on: what documents say."""
-CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]"
-MOMENT = rf"{DAY}([T ]{CLOCK}(:[0-5][0-9](\.[0-9]{{1,6}})?)?(Z|[+-]{CLOCK})?)?"
+_CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+MOMENT = rf"{DAY}([T ]{_CLOCK}(:[0-5][0-9](\.[0-9]{{1,6}})?)?(Z|[+-]{_CLOCK})?)?"
 """One for days and times. `utc` reads all of these, and some more of ISO 8601."""
 
 

@@ -17,7 +17,7 @@ from engine.domain.version import Version
 SLOTS = 10_000
 TEST, CANARY, SHADOW = "test", "canary", "shadow"
 MODES = (TEST, CANARY, SHADOW)
-Slots = tuple[tuple[int, int], ...]
+_Slots = tuple[tuple[int, int], ...]
 """Ranges, ascending, each without its end."""
 
 
@@ -36,7 +36,7 @@ class Variant:
 
     version: Version
     mode: str
-    slots: Slots = ()
+    slots: _Slots = ()
 
     @property
     def share(self) -> float:
@@ -74,8 +74,8 @@ class Traffic:
         """
         sizes = {request.version: round(request.share * SLOTS) for request in requests}
         old = {variant.version: variant.slots for variant in self.variants}
-        kept = {v: listed(old.get(v, ()))[:size] for v, size in sizes.items()}
-        given_up = {slot for slots in old.values() for slot in listed(slots)}
+        kept = {v: _listed(old.get(v, ()))[:size] for v, size in sizes.items()}
+        given_up = {slot for slots in old.values() for slot in _listed(slots)}
         taken = {slot for slots in kept.values() for slot in slots}
         free = sorted(set(range(SLOTS)) - taken, key=lambda slot: (slot not in given_up, slot))
         variants = []
@@ -83,7 +83,7 @@ class Traffic:
             mine = kept[request.version]
             lacking = sizes[request.version] - len(mine)
             own, free = sorted(mine + free[:lacking]), free[lacking:]
-            variants.append(Variant(request.version, request.mode, ranges(own)))
+            variants.append(Variant(request.version, request.mode, _ranges(own)))
         goes_on = any(sizes.get(version) and slots for version, slots in old.items())
         return Traffic(tuple(variants), self.salt if goes_on else salt)
 
@@ -129,11 +129,11 @@ def slot_of(salt: str, unit: bytes) -> int:
     return int.from_bytes(digest, "big") * SLOTS >> 64
 
 
-def listed(slots: Slots) -> list[int]:
+def _listed(slots: _Slots) -> list[int]:
     return [slot for start, stop in slots for slot in range(start, stop)]
 
 
-def ranges(slots: Iterable[int]) -> Slots:
+def _ranges(slots: Iterable[int]) -> _Slots:
     found: list[list[int]] = []
     for slot in slots:
         if found and found[-1][1] == slot:

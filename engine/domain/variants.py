@@ -49,12 +49,12 @@ def traffic_for(
     for request in requests:
         if request.version not in servable:
             raise UnknownVersion(f"there is no version {request.version}")
-    for broken in broken_rules(history.champion(past), requests):
+    for broken in _broken_rules(history.champion(past), requests):
         raise InvalidTraffic(broken)
     return history.traffic(past).changed(requests, salt=f"experiment {len(past) + 1}")
 
 
-def broken_rules(champion: Version | None, requests: Sequence[VariantRequest]) -> Iterator[str]:
+def _broken_rules(champion: Version | None, requests: Sequence[VariantRequest]) -> Iterator[str]:
     """In words, with the way out."""
     versions = [request.version for request in requests]
     if len(requests) > MOST_VARIANTS:

@@ -73,7 +73,7 @@ class Check:
 def refuse_unusable(evidence: Evidence) -> None:
     """Raises ValueError, naming what, for a number that is none, or a column of another length."""
     n = len(evidence.truth)
-    for name, column, is_wrong in columns(evidence):
+    for name, column, is_wrong in _columns(evidence):
         if column.shape != evidence.truth.shape:
             raise ValueError(f"{name}: {len(column)} rows, the truth has {n}")
         if is_wrong.any():
@@ -86,7 +86,7 @@ def refuse_unusable(evidence: Evidence) -> None:
             raise ValueError(f"{name}: {number}")
 
 
-def columns(evidence: Evidence) -> Iterator[tuple[str, Vector, NDArray[np.bool_]]]:
+def _columns(evidence: Evidence) -> Iterator[tuple[str, Vector, NDArray[np.bool_]]]:
     """Each column by name, and which of its values cannot be."""
     measure, truth = evidence.kind.measure, evidence.truth
     for name, column in evidence.sliced.items():

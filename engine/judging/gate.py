@@ -29,7 +29,7 @@ FEWEST_JUDGED = 200
 
 
 @dataclass(frozen=True)
-class Improvement:
+class _Improvement:
     """Share by which the mean loss is lower; each bound is wrong with probability alpha."""
 
     estimate: float
@@ -46,7 +46,7 @@ class Verdict:
     checks: tuple[Check, ...]
     alpha: float
     p_value: float | None = None
-    improvement: Improvement | None = None
+    improvement: _Improvement | None = None
 
 
 def judge(evidence: Evidence) -> Verdict:
@@ -65,8 +65,8 @@ def judge(evidence: Evidence) -> Verdict:
     lower = Check(
         "loss",
         p_value <= alpha,
-        f"the challenger's mean {measure.loss_name} is {change(found.estimate)}, "
-        f"between {change(found.low)} and {change(found.high)} (p = {p_value:.2g})",
+        f"the challenger's mean {measure.loss_name} is {_change(found.estimate)}, "
+        f"between {_change(found.low)} and {_change(found.high)} (p = {p_value:.2g})",
         f"at least {percent(MINIMUM_EFFECT)} lower, "
         f"with p at most {alpha:.2g} at attempt {evidence.attempt}",
     )
@@ -88,7 +88,7 @@ def level(attempt: int) -> float:
     return ALPHA * 6 / (math.pi * attempt) ** 2
 
 
-def improvement(old: Vector, new: Vector, alpha: float) -> Improvement:
+def improvement(old: Vector, new: Vector, alpha: float) -> _Improvement:
     """Of mean losses (n,); the bounds are the shares for which the test has p = alpha (Fieller)."""
     estimate = 1 - new.mean() / old.mean() if old.any() else 0.0
     (v0, c), (_, v1) = np.cov(old, new) / len(old)
@@ -101,7 +101,7 @@ def improvement(old: Vector, new: Vector, alpha: float) -> Improvement:
         squared_errors=stats.t.isf(alpha, len(old) - 1) ** 2,
     )
     low, high = (-math.inf, 1.0) if ratio is None else (1 - ratio[1], 1 - ratio[0])
-    return Improvement(float(estimate), float(low), float(high))
+    return _Improvement(float(estimate), float(low), float(high))
 
 
 def sentence(checks: tuple[Check, ...]) -> str:
@@ -111,5 +111,5 @@ def sentence(checks: tuple[Check, ...]) -> str:
     return f"Promote the challenger: {checks[0].figure}, and every guardrail holds."
 
 
-def change(share: float) -> str:
+def _change(share: float) -> str:
     return f"{percent(abs(share))} {'lower' if share >= 0 else 'higher'}"

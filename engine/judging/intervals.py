@@ -10,9 +10,9 @@ from engine.domain.prediction import Interval
 from engine.domain.schema import Matrix, Vector
 from engine.model.runtime import Predict
 
-LEVELS = (0.8, 0.9, 0.95)
+_LEVELS = (0.8, 0.9, 0.95)
 SLICE_LEVEL = 0.9
-SLICES = 5
+_SLICES = 5
 SMALLEST_SLICE = 150
 """Rows below which a slice's coverage says more about chance than about the model."""
 
@@ -32,7 +32,7 @@ def evaluate(
     """
     values, interval = predict(SLICE_LEVEL)
     figures = point_errors(values, truth, kind)
-    for level in (level for level in LEVELS if level <= highest_confidence):
+    for level in (level for level in _LEVELS if level <= highest_confidence):
         _, at_level = predict(level)
         figures[f"coverage_{100 * level:.0f}"] = float(covered(at_level, truth).mean())
     figures["mean_width_90"] = float((interval.upper - interval.lower).mean())
@@ -81,20 +81,20 @@ def slices(sliced: Mapping[str, Vector]) -> dict[str, NDArray[np.bool_]]:
         parts[f"{name}, missing"] = gone
         if gone.all():
             continue
-        borders = np.nanquantile(values, np.linspace(0, 1, SLICES + 1)[1:-1])
+        borders = np.nanquantile(values, np.linspace(0, 1, _SLICES + 1)[1:-1])
         part = np.searchsorted(borders, values, side="left")
-        for number in range(SLICES):
+        for number in range(_SLICES):
             parts[f"{name}, quintile {number + 1}"] = ~gone & (part == number)
     return {name: rows for name, rows in parts.items() if rows.sum() >= SMALLEST_SLICE}
 
 
-def slice_coverage(hits: NDArray[np.bool_], sliced: Mapping[str, Vector]) -> dict[str, float]:
+def _slice_coverage(hits: NDArray[np.bool_], sliced: Mapping[str, Vector]) -> dict[str, float]:
     return {name: float(hits[rows].mean()) for name, rows in slices(sliced).items()}
 
 
 def worst_slice(hits: NDArray[np.bool_], sliced: Mapping[str, Vector]) -> float:
     """The lowest coverage of any slice; of all rows where no slice is large enough."""
-    return min(slice_coverage(hits, sliced).values(), default=float(hits.mean()))
+    return min(_slice_coverage(hits, sliced).values(), default=float(hits.mean()))
 
 
 def slices_of(names: tuple[str, ...], wanted: tuple[str, ...], rows: Matrix) -> dict[str, Vector]:

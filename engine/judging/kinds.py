@@ -13,12 +13,12 @@ from engine.judging.evidence import Check, Evidence, percent
 from engine.judging.intervals import covered
 from engine.model.runtime import Predict
 
-FEWEST_JUDGED_EVENTS = 20
+_FEWEST_JUDGED_EVENTS = 20
 """Of the rarer class: where it is rare, its few rows carry most of the loss."""
 
 
 @dataclass(frozen=True)
-class Promise:
+class _Promise:
     """Whether what a model says holds on n rows: the p-value of "it does", and what was seen."""
 
     p_value: float
@@ -26,7 +26,7 @@ class Promise:
 
 
 @dataclass(frozen=True)
-class Judge:
+class _Judge:
     """What differs between kinds, as functions of columns (n,).
 
     figures: of what a model says of rows, their truth, the values by whose quintiles they are
@@ -36,63 +36,63 @@ class Judge:
     """
 
     figures: Callable[[Predict, Vector, Mapping[str, Vector], float], dict[str, float]]
-    promise: Callable[[Vector, Interval, Vector, int, str], Promise]
+    promise: Callable[[Vector, Interval, Vector, int, str], _Promise]
     guardrails: Callable[[Evidence], Iterator[Check]]
     too_few: Callable[[Vector], Iterator[Check]]
 
 
-def event_figures(
+def _event_figures(
     predict: Predict, truth: Vector, sliced: Mapping[str, Vector], highest_confidence: float
 ) -> dict[str, float]:
     return probabilities.figures(*predict(intervals.SLICE_LEVEL), truth, sliced)
 
 
-def promise_of_intervals(
+def _promise_of_intervals(
     values: Vector, interval: Interval, truth: Vector, calibration_rows: int, rows: str
-) -> Promise:
+) -> _Promise:
     hits = covered(interval, truth)
     p_value = guardrails.p_of_coverage(hits, calibration_rows, interval.confidence)
     share = percent(float(hits.mean()))
-    return Promise(p_value, f"{interval.confidence:.0%} intervals cover {share} of the {rows}")
+    return _Promise(p_value, f"{interval.confidence:.0%} intervals cover {share} of the {rows}")
 
 
-def promise_of_probabilities(
+def _promise_of_probabilities(
     values: Vector, interval: Interval, truth: Vector, calibration_rows: int, rows: str
-) -> Promise:
+) -> _Promise:
     said, so = percent(float(values.mean())), percent(float(truth.mean()))
-    return Promise(
+    return _Promise(
         guardrails.p_of_probabilities(values, truth, calibration_rows),
         f"probabilities do not hold on the {rows}: {said} said on average, {so} happened",
     )
 
 
-def enough(truth: Vector) -> Iterator[Check]:
+def _enough(truth: Vector) -> Iterator[Check]:
     """Of a quantity any rows can judge."""
     yield from ()
 
 
-def too_few_events(truth: Vector) -> Iterator[Check]:
-    if rarer(truth) < FEWEST_JUDGED_EVENTS:
+def _too_few_events(truth: Vector) -> Iterator[Check]:
+    if rarer(truth) < _FEWEST_JUDGED_EVENTS:
         figure = f"{rarer(truth)} of the rarer class, too few to judge"
-        yield Check("rows", False, figure, f"at least {FEWEST_JUDGED_EVENTS}")
+        yield Check("rows", False, figure, f"at least {_FEWEST_JUDGED_EVENTS}")
 
 
-POSITIVE_JUDGE, REAL_JUDGE = (
-    Judge(
+_POSITIVE_JUDGE, _REAL_JUDGE = (
+    _Judge(
         figures=partial(intervals.evaluate, kind=kind),
-        promise=promise_of_intervals,
+        promise=_promise_of_intervals,
         guardrails=guardrails.of_quantity,
-        too_few=enough,
+        too_few=_enough,
     )
     for kind in (POSITIVE, REAL)
 )
 JUDGES = ByKind(
-    positive=POSITIVE_JUDGE,
-    real=REAL_JUDGE,
-    binary=Judge(
-        figures=event_figures,
-        promise=promise_of_probabilities,
+    positive=_POSITIVE_JUDGE,
+    real=_REAL_JUDGE,
+    binary=_Judge(
+        figures=_event_figures,
+        promise=_promise_of_probabilities,
         guardrails=guardrails.of_event,
-        too_few=too_few_events,
+        too_few=_too_few_events,
     ),
 )

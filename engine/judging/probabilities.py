@@ -21,7 +21,7 @@ from engine.domain.prediction import Interval
 from engine.domain.schema import Matrix, Vector
 from engine.judging.intervals import slices
 
-BINS = 10
+_BINS = 10
 CHANCE = 0.95
 """How often the share of a bin's rows where it happened lies within its bounds, or more often."""
 
@@ -44,11 +44,11 @@ def figures(
         "log_loss": float(BINARY.measure.loss(values, truth).mean()),
         "brier": brier,
         "skill": skill(brier, truth),
-        "ece": calibration_error(values, truth),
+        "ece": _calibration_error(values, truth),
         "auc": area(values, truth),
         "base_rate": float(truth.mean()),
         "mean_width": float((interval.upper - interval.lower).mean()),
-        "worst_slice_calibration_error": worst_slice_error(
+        "worst_slice_calibration_error": _worst_slice_error(
             values, truth, {"predicted": values, **sliced}
         ),
     }
@@ -60,7 +60,7 @@ def skill(brier: float, truth: Vector) -> float:
     return 1 - brier / (rate * (1 - rate))
 
 
-def calibration_error(values: Vector, truth: Vector) -> float:
+def _calibration_error(values: Vector, truth: Vector) -> float:
     """|what was said - what happened|, mean over rows, each taken with its bin."""
     parts = [(one.rows, abs(one.said - one.happened)) for one in bins(values, truth)]
     return sum(rows * gap for rows, gap in parts) / len(truth)
@@ -68,7 +68,7 @@ def calibration_error(values: Vector, truth: Vector) -> float:
 
 def bins(values: Vector, truth: Vector) -> Iterator[Bin]:
     """About equally many rows each, ascending."""
-    part = bin_numbers(values)
+    part = _bin_numbers(values)
     for number in range(part.max() + 1):
         rows = part == number
         yield Bin(int(rows.sum()), float(values[rows].mean()), float(truth[rows].mean()))
@@ -88,7 +88,7 @@ def by_chance(parts: Sequence[Bin], calibration_rows: int) -> Matrix:
     return np.asarray(np.array(bounds) / rows)
 
 
-def bin_numbers(values: Vector) -> NDArray[np.int64]:
+def _bin_numbers(values: Vector) -> NDArray[np.int64]:
     """The bin of each row, (n,): equal values share one, and each has a BINS-th of the rows or
     more, so that there are fewer where many are equal."""
     _, level, counts = np.unique(values, return_inverse=True, return_counts=True)
@@ -96,20 +96,20 @@ def bin_numbers(values: Vector) -> NDArray[np.int64]:
     for count in counts.tolist():
         numbers.append(number)
         held += count
-        if held * BINS >= len(values):
+        if held * _BINS >= len(values):
             number, held = number + 1, 0
     last = max(number - 1, 0)
     return np.minimum(np.array(numbers, dtype=np.int64), last)[level]
 
 
-def worst_slice_error(values: Vector, truth: Vector, sliced: Mapping[str, Vector]) -> float:
+def _worst_slice_error(values: Vector, truth: Vector, sliced: Mapping[str, Vector]) -> float:
     """The largest |mean probability - share of events| of any slice; of all rows where no slice is
     large enough."""
-    gaps = slice_gaps(values, truth, sliced)
+    gaps = _slice_gaps(values, truth, sliced)
     return max(map(abs, gaps.values()), default=abs(float((values - truth).mean())))
 
 
-def slice_gaps(values: Vector, truth: Vector, sliced: Mapping[str, Vector]) -> dict[str, float]:
+def _slice_gaps(values: Vector, truth: Vector, sliced: Mapping[str, Vector]) -> dict[str, float]:
     """How much more is said than happens, by slice."""
     gap = values - truth
     return {name: float(gap[rows].mean()) for name, rows in slices(sliced).items()}

@@ -19,9 +19,9 @@ from engine.model.runtime import Predictor
 from engine.tables.split import Split, hold_out
 from engine.tables.table import Table
 
-CHANCE = 0.001
+_CHANCE = 0.001
 """How often a model whose intervals hold is turned away."""
-FEWEST_HALF = 50
+_FEWEST_HALF = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,18 +43,18 @@ def examine(
 ) -> Acceptance:
     """Test what a model says of the rows that judge it, and mend its calibration if need be."""
     judged = table.take(parts.test)
-    shortfall = shortfall_of(problem, artifact, judged)
+    shortfall = _shortfall_of(problem, artifact, judged)
     if shortfall is None:
         return Acceptance(artifact, judged)
     try:
-        mended, newest = recalibrate_on_newest(problem, table, parts, artifact, origin)
+        mended, newest = _recalibrate_on_newest(problem, table, parts, artifact, origin)
     except (NothingToJudge, UnusableTable):  # too few rows for two halves
-        return Acceptance(with_shortfall(artifact, shortfall), judged)
-    shortfall = shortfall_of(problem, mended, newest)
-    return Acceptance(with_shortfall(mended, shortfall), newest, is_recalibrated=True)
+        return Acceptance(_with_shortfall(artifact, shortfall), judged)
+    shortfall = _shortfall_of(problem, mended, newest)
+    return Acceptance(_with_shortfall(mended, shortfall), newest, is_recalibrated=True)
 
 
-def shortfall_of(problem: Problem, artifact: Artifact, judged: Table) -> str | None:
+def _shortfall_of(problem: Problem, artifact: Artifact, judged: Table) -> str | None:
     """What is wrong in words, where chance makes it so wrong less often than CHANCE."""
     predictor = Predictor(artifact.graph, artifact.calibration)
     values, interval = predictor.predict(judged.rows, DEFAULT_CONFIDENCE)
@@ -62,15 +62,15 @@ def shortfall_of(problem: Problem, artifact: Artifact, judged: Table) -> str | N
     promise = JUDGES[problem.target.kind].promise(
         values, interval, judged.target, artifact.calibration.rows, f"{which} {len(judged):,} rows"
     )
-    return None if promise.p_value >= CHANCE else promise.seen
+    return None if promise.p_value >= _CHANCE else promise.seen
 
 
-def recalibrate_on_newest(
+def _recalibrate_on_newest(
     problem: Problem, table: Table, parts: Split, artifact: Artifact, origin: Origin
 ) -> tuple[Artifact, Table]:
     """The same trees calibrated by the older half of the judging rows, with the figures of the
     newer half, and that half. Raises NothingToJudge or UnusableTable where rows are too few."""
-    if len(parts.test) < 2 * FEWEST_HALF:
+    if len(parts.test) < 2 * _FEWEST_HALF:
         raise NothingToJudge(f"{len(parts.test)} rows are too few for two halves")
     older, newer = hold_out(table.take(parts.test), 0.5, origin.seed)
     halves = {"calibration": table.take(parts.test[older]), "test": table.take(parts.test[newer])}
@@ -84,7 +84,7 @@ def recalibrate_on_newest(
     return replace(mended, card=card), halves["test"]
 
 
-def with_shortfall(artifact: Artifact, shortfall: str | None) -> Artifact:
+def _with_shortfall(artifact: Artifact, shortfall: str | None) -> Artifact:
     card = artifact.card.model_copy(update={"shortfall": shortfall})
     return replace(artifact, card=card)
 

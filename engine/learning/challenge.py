@@ -24,7 +24,7 @@ from engine.tables.table import FEWEST_ROWS, Table, row_hashes
 
 JUDGED_SHARE = 0.2
 """Of the table, as far as the champion has not seen it."""
-LATENCY_ROUNDS = 1_000
+_LATENCY_ROUNDS = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ def challenge(
     challenger = train_all(
         problem,
         table,
-        split_rest(table, rest, judged, origin.seed),
+        _split_rest(table, rest, judged, origin.seed),
         origin=origin,
         progress=progress,
     )[0]
@@ -113,11 +113,11 @@ def refuse_rare(problem: Problem, judged: Table) -> None:
 
 
 def fresh_rows(table: Table, champion: Artifact) -> Rows:
-    seen = seen_before(table, champion)
+    seen = _seen_before(table, champion)
     return np.flatnonzero(~np.isin(table.groups, table.groups[seen]))
 
 
-def seen_before(table: Table, champion: Artifact) -> NDArray[np.bool_]:
+def _seen_before(table: Table, champion: Artifact) -> NDArray[np.bool_]:
     """Of the rows with the same features, as many as the champion has seen, the oldest (n,).
 
     Where few values are told apart many rows are alike, and only their number says that some are
@@ -139,7 +139,7 @@ def newest(table: Table, rows: Rows, wanted: int, seed: int) -> Rows:
     return rows[np.argsort(table.times[rows], kind="stable")[-wanted:]]
 
 
-def split_rest(table: Table, rest: Rows, judged: Rows, seed: int) -> Split:
+def _split_rest(table: Table, rest: Rows, judged: Rows, seed: int) -> Split:
     learned = table.take(rest)
     share = calibration_share_of(learned.target)
     fit, calibration = hold_out(learned, share, seed + 1)
@@ -151,9 +151,9 @@ def compare(
 ) -> Evidence:
     """Both models' answers on the judged rows, through their compiled graphs."""
     models = [Model.of(artifact) for artifact in (champion, challenger)]
-    speeds = latencies_us(models, judged.rows[:1])
+    speeds = _latencies_us(models, judged.rows[:1])
     old, new = (
-        answers(model, judged.rows, speed) for model, speed in zip(models, speeds, strict=True)
+        _answers(model, judged.rows, speed) for model, speed in zip(models, speeds, strict=True)
     )
     return Evidence(
         champion=old,
@@ -167,10 +167,10 @@ def compare(
     )
 
 
-def latencies_us(models: Sequence[Model], row: Matrix) -> list[float]:
+def _latencies_us(models: Sequence[Model], row: Matrix) -> list[float]:
     """The median time of one prediction as it is served, of each in turn: speeds drift."""
-    times = np.empty((LATENCY_ROUNDS, len(models)))
-    for turn in range(LATENCY_ROUNDS):
+    times = np.empty((_LATENCY_ROUNDS, len(models)))
+    for turn in range(_LATENCY_ROUNDS):
         for number, model in enumerate(models):
             start = perf_counter()
             model.predict(row, DEFAULT_CONFIDENCE)
@@ -178,6 +178,6 @@ def latencies_us(models: Sequence[Model], row: Matrix) -> list[float]:
     return [float(time) for time in 1e6 * np.median(times, axis=0)]
 
 
-def answers(model: Model, rows: Matrix, latency_us: float) -> ModelAnswers:
+def _answers(model: Model, rows: Matrix, latency_us: float) -> ModelAnswers:
     said = model.predict(rows, DEFAULT_CONFIDENCE)
     return ModelAnswers(said.values, said.interval, model.predictor.calibration.rows, latency_us)

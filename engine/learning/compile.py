@@ -21,8 +21,8 @@ from engine.domain.schema import Matrix
 from engine.learning.trees import STUMP, Tree, answer, leaf_finder, mean_of
 from engine.model.runtime import run
 
-OPSETS = (("", 21), ("ai.onnx.ml", 5))
-IR_VERSION = 10
+_OPSETS = (("", 21), ("ai.onnx.ml", 5))
+_IR_VERSION = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,13 +149,13 @@ def _model(
         ],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
-    opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+    opsets = [helper.make_opsetid(domain, version) for domain, version in _OPSETS]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
     serialized: bytes = model.SerializeToString()
     return serialized
 
 
-def ask(ensembles: Ensembles, rows: Matrix) -> Outputs:
+def _ask(ensembles: Ensembles, rows: Matrix) -> Outputs:
     """Ask the estimators themselves."""
     location = np.mean([answer(member, rows) for member in ensembles.location], axis=0)
     if ensembles.shape is None:
@@ -167,7 +167,7 @@ def ask(ensembles: Ensembles, rows: Matrix) -> Outputs:
 def disagreement(ensembles: Ensembles, graph: bytes, rows: Matrix, unit: float = 1.0) -> float:
     """The largest difference between the graph and the estimators over (n, features): absolute in
     the shape, and in multiples of `unit`, which the scale is measured in, in what is on it."""
-    ours, theirs = run(graph, rows), ask(ensembles, rows)
+    ours, theirs = run(graph, rows), _ask(ensembles, rows)
     pairs = ((ours.location, theirs.location), (ours.spread, theirs.spread))
     scale = max(float(np.abs(one - other).max()) for one, other in pairs) / unit
     return max(scale, float(np.abs(ours.shape - theirs.shape).max(initial=0)))

@@ -59,7 +59,7 @@ def forest_location(seed: int) -> list[Any]:
     return [forest]
 
 
-def boosted_score(seed: int) -> list[Any]:
+def _boosted_score(seed: int) -> list[Any]:
     boosted = HistGradientBoostingClassifier(
         max_iter=30,
         learning_rate=0.1,
@@ -73,7 +73,7 @@ def boosted_score(seed: int) -> list[Any]:
     return [boosted]
 
 
-def forest_score(seed: int) -> list[Any]:
+def _forest_score(seed: int) -> list[Any]:
     forest = RandomForestClassifier(
         n_estimators=30, min_samples_leaf=10, max_features="sqrt", random_state=seed, n_jobs=1
     )
@@ -95,10 +95,10 @@ def spread(seed: int) -> list[Any]:
     ]
 
 
-SHAPE_TREES, FEW_SHAPE_TREES = 30, 6
+_SHAPE_TREES, _FEW_SHAPE_TREES = 30, 6
 
 
-def shape(seed: int, trees: int = SHAPE_TREES) -> Any:
+def shape(seed: int, trees: int = _SHAPE_TREES) -> Any:
     """Learns whether the standardised residual is at most each threshold, all of them at once."""
     return ExtraTreesRegressor(
         n_estimators=trees,
@@ -112,7 +112,7 @@ def shape(seed: int, trees: int = SHAPE_TREES) -> Any:
 
 def small_shape(seed: int) -> list[Any]:
     """Enough to compare point predictions on rows that it has not seen."""
-    return [shape(seed, FEW_SHAPE_TREES)]
+    return [shape(seed, _FEW_SHAPE_TREES)]
 
 
 CANDIDATES = (
@@ -121,8 +121,8 @@ CANDIDATES = (
 )
 """Of a quantity."""
 EVENT_CANDIDATES = (
-    Candidate("HistGradientBoosting", boosted_score),
-    Candidate("RandomForest", forest_score),
+    Candidate("HistGradientBoosting", _boosted_score),
+    Candidate("RandomForest", _forest_score),
 )
 
 

@@ -22,7 +22,7 @@ from engine.model.runtime import run
 from engine.tables.split import FOLDS, Rows, folds
 from engine.tables.table import Table
 
-SMALLEST_SPREAD = 0.25
+_SMALLEST_SPREAD = 0.25
 """The floor of the spread, as a share of its median."""
 MOST_CALIBRATION_EVENTS = 10_000
 """Rows that calibrate probabilities; with k of them it takes k^2 steps."""
@@ -45,7 +45,7 @@ class Fitted:
 
 
 @dataclass(frozen=True, eq=False)
-class CrossFitted:
+class _CrossFitted:
     """One member list a fold, and what the members of the other folds say of each row, (n,) or
     (n, targets)."""
 
@@ -57,15 +57,15 @@ class CrossFitted:
 def fit_event(table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
     """A score, the higher the likelier."""
     parts = folds(table, seed)
-    score = cross_fit(candidate.members, table.rows, table.target, parts, tell)
+    score = _cross_fit(candidate.members, table.rows, table.target, parts, tell)
     ensembles = Ensembles(score.members)
-    chances = cross_calibrated(score.out_of_fold, table.target, parts)
+    chances = _cross_calibrated(score.out_of_fold, table.target, parts)
     brier = float(((chances - table.target) ** 2).mean())
     figures = {"brier": brier, "skill": skill(brier, table.target)}
     return Fitted(ensembles, compile_graph(ensembles, table.rows.shape[1]), None, figures)
 
 
-def cross_calibrated(scores: Vector, truth: Vector, parts: list[tuple[Rows, Rows]]) -> Vector:
+def _cross_calibrated(scores: Vector, truth: Vector, parts: list[tuple[Rows, Rows]]) -> Vector:
     """Each row's probability (n,) as the rows of the other folds say: what a score is worth once it
     is calibrated, which an uncalibrated one does not show."""
     chances = np.empty(len(truth))
@@ -87,20 +87,20 @@ def fit_quantity(
     is_log = kind.measure.is_log
     target = scaled(table.target, is_log)
     parts = folds(table, seed)
-    location = cross_fit(candidate.members, table.rows, target, parts, tell)
+    location = _cross_fit(candidate.members, table.rows, target, parts, tell)
     residual = target - location.out_of_fold
-    spread = cross_fit(estimators.spread, table.rows, np.abs(residual), parts, tell)
-    floor = SMALLEST_SPREAD * float(np.median(spread.out_of_fold))
+    spread = _cross_fit(estimators.spread, table.rows, np.abs(residual), parts, tell)
+    floor = _SMALLEST_SPREAD * float(np.median(spread.out_of_fold))
     standardised = residual / np.maximum(spread.out_of_fold, floor)
     thresholds = np.quantile(standardised, estimators.LEVELS)
     at_most = (standardised[:, None] <= thresholds).astype(np.float64)
     marginal = at_most.mean(axis=0)
     if floor <= 0 or (np.diff(thresholds) <= 0).any() or marginal.max() >= 1:
         raise UnusableTable(f"{table.source}: too many equal targets to learn how far off one is")
-    shape = cross_fit(estimators.small_shape, table.rows, at_most, parts, tell)
+    shape = _cross_fit(estimators.small_shape, table.rows, at_most, parts, tell)
     distribution = Distribution(thresholds, marginal, floor, target.min(), target.max(), is_log)
     said = Outputs(location.out_of_fold, spread.out_of_fold, shape.out_of_fold)
-    losses = point_losses(distribution, said, table.target, kind)
+    losses = _point_losses(distribution, said, table.target, kind)
     point = min(losses, key=losses.__getitem__)
     middle = np.full(len(table), np.median(table.target))
     figures = {
@@ -114,7 +114,7 @@ def fit_quantity(
     return Fitted(ensembles, graph, replace(distribution, point=point), figures)
 
 
-def point_losses(
+def _point_losses(
     distribution: Distribution, said: Outputs, target: Vector, kind: TargetKind
 ) -> dict[str, float]:
     """The mean of the declared loss of each way to predict a point, from cross-fitted outputs of
@@ -124,13 +124,13 @@ def point_losses(
     return {p: float(loss(way.values(said), target).mean()) for p, way in ways.items()}
 
 
-def cross_fit(
+def _cross_fit(
     fresh: Callable[[int], list[Any]],
     rows: Matrix,
     target: NDArray[np.float64],
     parts: list[tuple[Rows, Rows]],
     tell: Tell,
-) -> CrossFitted:
+) -> _CrossFitted:
     """Fit fresh estimators on each fold's rows; together they are the model, no refit follows."""
     members: list[Any] = []
     out_of_fold = np.empty_like(target)
@@ -140,7 +140,7 @@ def cross_fit(
         answers = [answer(estimator, rows[unseen]) for estimator in fitted]
         out_of_fold[unseen] = np.mean(answers, axis=0)
         members += fitted
-    return CrossFitted(members, out_of_fold)
+    return _CrossFitted(members, out_of_fold)
 
 
 def calibrate(

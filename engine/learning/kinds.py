@@ -24,19 +24,19 @@ from engine.learning.fit import (
 )
 from engine.tables.table import Table
 
-FEWEST_EVENTS = 50
+_FEWEST_EVENTS = 50
 """Of the rarer class. A fifth of them judges: ten, with which a rate is known to about a third of
 itself; of the others half calibrates."""
-FEWEST_IN_A_PART = 5
+_FEWEST_IN_A_PART = 5
 
 
-class Fit(Protocol):
+class _Fit(Protocol):
     def __call__(self, table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
         """Raises UnusableTable when there is nothing to learn a distribution from."""
 
 
 @dataclass(frozen=True)
-class Learner:
+class _Learner:
     """What differs between kinds.
 
     method: how it is calibrated, as the card says it. chosen_by: the cross-fitted figure that
@@ -51,7 +51,7 @@ class Learner:
     chosen_by: str
     candidates: Sequence[Candidate]
     steps: int
-    fit: Fit
+    fit: _Fit
     refuse_table: Callable[[Problem, Table], None]
     refuse_part: Callable[[Problem, Vector, str, str], None]
     has_too_few: Callable[[Vector], bool]
@@ -60,65 +60,65 @@ class Learner:
     recalibrated: str
 
 
-def refuse_constant(problem: Problem, table: Table) -> None:
+def _refuse_constant(problem: Problem, table: Table) -> None:
     if np.ptp(table.target) == 0:
         raise UnusableTable(f"{table.source}: the target is {table.target[0]:g} in every row")
 
 
-def refuse_one_sided(problem: Problem, table: Table) -> None:
+def _refuse_one_sided(problem: Problem, table: Table) -> None:
     """Raises UnusableTable when there is one class only, or too little of one."""
     name, few = problem.target.name, rarer(table.target)
     happened = int(table.target.sum())
     if not few:
         raise UnusableTable(
-            f"{table.source}: one class only, {name} is {class_name(problem, table.target[0])} in "
+            f"{table.source}: one class only, {name} is {_class_name(problem, table.target[0])} in "
             "all rows; add rows of the other class"
         )
-    if few < FEWEST_EVENTS:
-        rare = class_name(problem, float(2 * happened < len(table)))
+    if few < _FEWEST_EVENTS:
+        rare = _class_name(problem, float(2 * happened < len(table)))
         raise UnusableTable(
             f"{table.source}: class imbalance, {name} is {rare} in {few} of {len(table)} rows, and "
-            f"probabilities take {FEWEST_EVENTS}; add rows of that class (do not repeat any)"
+            f"probabilities take {_FEWEST_EVENTS}; add rows of that class (do not repeat any)"
         )
 
 
-def class_name(problem: Problem, value: float) -> str:
+def _class_name(problem: Problem, value: float) -> str:
     labels = problem.target.labels
     return f"{value:g}" if labels is None else labels[int(value)]
 
 
-def refuse_no_part(problem: Problem, target: Vector, work: str, source: str) -> None:
+def _refuse_no_part(problem: Problem, target: Vector, work: str, source: str) -> None:
     """Of a quantity any rows will do."""
 
 
-def refuse_few(problem: Problem, target: Vector, work: str, source: str) -> None:
+def _refuse_few(problem: Problem, target: Vector, work: str, source: str) -> None:
     few = rarer(target)
-    if few < FEWEST_IN_A_PART:
+    if few < _FEWEST_IN_A_PART:
         raise UnusableTable(
             f"{source}: class imbalance, the part that {work} has {few} rows of the rarer class of "
-            f"{problem.target.name}, and it takes {FEWEST_IN_A_PART}; add rows of that class"
+            f"{problem.target.name}, and it takes {_FEWEST_IN_A_PART}; add rows of that class"
         )
 
 
-def calibrating_events(kept: Table) -> Table:
+def _calibrating_events(kept: Table) -> Table:
     """Raises NothingToJudge where there is one class only, or hardly another."""
-    if rarer(kept.target) < FEWEST_IN_A_PART:
+    if rarer(kept.target) < _FEWEST_IN_A_PART:
         raise NothingToJudge(
             f"{kept.source}: of {len(kept)} rows that may calibrate, {rarer(kept.target)} are "
-            f"of the rarer class, and it takes {FEWEST_IN_A_PART}"
+            f"of the rarer class, and it takes {_FEWEST_IN_A_PART}"
         )
     return spaced(kept, MOST_CALIBRATION_EVENTS)
 
 
-def learner_of_quantity(chosen_by: str, fit: Fit, unit: Callable[[Vector], float]) -> Learner:
-    return Learner(
+def _learner_of_quantity(chosen_by: str, fit: _Fit, unit: Callable[[Vector], float]) -> _Learner:
+    return _Learner(
         method="distributional conformal",
         chosen_by=chosen_by,
         candidates=CANDIDATES,
         steps=QUANTITY_STEPS,
         fit=fit,
-        refuse_table=refuse_constant,
-        refuse_part=refuse_no_part,
+        refuse_table=_refuse_constant,
+        refuse_part=_refuse_no_part,
         has_too_few=lambda target: False,
         calibrating=lambda kept: kept,
         parity_unit=unit,
@@ -126,29 +126,29 @@ def learner_of_quantity(chosen_by: str, fit: Fit, unit: Callable[[Vector], float
     )
 
 
-def fit_positive(table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
+def _fit_positive(table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
     return fit_quantity(
         table, candidate, kind=POSITIVE, chosen_by="log_error", seed=seed, tell=tell
     )
 
 
-def fit_real(table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
+def _fit_real(table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
     return fit_quantity(table, candidate, kind=REAL, chosen_by="error", seed=seed, tell=tell)
 
 
 LEARNERS = ByKind(
-    positive=learner_of_quantity("log_error", fit_positive, lambda target: 1.0),
-    real=learner_of_quantity("error", fit_real, lambda target: float(np.abs(target).max())),
-    binary=Learner(
+    positive=_learner_of_quantity("log_error", _fit_positive, lambda target: 1.0),
+    real=_learner_of_quantity("error", _fit_real, lambda target: float(np.abs(target).max())),
+    binary=_Learner(
         method="inductive Venn-Abers",
         chosen_by="brier",
         candidates=EVENT_CANDIDATES,
         steps=EVENT_STEPS,
         fit=fit_event,
-        refuse_table=refuse_one_sided,
-        refuse_part=refuse_few,
-        has_too_few=lambda target: rarer(target) < FEWEST_EVENTS,
-        calibrating=calibrating_events,
+        refuse_table=_refuse_one_sided,
+        refuse_part=_refuse_few,
+        has_too_few=lambda target: rarer(target) < _FEWEST_EVENTS,
+        calibrating=_calibrating_events,
         parity_unit=lambda target: 1.0,
         recalibrated="same scores, and no objection to the new probabilities",
     ),

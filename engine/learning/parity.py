@@ -16,11 +16,11 @@ from engine.learning.estimators import one_thread
 from engine.learning.kinds import LEARNERS
 from engine.tables.table import Table
 
-PARITY = 1e-9
+_PARITY = 1e-9
 """Largest difference allowed between the compiled graph and the estimators, on the target's scale:
 of a logarithm, of log-odds or a probability, or in multiples of the largest target that is none."""
-PARITY_ROWS = 4_000
-HOLES = 0.3
+_PARITY_ROWS = 4_000
+_HOLES = 0.3
 """Share of cells taken out where one may be missing."""
 
 
@@ -32,17 +32,17 @@ def prove_parity(
     within its range and around it, on values next to each other in float32, and on all of these
     with holes, where a cell may be missing."""
     unit = LEARNERS[problem.target.kind].parity_unit(table.target)
-    for rows in places(problem, table, seed):
+    for rows in _places(problem, table, seed):
         difference = disagreement(ensembles, graph, rows, unit)
-        if not difference <= PARITY:
+        if not difference <= _PARITY:
             raise UntrustedArtifact(f"the compiled graph differs from its source by {difference:g}")
 
 
-def places(problem: Problem, table: Table, seed: int) -> Iterator[Matrix]:
+def _places(problem: Problem, table: Table, seed: int) -> Iterator[Matrix]:
     rng = np.random.default_rng(seed)
     low, high = np.nanmin(table.rows, axis=0), np.nanmax(table.rows, axis=0)
     width = high - low
-    anywhere = rng.uniform(low - width, high + width, (PARITY_ROWS, len(low)))
+    anywhere = rng.uniform(low - width, high + width, (_PARITY_ROWS, len(low)))
     inside = rng.uniform(low, high, anywhere.shape)
     near = np.nextafter(inside.astype(np.float32), np.float32(np.inf)).astype(np.float64)
     may_be_missing = np.array(
@@ -51,7 +51,7 @@ def places(problem: Problem, table: Table, seed: int) -> Iterator[Matrix]:
     for rows in (table.rows, anywhere, inside, near):
         yield rows
         if may_be_missing.any():
-            hole = may_be_missing & (rng.random(rows.shape) < HOLES)
+            hole = may_be_missing & (rng.random(rows.shape) < _HOLES)
             yield np.where(hole, np.nan, rows)
             yield np.where(may_be_missing, np.nan, rows[:1])
 

@@ -28,13 +28,13 @@ from engine.learning.train import Origin
 from engine.model.runtime import Predictor, run
 from engine.tables.table import Table, row_hashes
 
-FEWEST_CALIBRATION = 199
+_FEWEST_CALIBRATION = 199
 WINDOW = 199
 """So many of the newest rows calibrate what is to follow a changing world, or half of those that
 are new: what is older misleads, of fewer the scatter is large, and none vouch for 99 %."""
-DOUBT = 0.003
+_DOUBT = 0.003
 """How often 90 % intervals may then cover less than they claim by the scatter of so few rows."""
-LEFT_TO_SHADOW = ("coverage", "intervals")
+_LEFT_TO_SHADOW = ("coverage", "intervals")
 """What the gate need not ask of a challenger that is calibrated again when it becomes a shadow, and
 that live answers show."""
 
@@ -55,10 +55,10 @@ def recalibrate(
     ensembles = ensembles_of(champion, allows_other_library=allows_other_library)
     prove_parity(problem, table, ensembles, champion.graph, origin.seed)
     fresh = fresh_rows(table, champion)
-    if len(fresh) < FEWEST_CALIBRATION + FEWEST_JUDGED:
+    if len(fresh) < _FEWEST_CALIBRATION + FEWEST_JUDGED:
         raise NothingToJudge(
             f"{table.source}: {len(fresh)} rows are new to the champion; recalibration takes "
-            f"{FEWEST_CALIBRATION} to calibrate and {FEWEST_JUDGED} to judge"
+            f"{_FEWEST_CALIBRATION} to calibrate and {FEWEST_JUDGED} to judge"
         )
     wanted = max(FEWEST_JUDGED, round(JUDGED_SHARE * len(fresh)))
     judged = newest(table, fresh, wanted, origin.seed)
@@ -67,7 +67,7 @@ def recalibrate(
     scores = recalibrated(problem, champion, kept)
     challenger = with_calibration(champion, scores, kept, origin)
     evidence = compare(problem, table.take(judged), champion, challenger, attempt=attempt)
-    return Trial(noted(challenger, evidence), evidence, judge_recalibration(evidence))
+    return Trial(noted(challenger, evidence), evidence, _judge_recalibration(evidence))
 
 
 def recalibrated(problem: Problem, champion: Artifact, kept: Table) -> Calibration | VennAbers:
@@ -83,14 +83,14 @@ def by_newest(artifact: Artifact, rows: Table, new: int, origin: Origin) -> Arti
     order = np.arange(len(rows)) if rows.times is None else np.argsort(rows.times, kind="stable")
     kept = rows.take(np.sort(order[-max(WINDOW, new // 2) :]))
     outputs = run(artifact.graph, kept.rows)
-    calibration = artifact.calibration.refitted(outputs, kept.target, DOUBT)
+    calibration = artifact.calibration.refitted(outputs, kept.target, _DOUBT)
     return with_calibration(artifact, calibration, kept, origin)
 
 
 def for_shadow(trial: Trial, judged: Table, origin: Origin) -> Trial:
     """A challenger of a quantity as it is rolled out: calibrated by the newest rows that judged it,
     which it has not seen. What its intervals are worth then, live answers show."""
-    checks = tuple(one for one in trial.verdict.checks if one.name not in LEFT_TO_SHADOW)
+    checks = tuple(one for one in trial.verdict.checks if one.name not in _LEFT_TO_SHADOW)
     verdict = replace(
         trial.verdict,
         promote=all(one.passed for one in checks),
@@ -101,14 +101,14 @@ def for_shadow(trial: Trial, judged: Table, origin: Origin) -> Trial:
     return Trial(challenger, trial.evidence, verdict)
 
 
-def points_only(metrics: Mapping[str, float]) -> dict[str, float]:
+def _points_only(metrics: Mapping[str, float]) -> dict[str, float]:
     """What other scores leave as it was measured; the figures of the old intervals, and those of
     the old probabilities, go."""
     kept = ("r2", "rmse", "mae", "mape", "base_rate")
     return {name: value for name, value in metrics.items() if name in kept}
 
 
-def judge_recalibration(evidence: Evidence) -> Verdict:
+def _judge_recalibration(evidence: Evidence) -> Verdict:
     """The trees are the same, so only the guardrails decide: on the intervals, or on the
     probabilities, which must neither be shown to be wrong nor be worse by their Brier score."""
     verdict = judge(evidence)
@@ -137,7 +137,7 @@ def with_calibration(
             "source": table.source,
         },
         "metrics": {
-            part: dict(found) if part in {"cross_fitted", "judged"} else points_only(found)
+            part: dict(found) if part in {"cross_fitted", "judged"} else _points_only(found)
             for part, found in champion.card.metrics.items()
         },
     }

@@ -12,7 +12,7 @@ from engine.tables.recorded import Gathered, Sources
 from engine.tables.split import Split, folds
 from engine.tables.table import FEWEST_ROWS, Rejected, Table
 
-FEWEST_GROUPS = 50
+_FEWEST_GROUPS = 50
 
 
 def refuse_unlearnable(
@@ -29,12 +29,12 @@ def refuse_unlearnable(
         raise UnusableTable(
             f"{table.source} has {len(table)} usable rows; intervals need at least {FEWEST_ROWS}"
         )
-    if len(np.unique(table.groups)) < FEWEST_GROUPS:
+    if len(np.unique(table.groups)) < _FEWEST_GROUPS:
         raise UnusableTable(
-            f"{table.source}: fewer than {FEWEST_GROUPS} groups cannot be split; leave the column "
+            f"{table.source}: fewer than {_FEWEST_GROUPS} groups cannot be split; leave the column "
             "`group` out, or give it more different values"
         )
-    empty = list(missing_everywhere(problem, table))
+    empty = list(_missing_everywhere(problem, table))
     if empty:
         raise UnusableTable(
             f"{table.source}: {', '.join(empty)} is missing in every row; fill it, or take it out "
@@ -47,7 +47,7 @@ def refuse_parts(problem: Problem, table: Table, parts: Split, seed: int) -> Non
     """Raises UnusableTable when a part of the table cannot do its work."""
     fitted, refuse_part = table.take(parts.fit), LEARNERS[problem.target.kind].refuse_part
     for seen, _ in folds(fitted, seed):
-        for name in missing_everywhere(problem, fitted.take(seen)):
+        for name in _missing_everywhere(problem, fitted.take(seen)):
             raise UnusableTable(
                 f"{table.source}: {name} is missing in every row of a part that is learned from; "
                 "add rows that have it, or take it out of the problem's columns"
@@ -57,7 +57,7 @@ def refuse_parts(problem: Problem, table: Table, parts: Split, seed: int) -> Non
         refuse_part(problem, table.target[rows], work, table.source)
 
 
-def missing_everywhere(problem: Problem, table: Table) -> Iterator[str]:
+def _missing_everywhere(problem: Problem, table: Table) -> Iterator[str]:
     for name, values in zip(problem.schema.names, table.rows.T, strict=True):
         if np.isnan(values).all():
             yield name
@@ -69,12 +69,12 @@ def nothing_to_judge_yet(problem: Problem, rows: Gathered, sources: Sources) -> 
     try:
         yield
     except UnusableTable as error:
-        if sources.records is None or not is_too_little(problem, rows, sources):
+        if sources.records is None or not _is_too_little(problem, rows, sources):
             raise
         raise NothingToJudge(str(error)) from error
 
 
-def is_too_little(problem: Problem, rows: Gathered, sources: Sources) -> bool:
+def _is_too_little(problem: Problem, rows: Gathered, sources: Sources) -> bool:
     """Whether more outcomes are all it takes: rows, or of records alone events."""
     if len(rows.frame) < FEWEST_ROWS:
         return True

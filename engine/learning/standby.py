@@ -37,7 +37,7 @@ from engine.tables.table import Table, check
 
 FRESH = 100
 """After so many new outcomes a copy makes room for a newer one."""
-LOOKED_AT = 5_000
+_LOOKED_AT = 5_000
 """No more of the newest outcomes are read."""
 
 
@@ -79,10 +79,10 @@ class Post:
             copy = self.artifacts.load(self.problem.name, frozen.challenger)
         except (UnknownVersion, UntrustedArtifact):  # there will be another one
             return "", False
-        fresh = newer(rows, frozen.at)
+        fresh = _newer(rows, frozen.at)
         found = compared(self.problem, self.champion.load(), copy, fresh, history.copies(past))
         if found is None:
-            return blind(fresh, frozen.challenger), False
+            return _blind(fresh, frozen.challenger), False
         release = history.next_patch(past, self.artifacts.versions(self.problem.name))
         why = found.told(str(frozen.version), str(release))
         self.artifacts.save(copy.named(release))
@@ -102,14 +102,14 @@ class Post:
         known; what was done."""
         past = self.champion.history()
         frozen = history.standing_by(past)
-        if frozen is not None and len(newer(rows, frozen.at)) < FRESH:
-            new = len(newer(rows, frozen.at))
+        if frozen is not None and len(_newer(rows, frozen.at)) < FRESH:
+            new = len(_newer(rows, frozen.at))
             return f"{frozen.challenger} stands by, {new} of {FRESH} outcomes are new"
         if len(rows) < WINDOW:
             return f"{len(rows)} outcomes are known, a copy that stands by takes {WINDOW}"
         last = next((one.at for one in reversed(past) if one.action == Action.STANDS_BY), self.at)
         origin = Origin(self.name(past), self.at, seed=0)
-        copy = by_newest(self.champion.load(), rows, len(newer(rows, last)), origin)
+        copy = by_newest(self.champion.load(), rows, len(_newer(rows, last)), origin)
         self.artifacts.save(copy)
         why = f"calibrated by the newest {copy.calibration.rows:,} outcomes"
         self.champion.move(
@@ -129,14 +129,14 @@ class Post:
 
     def outcomes(self, records: Records) -> Table:
         """The newest rows whose truth is known, the newest last; those of one unit are a group."""
-        question = RecordQuery(self.problem.name, newest=LOOKED_AT, with_outcome=True)
+        question = RecordQuery(self.problem.name, newest=_LOOKED_AT, with_outcome=True)
         major = self.champion.history()[-1].version.line[0]
-        cells = [*told(self.problem, records.read(question), major)]
+        cells = [*_told(self.problem, records.read(question), major)]
         names = [*self.problem.schema.names, self.problem.target.name, "time", "group"]
         return check(self.problem, pd.DataFrame(cells, columns=names), "records")[0]
 
 
-def told(
+def _told(
     problem: Problem, joined: Iterator[JoinedRecord], major: int
 ) -> Iterator[tuple[object, ...]]:
     """Features, truth, time and unit of every answered row that this contract can be asked."""
@@ -155,12 +155,12 @@ def told(
         yield (*features, outcome.actual, time, record.unit)
 
 
-def newer(rows: Table, than: str) -> Table:
+def _newer(rows: Table, than: str) -> Table:
     assert rows.times is not None  # noqa: S101 - records have them
     return rows.take(rows.times > datetime.fromisoformat(than).timestamp())
 
 
-def blind(rows: Table, copy: Version) -> str:
+def _blind(rows: Table, copy: Version) -> str:
     """Why nothing can be compared, where there are outcomes enough but hardly any units."""
     units = len(np.unique(rows.groups))
     if len(rows) < FRESH or units >= FEWEST:

@@ -31,9 +31,9 @@ from engine.tables.table import Table, row_hashes
 
 Progress = Callable[[str, int], AbstractContextManager[Tell]]
 """Called with an algorithm and its number of steps; gives what is told of each."""
-GOLDEN_ROWS = 64
-PROFILE_QUANTILES = tuple(np.linspace(0, 1, 21).round(2).tolist())
-LIBRARIES = ("joblib", "numpy", "onnx", "onnxruntime", "scikit-learn")
+_GOLDEN_ROWS = 64
+_PROFILE_QUANTILES = tuple(np.linspace(0, 1, 21).round(2).tolist())
+_LIBRARIES = ("joblib", "numpy", "onnx", "onnxruntime", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def train(
         )
     }
     metrics["cross_fitted"] = dict(fitted.cross_fitted)
-    card = describe(
+    card = _describe(
         problem,
         table,
         candidate,
@@ -115,7 +115,7 @@ def train(
         calibration_rows=calibration.rows,
     )
     seen = row_hashes(table.take(np.concatenate((parts.fit, parts.calibration))))
-    return package(card, fitted, calibration, table.rows[parts.test[:GOLDEN_ROWS]], seen)
+    return _package(card, fitted, calibration, table.rows[parts.test[:_GOLDEN_ROWS]], seen)
 
 
 def measure(
@@ -128,7 +128,7 @@ def measure(
     return judge.figures(predict, table.target, sliced, calibration.highest_confidence)
 
 
-def describe(
+def _describe(
     problem: Problem,
     table: Table,
     candidate: Candidate,
@@ -149,10 +149,10 @@ def describe(
         target_unit=problem.target.unit,
         target_kind=problem.target.kind,
         target_labels=problem.target.labels,
-        features=features(problem, table.rows[parts.fit]),
+        features=_features(problem, table.rows[parts.fit]),
         metrics=dict(metrics),
         calibration={"method": method, "rows": calibration_rows},
-        profile=profile(problem, table.take(parts.fit)),
+        profile=_profile(problem, table.take(parts.fit)),
         data={
             "source": table.source,
             "rows": len(table),
@@ -162,13 +162,13 @@ def describe(
         },
         libraries={
             "python": platform.python_version(),
-            **{library: installed(library) for library in LIBRARIES},
+            **{library: installed(library) for library in _LIBRARIES},
         },
         declared=None if problem.declared is None else dict(problem.declared),
     )
 
 
-def features(problem: Problem, seen: Matrix) -> tuple[Feature, ...]:
+def _features(problem: Problem, seen: Matrix) -> tuple[Feature, ...]:
     """Each column, with the range of what is not missing in the rows (n, features) learned from."""
     lows, highs = np.nanmin(seen, axis=0), np.nanmax(seen, axis=0)
     return tuple(
@@ -185,21 +185,21 @@ def features(problem: Problem, seen: Matrix) -> tuple[Feature, ...]:
     )
 
 
-def profile(problem: Problem, table: Table) -> dict[str, dict[str, list[float]]]:
+def _profile(problem: Problem, table: Table) -> dict[str, dict[str, list[float]]]:
     """Twentieths of every feature and of the target, of what is not missing, and where something is
     the share that is: what drift is measured against."""
     columns = dict(zip(problem.schema.names, table.rows.T, strict=True))
     columns[problem.target.name] = table.target
     found = {}
     for name, values in columns.items():
-        found[name] = {"quantiles": np.nanquantile(values, PROFILE_QUANTILES).tolist()}
+        found[name] = {"quantiles": np.nanquantile(values, _PROFILE_QUANTILES).tolist()}
         missing = float(np.isnan(values).mean())
         if missing:
             found[name]["missing"] = [missing]
     return found
 
 
-def package(
+def _package(
     card: ModelCard,
     fitted: Fitted,
     calibration: Calibration | VennAbers,

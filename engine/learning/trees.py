@@ -42,8 +42,8 @@ STUMP = Tree(
 """A tree that says nothing, whichever way a row goes."""
 
 
-Boosted = HistGradientBoostingRegressor | HistGradientBoostingClassifier
-Forest = RandomForestRegressor | ExtraTreesRegressor | RandomForestClassifier
+_Boosted = HistGradientBoostingRegressor | HistGradientBoostingClassifier
+_Forest = RandomForestRegressor | ExtraTreesRegressor | RandomForestClassifier
 
 
 def answer(estimator: Any, rows: Matrix) -> Vector:
@@ -60,7 +60,7 @@ def mean_of(members: Sequence[Any]) -> list[Tree]:
     return [
         replace(tree, value=tree.value / len(members))
         for member in members
-        for tree in trees_of(member)
+        for tree in _trees_of(member)
     ]
 
 
@@ -71,13 +71,13 @@ def leaf_finder(tree: Any, first: int) -> tuple[Tree, Matrix]:
     return replace(_plain_tree(tree, share=1), value=number), tree.value[is_leaf, :, 0]
 
 
-def trees_of(estimator: Any) -> Iterator[Tree]:
+def _trees_of(estimator: Any) -> Iterator[Tree]:
     """The trees of an ensemble, whose values add up to its answer."""
-    if isinstance(estimator, Boosted):
+    if isinstance(estimator, _Boosted):
         yield _constant(float(np.ravel(estimator._baseline_prediction)[0]))
         for (predictor,) in estimator._predictors:
             yield _histogram_tree(predictor.nodes)
-    elif isinstance(estimator, Forest):
+    elif isinstance(estimator, _Forest):
         for member in estimator.estimators_:
             yield _plain_tree(member.tree_, share=1 / len(estimator.estimators_))
     else:

@@ -14,9 +14,9 @@ from engine.domain.problem import Problem
 from engine.domain.schema import Matrix, Vector
 from engine.model.runtime import Predictor
 
-INLINE_SECONDS = 0.001
+_INLINE_SECONDS = 0.001
 """Work up to this long is done on the event loop; a hop to a thread costs about a fifth of it."""
-TIMINGS = 3
+_TIMINGS = 3
 """The fastest counts: the others say what else the machine does."""
 
 
@@ -114,8 +114,8 @@ def _checked(served: Model, artifact: Artifact) -> Matrix:
 def _timed(served: Model, rows: Matrix) -> Model:
     """Measure how many rows fit into the time the event loop may be held."""
     times = []
-    for _ in range(TIMINGS):
+    for _ in range(_TIMINGS):
         start = time.perf_counter()
         served.predict(rows, DEFAULT_CONFIDENCE)
         times.append(time.perf_counter() - start)
-    return replace(served, inline_rows=int(INLINE_SECONDS * len(rows) / min(times)))
+    return replace(served, inline_rows=int(_INLINE_SECONDS * len(rows) / min(times)))

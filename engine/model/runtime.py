@@ -15,7 +15,7 @@ Predict = Callable[[float], tuple[Vector, Interval]]
 """Confidence to values and interval, for rows that were asked about."""
 
 
-class CompiledModel:
+class _CompiledModel:
     """What the graph says of every row, from float64 rows.
 
     One thread: a request is a few rows, where handing work to a pool costs more than the work.
@@ -37,7 +37,7 @@ class CompiledModel:
 
 def run(graph: bytes, rows: Matrix) -> Outputs:
     """Ask a graph once about (n, features) rows."""
-    return CompiledModel(graph).outputs(rows)
+    return _CompiledModel(graph).outputs(rows)
 
 
 class Predictor:
@@ -46,7 +46,7 @@ class Predictor:
 
     def __init__(self, graph: bytes, calibration: Calibration | VennAbers) -> None:
         self.calibration = calibration
-        self._model = CompiledModel(graph)
+        self._model = _CompiledModel(graph)
 
     def asked(self, rows: Matrix) -> Predict:
         """Ask about (n, features) rows once, for any number of confidences."""

@@ -10,7 +10,7 @@ from engine.reports.console import console
 from engine.reports.kinds import SHOWN
 from engine.tables.infer import GROUP, Inferred
 
-SHOWN_CATEGORIES = 4
+_SHOWN_CATEGORIES = 4
 
 
 def ask(question: str) -> str:
@@ -26,7 +26,7 @@ def show_inferred(inferred: Inferred, title: str) -> None:
     for heading in ("column", "is", "from - to", "has gaps", "example"):
         grid.add_column(heading)
     for column in inferred.schema.columns:
-        grid.add_row(*map(escape, described(column)))
+        grid.add_row(*map(escape, _described(column)))
     console.print(grid)
     aim = SHOWN[inferred.target.kind].aim(inferred.target)
     console.print(f"predicts {inferred.target.name}: {aim}", markup=False)
@@ -44,22 +44,22 @@ def show_inferred(inferred: Inferred, title: str) -> None:
         console.print(f"warning: {warning}", style="yellow", markup=False)
 
 
-def described(column: Column) -> tuple[str, ...]:
-    what, seen, example = DESCRIPTIONS[column.type](column)
+def _described(column: Column) -> tuple[str, ...]:
+    what, seen, example = _DESCRIPTIONS[column.type](column)
     return column.name, what, seen, "yes" if column.may_be_missing else "no", example
 
 
-def of_number(column: Column) -> tuple[str, str, str]:
+def _of_number(column: Column) -> tuple[str, str, str]:
     kind = "whole number" if column.is_whole else "number"
     return kind, f"{column.low:g} - {column.high:g}", f"{column.example:g}"
 
 
-def of_category(column: Column) -> tuple[str, str, str]:
-    first = ", ".join(column.categories[:SHOWN_CATEGORIES])
-    more = len(column.categories) - SHOWN_CATEGORIES
+def _of_category(column: Column) -> tuple[str, str, str]:
+    first = ", ".join(column.categories[:_SHOWN_CATEGORIES])
+    more = len(column.categories) - _SHOWN_CATEGORIES
     return "category", f"{first} and {more} more" if more > 0 else first, str(column.example)
 
 
-DESCRIPTIONS: ByColumnType[Callable[[Column], tuple[str, str, str]]] = ByColumnType(
-    number=of_number, category=of_category
+_DESCRIPTIONS: ByColumnType[Callable[[Column], tuple[str, str, str]]] = ByColumnType(
+    number=_of_number, category=_of_category
 )

@@ -12,8 +12,8 @@ from engine.judging.evidence import Evidence, ModelAnswers
 from engine.reports import metrics, plots
 from engine.reports.page import picture, pictures
 
-PROMISE = "whether what is said holds on rows it has not seen"
-Sliced = Mapping[str, Vector]
+_PROMISE = "whether what is said holds on rows it has not seen"
+_Sliced = Mapping[str, Vector]
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Said:
     values: Vector
     interval: Interval
     truth: Vector
-    sliced: Sliced
+    sliced: _Sliced
     calibration_rows: int
 
 
 @dataclass(frozen=True)
-class Shown:
+class _Shown:
     """figures: label to part of the data, figure and form. side: what a person compares of one
     side of the evidence. portrait: pictures of one model; kept: a picture of whether both sides
     keep what they say, and its words. promised: what holds or does not. title: over the table of
@@ -58,49 +58,49 @@ def side_by_side(evidence: Evidence) -> dict[str, tuple[str, str]]:
     return {name: (old[name], new[name]) for name in old}
 
 
-def portrait_of_intervals(said: Said, *, is_log: bool) -> str:
+def _portrait_of_intervals(said: Said, *, is_log: bool) -> str:
     sliced = {"predicted": said.values, **said.sliced}
     found = plots.coverage({"the model": said.interval}, said.truth, sliced)
     drawn = partial(plots.draw_predictions, values=said.values, truth=said.truth, is_log=is_log)
     return pictures(
-        PROMISE,
+        _PROMISE,
         picture(drawn),
         picture(partial(plots.draw_coverage, found=found), plots.height_of(found)),
     )
 
 
-def portrait_of_probabilities(said: Said) -> str:
+def _portrait_of_probabilities(said: Said) -> str:
     chances = {"the model": (said.values, said.calibration_rows)}
     return pictures(
-        PROMISE,
+        _PROMISE,
         picture(partial(plots.draw_reliability, sides=chances, truth=said.truth)),
         picture(partial(plots.draw_probabilities, values=said.values, truth=said.truth)),
     )
 
 
-def kept_intervals(evidence: Evidence) -> str:
+def _kept_intervals(evidence: Evidence) -> str:
     sides = {name: one.interval for name, one in evidence.named.items()}
     found = plots.coverage(sides, evidence.truth, evidence.slices)
     return picture(partial(plots.draw_coverage, found=found), plots.height_of(found))
 
 
-def kept_probabilities(evidence: Evidence) -> str:
+def _kept_probabilities(evidence: Evidence) -> str:
     chances = {n: (one.values, one.calibration_rows) for n, one in evidence.named.items()}
     return picture(partial(plots.draw_reliability, sides=chances, truth=evidence.truth))
 
 
-def aim_of_event(target: Target) -> str:
+def _aim_of_event(target: Target) -> str:
     happens, other = ("1", "0") if target.labels is None else target.labels[::-1]
     swap = "" if target.labels is None else " (--positive swaps them)"
     return f"the probability of {happens!r}, not {other!r}{swap}"
 
 
-def shown_of_quantity(kind: TargetKind, aim: str) -> Shown:
-    return Shown(
+def _shown_of_quantity(kind: TargetKind, aim: str) -> _Shown:
+    return _Shown(
         figures=metrics.FIGURES,
         side=metrics.of_quantity,
-        portrait=partial(portrait_of_intervals, is_log=kind.measure.is_log),
-        kept=kept_intervals,
+        portrait=partial(_portrait_of_intervals, is_log=kind.measure.is_log),
+        kept=_kept_intervals,
         kept_words="paired errors, and coverage by slice",
         promised="intervals",
         title=lambda target: f"on test rows, {target.unit}; intervals at 90 % where not said",
@@ -110,17 +110,17 @@ def shown_of_quantity(kind: TargetKind, aim: str) -> Shown:
 
 
 SHOWN = ByKind(
-    positive=shown_of_quantity(POSITIVE, "a positive number, judged by its ratio to the truth"),
-    real=shown_of_quantity(REAL, "a number, judged by its distance from the truth"),
-    binary=Shown(
+    positive=_shown_of_quantity(POSITIVE, "a positive number, judged by its ratio to the truth"),
+    real=_shown_of_quantity(REAL, "a number, judged by its distance from the truth"),
+    binary=_Shown(
         figures=metrics.EVENT_FIGURES,
         side=metrics.of_event,
-        portrait=portrait_of_probabilities,
-        kept=kept_probabilities,
+        portrait=_portrait_of_probabilities,
+        kept=_kept_probabilities,
         kept_words="paired losses, and reliability",
         promised="probabilities",
         title=lambda target: f"on test rows, probability of {target.name}",
         chosen_by="Brier score",
-        aim=aim_of_event,
+        aim=_aim_of_event,
     ),
 )

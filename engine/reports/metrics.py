@@ -5,19 +5,19 @@ from engine.judging import probabilities
 from engine.judging.evidence import Evidence, ModelAnswers
 from engine.judging.intervals import covered, point_errors, winkler, worst_slice
 
-AMOUNT = "amount"
+_AMOUNT = "amount"
 FIGURES = {
     "R2 train": ("train", "r2", "{:.3f}"),
     "R2": ("test", "r2", "{:.3f}"),
-    "RMSE": ("test", "rmse", AMOUNT),
-    "MAE": ("test", "mae", AMOUNT),
+    "RMSE": ("test", "rmse", _AMOUNT),
+    "MAE": ("test", "mae", _AMOUNT),
     "MAPE": ("test", "mape", "{:.1%}"),
     "cover 80 %": ("test", "coverage_80", "{:.1%}"),
     "cover 90 %": ("test", "coverage_90", "{:.1%}"),
     "cover 95 %": ("test", "coverage_95", "{:.1%}"),
     "worst slice": ("test", "worst_slice_coverage_90", "{:.1%}"),
-    "width": ("test", "mean_width_90", AMOUNT),
-    "Winkler": ("test", "winkler_90", AMOUNT),
+    "width": ("test", "mean_width_90", _AMOUNT),
+    "Winkler": ("test", "winkler_90", _AMOUNT),
 }
 EVENT_FIGURES = {
     "log loss train": ("train", "log_loss", "{:.4f}"),
@@ -38,7 +38,7 @@ def figure(artifact: Artifact, wanted: tuple[str, str, str]) -> str:
     value = artifact.card.metrics[part].get(name)
     if value is None:
         return "too few rows"
-    return amount(value) if form == AMOUNT else form.format(value)
+    return _amount(value) if form == _AMOUNT else form.format(value)
 
 
 def of_quantity(evidence: Evidence, side: ModelAnswers) -> dict[str, str]:
@@ -49,11 +49,11 @@ def of_quantity(evidence: Evidence, side: ModelAnswers) -> dict[str, str]:
     relative = {"MAPE": f"{errors['mape']:.1%}"} if "mape" in errors else {}
     return {
         f"mean {measure.loss_name}": f"{measure.loss(side.values, truth).mean():.4g}",
-        "MAE": amount(errors["mae"]),
-        "RMSE": amount(errors["rmse"]),
+        "MAE": _amount(errors["mae"]),
+        "RMSE": _amount(errors["rmse"]),
         **relative,
         "R2": f"{errors['r2']:.3f}",
-        "interval score": amount(float(winkler(side.interval, truth).mean())),
+        "interval score": _amount(float(winkler(side.interval, truth).mean())),
         "coverage": f"{hits.mean():.1%}",
         "worst slice": f"{worst:.1%}",
         "latency, µs a row": f"{side.latency_us:.0f}",
@@ -74,6 +74,6 @@ def of_event(evidence: Evidence, side: ModelAnswers) -> dict[str, str]:
     }
 
 
-def amount(value: float) -> str:
+def _amount(value: float) -> str:
     """Whole numbers where they say enough."""
     return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"

@@ -38,11 +38,11 @@ def write_card(path: Path, problem: Problem, artifact: Artifact, judged: Table) 
             f"learned from, {card.calibration['rows']:,} calibrate ({card.calibration['method']}), "
             f"{len(judged):,} judge. Target: {card.target}, {card.target_unit}.",
         ),
-        body=grid(("", "on test rows"), rows) + portrait(problem, artifact, judged),
+        body=grid(("", "on test rows"), rows) + _portrait(problem, artifact, judged),
     )
 
 
-def portrait(problem: Problem, artifact: Artifact, judged: Table) -> str:
+def _portrait(problem: Problem, artifact: Artifact, judged: Table) -> str:
     predictor = Predictor(artifact.graph, artifact.calibration)
     values, interval = predictor.predict(judged.rows, DEFAULT_CONFIDENCE)
     sliced = slices_of(problem.schema.names, problem.slices, judged.rows)
@@ -65,11 +65,11 @@ def write_report(path: Path, problem: Problem, trial: Trial, champion: Artifact)
             f"data: {card.data['source']}.",
         ),
         body=grid(("", "check", "found", "asked for"), rows)
-        + ("" if trial.evidence is None else comparison(trial.evidence)),
+        + ("" if trial.evidence is None else _comparison(trial.evidence)),
     )
 
 
-def comparison(evidence: Evidence) -> str:
+def _comparison(evidence: Evidence) -> str:
     figures, shown, measure = side_by_side(evidence), SHOWN[evidence.kind], evidence.kind.measure
     rows = [(name, old, new) for name, (old, new) in figures.items()]
     old, new = (measure.loss(one.values, evidence.truth) for one in evidence.sides)

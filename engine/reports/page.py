@@ -14,7 +14,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-PAGE = """<!doctype html>
+_PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
@@ -30,15 +30,15 @@ img{{width:100%}}</style>
 {body}
 </html>
 """
-WIDTH, HEIGHT = 4.8, 4.2
+_WIDTH, _HEIGHT = 4.8, 4.2
 """Of a picture, in inches: at this width a point of its text is a point on the page."""
-POINTS, DOTS_PER_INCH = 12, 150
+_POINTS, _DOTS_PER_INCH = 12, 150
 
 
 def write_page(
     path: Path, *, title: str, heading: str, sentences: Sequence[str], body: str
 ) -> None:
-    page = PAGE.format(
+    page = _PAGE.format(
         title=escape(title),
         heading=escape(heading),
         sentences="\n".join(f"<p>{escape(sentence)}</p>" for sentence in sentences),
@@ -55,11 +55,11 @@ def grid(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table>{line(headings, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
 
 
-def picture(draw: Callable[[Any], None], height: float = HEIGHT) -> str:
+def picture(draw: Callable[[Any], None], height: float = _HEIGHT) -> str:
     """What `draw` draws on some axes. Their legend stands above them and hides nothing, their title
     below the image, where it wraps."""
-    with rc_context({"font.size": POINTS}):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    with rc_context({"font.size": _POINTS}):
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         axes = figure.subplots()
         draw(axes)
         words = escape(axes.get_title())
@@ -67,7 +67,7 @@ def picture(draw: Callable[[Any], None], height: float = HEIGHT) -> str:
         if axes.get_legend_handles_labels()[0]:
             figure.legend(loc="outside upper center", ncols=2, frameon=False)
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+        figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH)
     data = base64.b64encode(buffer.getvalue()).decode()
     image = f'<img alt="{words}" src="data:image/png;base64,{data}">'
     return f"<figure>{image}<figcaption>{words}</figcaption></figure>"

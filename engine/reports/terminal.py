@@ -18,23 +18,23 @@ from engine.reports.kinds import SHOWN, figures_of, side_by_side
 from engine.reports.metrics import figure
 from engine.tables.table import Rejected, Table
 
-SHOWN_REJECTS = 5
+_SHOWN_REJECTS = 5
 
 
 def show_rows(table: Table, rejected: Rejected, folder: Path) -> None:
     """How many rows are left to learn from, and what was set aside, all of it in a file."""
     say(f"{table.source}: {len(table):,} rows to learn from")
     if rejected.rows:
-        show_rejected(rejected, folder / "rejected_rows.csv")
+        _show_rejected(rejected, folder / "rejected_rows.csv")
     for name, count in rejected.unknown.items():
         say(f"{name}: {count:,} rows name an unknown category, taken as missing")
 
 
-def show_rejected(rejected: Rejected, path: Path) -> None:
+def _show_rejected(rejected: Rejected, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     rejected.report.to_csv(path, index=False)
     say(f"{rejected.rows:,} of {rejected.of:,} rows set aside, all listed in {path}:")
-    for finding in rejected.report.head(SHOWN_REJECTS).itertuples():
+    for finding in rejected.report.head(_SHOWN_REJECTS).itertuples():
         say(f"  row {finding.row}: {finding.column} {finding.rule}, is {finding.value!r}")
 
 
@@ -72,13 +72,13 @@ def show_candidates(problem: Problem, artifacts: Sequence[Artifact]) -> None:
     say(f"chosen: {best}, the lower cross-fitted {shown.chosen_by} ({scores})")
 
 
-def show_comparison(figures: Mapping[str, tuple[str, str]]) -> None:
+def _show_comparison(figures: Mapping[str, tuple[str, str]]) -> None:
     """Champion and challenger on the judged rows."""
     rows = [(name, old, new) for name, (old, new) in figures.items()]
     show_grid([("", "champion", "challenger"), *rows], title="on rows that neither has seen")
 
 
-def show_verdict(verdict: Verdict) -> None:
+def _show_verdict(verdict: Verdict) -> None:
     grid = Grid(min_width=80)
     for heading in ("", "check", "found", "asked for"):
         grid.add_column(heading)
@@ -112,5 +112,5 @@ def show_shortfall(found: Acceptance, *, is_promoted: bool, left: str) -> None:
 
 def show_trial(trial: Trial) -> None:
     if trial.evidence is not None:
-        show_comparison(side_by_side(trial.evidence))
-    show_verdict(trial.verdict)
+        _show_comparison(side_by_side(trial.evidence))
+    _show_verdict(trial.verdict)

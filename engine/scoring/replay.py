@@ -17,10 +17,10 @@ from engine.domain.traffic import SHADOW
 from engine.model.model import Model
 
 CHUNK_ROWS = 5_000
-FIRST_FEW = 5
-FORM = ByKind(positive=".4f", real=".4g", binary=".4f")
+_FIRST_FEW = 5
+_FORM = ByKind(positive=".4f", real=".4g", binary=".4f")
 """How a loss or a distance is printed: a real quantity may be of any size."""
-NORMAL_97_5 = 1.959964
+_NORMAL_97_5 = 1.959964
 """Two-sided 95 % of a normal distribution."""
 
 Models = Callable[[str], Model | ServiceError]
@@ -73,12 +73,12 @@ def replayed(
     In chunks, so that any number of records fits into memory.
     """
     for chunk in chunks(joined, CHUNK_ROWS):
-        for (name, level), group in grouped(chunk, schema, version, left_out).items():
+        for (name, level), group in _grouped(chunk, schema, version, left_out).items():
             model = models(name)
             try:
                 if isinstance(model, ServiceError):
                     raise model
-                yield ask(model, name, level, group, schema)
+                yield _ask(model, name, level, group, schema)
             except ServiceError as error:
                 left_out.reasons[f"{name}: {error}"] += len(group)
                 left_out.unanswered += len(group)
@@ -90,7 +90,7 @@ def chunks(joined: Iterable[JoinedRecord], rows: int) -> Iterator[list[JoinedRec
         yield chunk
 
 
-def grouped(
+def _grouped(
     chunk: Sequence[JoinedRecord], schema: Schema, version: str | None, left_out: LeftOut
 ) -> dict[tuple[str, float], list[JoinedRecord]]:
     """What one model can be asked at once: a version and a level."""
@@ -103,14 +103,14 @@ def grouped(
             left_out.reasons["no answer was recorded, but an error"] += 1
         elif record.variant == DEGRADED:
             left_out.reasons["the features could not be looked up, and a fallback answered"] += 1
-        elif not fits(record.row, schema):
+        elif not _fits(record.row, schema):
             left_out.reasons["the features are not those of today's schema"] += 1
         else:
             groups[version or record.version, record.level].append(joined)
     return groups
 
 
-def fits(row: Row, schema: Schema) -> bool:
+def _fits(row: Row, schema: Schema) -> bool:
     """Whether today's schema can encode it: no other names, a name where a category is declared and
     a number elsewhere; only what may be missing is absent or None."""
     if not row.keys() <= set(schema.names):
@@ -119,7 +119,7 @@ def fits(row: Row, schema: Schema) -> bool:
     return all(c.may_be_missing if value is None else c.holds(value) for c, value in values)
 
 
-def ask(
+def _ask(
     model: Model, version: str, level: float, group: Sequence[JoinedRecord], schema: Schema
 ) -> Replayed:
     records = [joined.record for joined in group]
@@ -129,13 +129,13 @@ def ask(
         version=version,
         level=level,
         ids=[record.id for record in records],
-        recorded=np.array([answer(record) for record in records], dtype=np.float64),
+        recorded=np.array([_answer(record) for record in records], dtype=np.float64),
         computed=np.column_stack((said.values, said.interval.lower, said.interval.upper)),
         truth=np.array(known, dtype=np.float64),
     )
 
 
-def answer(record: Record) -> tuple[float | None, float | None, float | None]:
+def _answer(record: Record) -> tuple[float | None, float | None, float | None]:
     """Value and bounds; those of older records did not always hold the value, as today's do."""
     value, lower, upper = record.value, record.lower, record.upper
     if value is None or lower is None or upper is None:
@@ -154,7 +154,7 @@ class ReplayFinding:
 
 
 @dataclass
-class Tally:
+class _Tally:
     """How many records came out as they were recorded, and by how much others differ at most.
 
     `largest` is relative to the larger of the two numbers, over value and bounds.
@@ -175,11 +175,11 @@ class Tally:
         scale = np.where(old == new, 1, np.maximum(np.abs(old), np.abs(new)))
         gaps = np.abs(new - old) / scale
         self.largest = max(self.largest, float(gaps.max()))
-        self.first += [part.ids[number] for number in at[: FIRST_FEW - len(self.first)]]
+        self.first += [part.ids[number] for number in at[: _FIRST_FEW - len(self.first)]]
 
 
 @dataclass
-class VersionComparison:
+class _VersionComparison:
     """What another version would have said, beside what was answered: sums over rows.
 
     A width counts beside its value where that is a positive quantity, else as it is.
@@ -223,7 +223,7 @@ class VersionComparison:
         that (paired, normal, outcomes taken as independent)."""
         n, mean = self.sums["known"], self.mean("gain", "known")
         variance = max(self.mean("gain_squared", "known") - mean**2, 0.0) / max(n - 1, 1)
-        return mean, NORMAL_97_5 * float(variance**0.5)
+        return mean, _NORMAL_97_5 * float(variance**0.5)
 
     def _sum(self, **columns: Vector | NDArray[np.bool_]) -> None:
         for name, column in columns.items():
@@ -232,7 +232,7 @@ class VersionComparison:
 
 def recomputed(parts: Iterable[Replayed], left_out: LeftOut) -> ReplayFinding | None:
     """Is every record what its version says again? None where there was nothing to ask."""
-    tallies: defaultdict[str, Tally] = defaultdict(Tally)
+    tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
     for part in parts:
         tallies[part.version].add(part)
     rows = sum(tally.rows for tally in tallies.values())
@@ -256,39 +256,39 @@ def recomputed(parts: Iterable[Replayed], left_out: LeftOut) -> ReplayFinding | 
 def compared(parts: Iterable[Replayed], version: str, kind: TargetKind) -> ReplayFinding | None:
     """What would this version have said? None where there was nothing to ask. `kind` is the
     target's."""
-    seen = VersionComparison(kind)
+    seen = _VersionComparison(kind)
     for part in parts:
         seen.add(part)
     if not seen.sums["rows"]:
         return None
-    measure, apart, form = kind.measure, seen.mean("apart"), FORM[kind]
+    measure, apart, form = kind.measure, seen.mean("apart"), _FORM[kind]
     beside = " / value" if measure.is_log else ""
     table = [
         ["", "recorded", version],
         ["replies", f"{seen.sums['rows']:,.0f}", ""],
         [f"mean {measure.distance_name} of the values", "", f"{apart:{form}}"],
         ["its value lies in the recorded interval", "", f"{seen.mean('inside'):.1%}"],
-        [f"width of the interval{beside}", *two(seen, "width", "rows", ".3f" if beside else form)],
+        [f"width of the interval{beside}", *_two(seen, "width", "rows", ".3f" if beside else form)],
         ["with an outcome", f"{seen.sums['known']:,.0f}", ""],
     ]
     by = f"{apart:.1%}" if measure.is_log else f"{apart:{form}}"
     sentence = f"{version} would have said values that differ by {by} on average"
     if seen.sums["known"]:
-        table.append([f"mean {measure.loss_name}", *two(seen, "error", "known", form)])
+        table.append([f"mean {measure.loss_name}", *_two(seen, "error", "known", form)])
         if measure.has_coverage:
             asked = f"coverage (asked for {seen.mean('level', 'known'):.1%})"
-            table.append([asked, *two(seen, "covered", "known", ".1%")])
-        sentence += f"; {who_was_right(seen)}"
+            table.append([asked, *_two(seen, "covered", "known", ".1%")])
+        sentence += f"; {_who_was_right(seen)}"
     return ReplayFinding(f"{sentence}.", table)
 
 
-def two(seen: VersionComparison, name: str, of: str, form: str) -> tuple[str, str]:
+def _two(seen: _VersionComparison, name: str, of: str, form: str) -> tuple[str, str]:
     """A figure of what was recorded, and of what would have been said."""
     return format(seen.mean(name, of), form), format(seen.mean(f"new_{name}", of), form)
 
 
-def who_was_right(seen: VersionComparison) -> str:
-    (gain, half), form = seen.gain, FORM[seen.kind]
+def _who_was_right(seen: _VersionComparison) -> str:
+    (gain, half), form = seen.gain, _FORM[seen.kind]
     loss_name = seen.kind.measure.loss_name
     word = "as close to" if abs(gain) <= half else "closer to" if gain > 0 else "further from"
     return (

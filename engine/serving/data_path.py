@@ -28,7 +28,7 @@ from engine.serving.recorder import Recorder
 from engine.serving.shadow import ShadowRequest, Shadows
 from engine.serving.validation import validated
 
-DEGRADED_NOTE = (
+_DEGRADED_NOTE = (
     "the features could not be looked up: this is the answer for a typical row, between bounds "
     "that are wide enough for nearly everyone"
 )
@@ -81,18 +81,18 @@ class DataPath:
         matrix = problem.schema.encode(instances.rows)
         is_degraded = instances.is_degraded
         notes = (
-            [[DEGRADED_NOTE] for _ in instances.rows]
+            [[_DEGRADED_NOTE] for _ in instances.rows]
             if is_degraded
             else problem.schema.warnings(instances.rows)
         )
         answer = Answer(
             problem=problem.name,
-            ids=prediction_ids(len(matrix)),
+            ids=_prediction_ids(len(matrix)),
             predicted_at=at,
             rows=instances.rows,
             units=units,
             notes=notes,
-            parts=await infer(deployment, matrix, instances, units, request.confidence),
+            parts=await _infer(deployment, matrix, instances, units, request.confidence),
             confidence=request.confidence,
             request_id=request.request_id,
             caller=request.caller,
@@ -108,7 +108,7 @@ class DataPath:
         return Reply(orjson.dumps(contract.answer(answer, body)), recorded)
 
 
-def units_of(deployment: Deployment, rows: Matrix, units: Sequence[str | None]) -> Sequence[bytes]:
+def _units_of(deployment: Deployment, rows: Matrix, units: Sequence[str | None]) -> Sequence[bytes]:
     """What is assigned, one item a row: what the caller named, else the features of the row.
 
     Nothing where everyone gets the champion.
@@ -122,7 +122,7 @@ def units_of(deployment: Deployment, rows: Matrix, units: Sequence[str | None]) 
     ]
 
 
-async def infer(
+async def _infer(
     deployment: Deployment,
     rows: Matrix,
     instances: Instances,
@@ -133,11 +133,11 @@ async def infer(
     if instances.is_degraded:
         ask = partial(deployment.infer_degraded, rows, confidence)
     else:
-        ask = partial(deployment.infer, rows, units_of(deployment, rows, units), confidence)
+        ask = partial(deployment.infer, rows, _units_of(deployment, rows, units), confidence)
     return ask() if len(rows) <= deployment.inline_rows else await asyncio.to_thread(ask)
 
 
-def prediction_ids(rows: int) -> list[str]:
+def _prediction_ids(rows: int) -> list[str]:
     """One a row; they begin with the time, so that a store finds neighbours beside each other."""
     first = f"{time_ns() // 1_000_000:012x}{token_hex(10)}"
     return [f"{first}-{row}" for row in range(rows)]

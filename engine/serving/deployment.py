@@ -17,7 +17,7 @@ from engine.domain.traffic import ALONE, Traffic
 from engine.domain.version import Version
 from engine.model.model import Model
 
-LONGEST_ERROR = 500
+_LONGEST_ERROR = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,14 +87,14 @@ class Deployment:
             parts.append(part)
             if part.error is not None:
                 fallback = VariantModel(self.champion.version, FALLBACK, self.champion.model)
-                parts.append(answered(fallback, rows, places, confidence))
+                parts.append(_answered(fallback, rows, places, confidence))
         return parts
 
     def infer_degraded(self, rows: Matrix, confidence: float) -> list[AnswerPart]:
         """The champion's answer to rows that only stand in for the features; no variant is asked
         what nothing can be learned from."""
         arm = VariantModel(self.champion.version, DEGRADED, self.champion.model)
-        return [answered(arm, rows, np.arange(len(rows)), confidence)]
+        return [_answered(arm, rows, np.arange(len(rows)), confidence)]
 
     def _assigned(
         self, n: int, units: Sequence[bytes]
@@ -109,7 +109,7 @@ class Deployment:
         return [(arm, np.array(mine)) for arm, mine in places.items()]
 
 
-def answered(
+def _answered(
     arm: VariantModel, rows: Matrix, places: NDArray[np.intp], confidence: float
 ) -> AnswerPart:
     start = time.perf_counter()
@@ -120,19 +120,19 @@ def answered(
 def asked(
     arm: VariantModel, rows: Matrix, places: NDArray[np.intp], confidence: float
 ) -> AnswerPart:
-    """Like `answered`; a variant that fails, for whatever reason, says so instead of raising."""
+    """Like `_answered`; a variant that fails, for whatever reason, says so instead of raising."""
     if arm.variant in {CHAMPION, PINNED}:
-        return answered(arm, rows, places, confidence)
+        return _answered(arm, rows, places, confidence)
     try:
-        part = answered(arm, rows, places, confidence)
-        refuse_nonsense(part.prediction)
+        part = _answered(arm, rows, places, confidence)
+        _refuse_nonsense(part.prediction)
         return part
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
+        reason = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
         return AnswerPart(arm.name, arm.variant, places, None, 0.0, reason)
 
 
-def refuse_nonsense(prediction: Prediction | None) -> None:
+def _refuse_nonsense(prediction: Prediction | None) -> None:
     """Raises ValueError for an answer that is no number; a graph can hold anything."""
     if prediction is not None:
         interval = prediction.interval

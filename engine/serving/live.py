@@ -27,8 +27,8 @@ from engine.domain.version import Version
 from engine.model.model import Model, refuse_other_contract, serve
 from engine.serving.deployment import Deployment, VariantModel
 
-WHO = "HTTP"
-PINNED_MODELS = 4
+_WHO = "HTTP"
+_PINNED_MODELS = 4
 """How many versions besides those deployed stay in memory for `?model_version=`."""
 
 
@@ -37,7 +37,7 @@ def now() -> str:
     return written(datetime.now(UTC))
 
 
-class Listener(Protocol):
+class _Listener(Protocol):
     """Who is told when another deployment answers, and why one may not."""
 
     def model_loaded(self, problem: str, version: str, variants: Mapping[str, str]) -> None: ...
@@ -59,7 +59,7 @@ class Live:
         artifacts: Artifacts,
         *,
         train_command: str,
-        listener: Listener,
+        listener: _Listener,
     ) -> None:
         self.problem = problem
         self.registered = registered
@@ -109,7 +109,7 @@ class Live:
             if version not in self._pinned:
                 self._pinned[version] = await asyncio.to_thread(self._load, version)
             self._pinned.move_to_end(version)
-            if len(self._pinned) > PINNED_MODELS:
+            if len(self._pinned) > _PINNED_MODELS:
                 self._pinned.popitem(last=False)
             return Deployment.pinned(self._pinned[version])
 
@@ -231,7 +231,7 @@ class Live:
         self._load(version)
         champion = self.registered
         champion.move(
-            history.Action.LOADED, version, who=WHO, why=why, after=len(champion.history())
+            history.Action.LOADED, version, who=_WHO, why=why, after=len(champion.history())
         )
         self.refresh()
 
@@ -245,7 +245,7 @@ class Live:
         for request in requests:
             self._load(request.version)
         known = self._artifacts.versions(self.problem.name)
-        set_variants(self.registered, known, requests, who=WHO, why=why, revision=revision)
+        set_variants(self.registered, known, requests, who=_WHO, why=why, revision=revision)
         self.refresh()
 
     def _swap(self, deployment: Deployment) -> None:

@@ -24,22 +24,22 @@ from engine.domain.schema import Row
 
 THREADS = 4
 """How many look-ups run at once; as many that hang are all that a store can hold up."""
-LOST_SECONDS, MOST_LOST = 30.0, 12
+_LOST_SECONDS, _MOST_LOST = 30.0, 12
 """A look-up that has not come back for so long never will, as when a server died without a word;
 so many threads of a process may be lost to such ones."""
 LAST_SECONDS = 1.0
 """How long the end waits for look-ups, whatever the store does."""
 SLOW, BUSY, FAILING, INVALID = "slow", "busy", "failing", "invalid"
-SHOWN, SHOWN_LETTERS = 3, 100
+_SHOWN, _SHOWN_LETTERS = 3, 100
 
-Rows = Mapping[str, Row]
-Tell = Callable[[str, str, str], None]
+_Rows = Mapping[str, Row]
+_Tell = Callable[[str, str, str], None]
 """Told on the event loop which problem's request got the fallback, and why: SLOW (no answer within
 the budget), BUSY (no thread within the budget), FAILING, or INVALID (what is stored breaks the
 schema); and a reason for people."""
 
 
-class Trouble(Exception):
+class _Trouble(Exception):
     """Why the fallback answers: one of the words above, and a reason for people."""
 
     def __init__(self, kind: str, reason: str) -> None:
@@ -48,17 +48,17 @@ class Trouble(Exception):
 
 
 @dataclass(eq=False)
-class LookUp:
+class _LookUp:
     """One request's look-up; `answer` belongs to the event loop of whoever waits for it."""
 
     problem: Problem
     keys: Sequence[str]
     at: str
-    answer: asyncio.Future[Rows | Trouble]
+    answer: asyncio.Future[_Rows | _Trouble]
     is_running: bool = False
     is_given_up: bool = False
 
-    def settle(self, said: Rows | Trouble) -> None:
+    def settle(self, said: _Rows | _Trouble) -> None:
         if not self.answer.done():
             self.answer.set_result(said)
 
@@ -68,15 +68,15 @@ class Resolver:
     process from ending. `refusal` says why the store could not answer, until it does; what it
     answers may be wrong for one key and say nothing of the others."""
 
-    def __init__(self, features: FeatureStore, *, budget_seconds: float, tell: Tell) -> None:
+    def __init__(self, features: FeatureStore, *, budget_seconds: float, tell: _Tell) -> None:
         self.refusal = ""
         self._features = features
         self._budget_seconds = budget_seconds
         self._tell = tell
         self._threads: list[Thread] = []
-        self._questions: SimpleQueue[LookUp | None] = SimpleQueue()
+        self._questions: SimpleQueue[_LookUp | None] = SimpleQueue()
         self._lock = Lock()
-        self._held_up: dict[LookUp, float] = {}
+        self._held_up: dict[_LookUp, float] = {}
         self._row_types: dict[str, TypeAdapter[list[Row]]] = {}
 
     async def resolve(self, problem: Problem, entities: Sequence[Entity], at: str) -> Instances:
@@ -93,12 +93,12 @@ class Resolver:
             raise UnknownEntity(f"{problem.name} knows features of no key; send the features")
         try:
             found = await self._look_up(problem, entities, at)
-        except Trouble as trouble:
+        except _Trouble as trouble:
             self.refusal = "" if trouble.kind == INVALID else str(trouble)
             self._tell(problem.name, trouble.kind, str(trouble))
             return Instances([problem.lookup.fallback] * len(keys), keys, is_degraded=True)
         self.refusal = ""
-        refuse_unknown(problem.lookup.key, entities, found)
+        _refuse_unknown(problem.lookup.key, entities, found)
         return Instances([found[e.key or ""] if e.row is None else e.row for e in entities], keys)
 
     def close(self) -> None:
@@ -110,36 +110,36 @@ class Resolver:
             thread.join(max(deadline - monotonic(), 0))
         self._threads.clear()
 
-    async def _look_up(self, problem: Problem, entities: Sequence[Entity], at: str) -> Rows:
+    async def _look_up(self, problem: Problem, entities: Sequence[Entity], at: str) -> _Rows:
         """Raises Trouble."""
         threads = THREADS + self._lost()
         if len(self._held_up) >= threads:
-            raise Trouble(BUSY, f"{threads} look-ups have not come back from the store")
+            raise _Trouble(BUSY, f"{threads} look-ups have not come back from the store")
         self._start(threads)
         keys = dict.fromkeys(e.key for e in entities if e.row is None and e.key is not None)
-        question = LookUp(problem, [*keys], at, asyncio.get_running_loop().create_future())
+        question = _LookUp(problem, [*keys], at, asyncio.get_running_loop().create_future())
         self._questions.put(question)
         try:
             await asyncio.wait((question.answer,), timeout=self._budget_seconds)
             said = question.answer.result() if question.answer.done() else self._late(question)
         finally:
             self._give_up(question)
-        if isinstance(said, Trouble):
+        if isinstance(said, _Trouble):
             raise said
         return said
 
-    def _late(self, question: LookUp) -> Trouble:
+    def _late(self, question: _LookUp) -> _Trouble:
         kind = SLOW if question.is_running else BUSY
-        return Trouble(kind, f"no features within {1_000 * self._budget_seconds:g} ms")
+        return _Trouble(kind, f"no features within {1_000 * self._budget_seconds:g} ms")
 
     def _lost(self) -> int:
         """How many threads are given up for good: each is replaced, but for a store that takes
         one after the other."""
         with self._lock:
             since = [
-                begun for begun in self._held_up.values() if monotonic() > begun + LOST_SECONDS
+                begun for begun in self._held_up.values() if monotonic() > begun + _LOST_SECONDS
             ]
-        return min(len(since), MOST_LOST)
+        return min(len(since), _MOST_LOST)
 
     def _start(self, threads: int) -> None:
         while len(self._threads) < threads:
@@ -147,7 +147,7 @@ class Resolver:
             self._threads.append(thread)
             thread.start()
 
-    def _give_up(self, question: LookUp) -> None:
+    def _give_up(self, question: _LookUp) -> None:
         """Nobody waits for it any more; nothing happens to one that was answered."""
         with self._lock:
             if not question.answer.done():
@@ -169,16 +169,16 @@ class Resolver:
             with suppress(RuntimeError):  # the event loop has ended, and who waited with it
                 question.answer.get_loop().call_soon_threadsafe(question.settle, said)
 
-    def _answer(self, question: LookUp) -> Rows | Trouble:
+    def _answer(self, question: _LookUp) -> _Rows | _Trouble:
         try:
             rows = self._features.get(question.problem.name, question.keys, question.at)
             return self._checked(question.problem, rows)
         except ValidationError as error:
-            return Trouble(INVALID, _broken_rule(error))
+            return _Trouble(INVALID, _broken_rule(error))
         except Exception as error:  # whatever a driver does, a prediction does not fail with it
-            return Trouble(FAILING, str(error) or repr(error))
+            return _Trouble(FAILING, str(error) or repr(error))
 
-    def _checked(self, problem: Problem, rows: Rows) -> Rows:
+    def _checked(self, problem: Problem, rows: _Rows) -> _Rows:
         """The columns that are declared today; raises ValidationError."""
         row_type = self._row_types.get(problem.name)
         if row_type is None:
@@ -190,15 +190,15 @@ class Resolver:
         return dict(zip(rows, row_type.validate_python(declared), strict=True))
 
 
-def refuse_unknown(name: str, entities: Sequence[Entity], found: Rows) -> None:
+def _refuse_unknown(name: str, entities: Sequence[Entity], found: _Rows) -> None:
     """Raises UnknownEntity for those that have neither a row nor one in `found`."""
     unknown = [row for row, e in enumerate(entities) if e.row is None and e.key not in found]
     if not unknown:
         return
     if len(entities) == 1:
         raise UnknownEntity(f"nothing is known of {name} {_shown(entities[0].key)}")
-    shown = [f"{_shown(entities[row].key)} (row {row})" for row in unknown[:SHOWN]]
-    more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+    shown = [f"{_shown(entities[row].key)} (row {row})" for row in unknown[:_SHOWN]]
+    more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
     raise UnknownEntity(
         f"nothing is known of {name} {', '.join(shown)}{more}; "
         f"{len(unknown)} of {len(entities)} are unknown"
@@ -206,7 +206,7 @@ def refuse_unknown(name: str, entities: Sequence[Entity], found: Rows) -> None:
 
 
 def _shown(key: str | None) -> str:
-    return repr(key and key[:SHOWN_LETTERS])[:SHOWN_LETTERS]
+    return repr(key and key[:_SHOWN_LETTERS])[:_SHOWN_LETTERS]
 
 
 def _broken_rule(error: ValidationError) -> str:

@@ -18,23 +18,23 @@ from engine.domain.errors import RecordsUnavailable
 from engine.domain.ports import Records
 from engine.domain.record import Record
 
-DURABLE, BUFFERED, OFF = "durable", "buffered", "off"
+DURABLE, _BUFFERED, _OFF = "durable", "buffered", "off"
 COMMITTED, QUEUED, DROPPED = "committed", "queued", "dropped"
-GROUP_ROWS = 2_000
+_GROUP_ROWS = 2_000
 """One commit takes about this many rows, so that no reader and no other writer waits for long."""
 PATIENCE_SECONDS = 2.0
 """How long a reply waits for its commit before it goes out as queued."""
-RETRY_SECONDS = 0.5
-LAST_TRIES_SECONDS, LAST_RETRY_SECONDS = 1.5, 0.05
+_RETRY_SECONDS = 0.5
+LAST_TRIES_SECONDS, _LAST_RETRY_SECONDS = 1.5, 0.05
 """How long a store that fails is asked again while the service ends."""
 LAST_SECONDS = 3.0
 """How long the end waits for the writer, whatever the store does."""
-LINGER_SECONDS = 0.002
+_LINGER_SECONDS = 0.002
 """How long a group may grow where others came during the last commit: small groups are dear, and a
 caller who is alone never waits for company."""
 
 
-class Recordable(Protocol):
+class _Recordable(Protocol):
     """Something answered: so many rows, and their records when they are asked for."""
 
     def __len__(self) -> int: ...
@@ -45,20 +45,20 @@ class Recordable(Protocol):
 class Pending:
     """What was handed over, and who waits for it."""
 
-    def __init__(self, answered: Recordable) -> None:
+    def __init__(self, answered: _Recordable) -> None:
         self.answered = answered
         self.rows = len(answered)
         self.waiter: asyncio.Future[str] | None = None
 
 
-Tell = Callable[[str, int, str], None]
+_Tell = Callable[[str, int, str], None]
 """Told from the writer's thread or the event loop: what became of how many rows, and why."""
 
 
 class Recorder:
     """Owns the writer's thread; `refusal` says why records cannot be written, now."""
 
-    def __init__(self, records: Records, *, mode: str, limit: int, tell: Tell) -> None:
+    def __init__(self, records: Records, *, mode: str, limit: int, tell: _Tell) -> None:
         self.mode = mode
         self.limit = limit
         self.refusal = ""
@@ -78,12 +78,12 @@ class Recorder:
         """Rows that are not written yet."""
         return self._queued_rows
 
-    async def keep(self, answered: Recordable) -> str:
+    async def keep(self, answered: _Recordable) -> str:
         """What became of it: committed, queued (it will be when it can), dropped, or off."""
-        if self.mode == OFF:
-            return OFF
+        if self.mode == _OFF:
+            return _OFF
         pending = Pending(answered)
-        if self.mode == BUFFERED or self.refusal:
+        if self.mode == _BUFFERED or self.refusal:
             return self.put(pending)
         waiter: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         pending.waiter = waiter
@@ -100,8 +100,8 @@ class Recorder:
 
     def put(self, pending: Pending) -> str:
         """Hand over without waiting; dropped, and counted, where there is no place for it."""
-        if self.mode == OFF:
-            return OFF
+        if self.mode == _OFF:
+            return _OFF
         with self._changed:
             objection = self._objection(pending)
             if not objection:
@@ -148,14 +148,14 @@ class Recorder:
             while not self._queue and not self._closing.is_set():
                 self._changed.wait()
         if is_busy:
-            self._closing.wait(LINGER_SECONDS)
+            self._closing.wait(_LINGER_SECONDS)
         if self.refusal and monotonic() > self._deadline:
             return []
         with self._changed:
             group: list[Pending] = []
             rows = 0
             for pending in self._queue:
-                if rows >= GROUP_ROWS:
+                if rows >= _GROUP_ROWS:
                     break
                 group.append(pending)
                 rows += pending.rows
@@ -182,8 +182,8 @@ class Recorder:
         with self._changed:
             waiting = [*self._queue]
         self._release(waiting, QUEUED)
-        if self._closing.wait(RETRY_SECONDS):
-            sleep(LAST_RETRY_SECONDS)
+        if self._closing.wait(_RETRY_SECONDS):
+            sleep(_LAST_RETRY_SECONDS)
 
     def _fail(self, reason: str) -> None:
         """From now on nobody waits, until something is written again."""
@@ -218,10 +218,10 @@ class Recorder:
         """Wake all that wait with one call into their event loop."""
         waiters = [waiter for one in group if (waiter := one.waiter) is not None]
         if waiters:
-            waiters[0].get_loop().call_soon_threadsafe(resolve, waiters, what)
+            waiters[0].get_loop().call_soon_threadsafe(_resolve, waiters, what)
 
 
-def resolve(waiters: list[asyncio.Future[str]], what: str) -> None:
+def _resolve(waiters: list[asyncio.Future[str]], what: str) -> None:
     for waiter in waiters:
         if not waiter.done():
             waiter.set_result(what)

@@ -14,7 +14,7 @@ from engine.serving.deployment import VariantModel, asked
 
 MOST_WAITING_ROWS = 10_000
 """While a shadow cannot keep up, it is not shown further rows."""
-LAST_SECONDS = 1.0
+_LAST_SECONDS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,14 +26,14 @@ class ShadowRequest:
     rows: Matrix
 
 
-Keep = Callable[[Answer], None]
-Skip = Callable[[str, VariantModel, int], None]
+_Keep = Callable[[Answer], None]
+_Skip = Callable[[str, VariantModel, int], None]
 
 
-class Shadow:
+class _Shadow:
     """One version's queue and thread: a shadow that hangs holds up no other."""
 
-    def __init__(self, keep: Keep) -> None:
+    def __init__(self, keep: _Keep) -> None:
         self._keep = keep
         self._waiting: deque[tuple[VariantModel, ShadowRequest]] = deque()
         self._rows = 0
@@ -83,10 +83,10 @@ class Shadow:
 class Shadows:
     """All shadows of a process; `skip` is told of the rows one was not asked about."""
 
-    def __init__(self, keep: Keep, skip: Skip) -> None:
+    def __init__(self, keep: _Keep, skip: _Skip) -> None:
         self._keep = keep
         self._skip = skip
-        self._running: dict[Version, Shadow] = {}
+        self._running: dict[Version, _Shadow] = {}
 
     def ask(self, question: ShadowRequest) -> None:
         """Never waits and never fails; a version that is a shadow no more is let go."""
@@ -95,7 +95,7 @@ class Shadows:
             self._pass_over(self._running.pop(version), patience_seconds=0)
         for version, arm in wanted.items():
             if version not in self._running:
-                self._running[version] = Shadow(self._keep)
+                self._running[version] = _Shadow(self._keep)
             if not self._running[version].offer(arm, question):
                 self._skip(question.answer.problem, arm, len(question.rows))
 
@@ -104,10 +104,10 @@ class Shadows:
         for shadow in self._running.values():
             shadow.end()
         for shadow in self._running.values():
-            self._pass_over(shadow, LAST_SECONDS / len(self._running))
+            self._pass_over(shadow, _LAST_SECONDS / len(self._running))
         self._running.clear()
 
-    def _pass_over(self, shadow: Shadow, patience_seconds: float) -> None:
+    def _pass_over(self, shadow: _Shadow, patience_seconds: float) -> None:
         shadow.end()
         for arm, question in shadow.left(patience_seconds):
             self._skip(question.answer.problem, arm, len(question.rows))

@@ -8,8 +8,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from engine.domain.errors import InvalidInput, MalformedBody, ServiceError, Violation
 
-INLINE_BYTES = 16_384
-SHOWN_VIOLATIONS = 20
+_INLINE_BYTES = 16_384
+_SHOWN_VIOLATIONS = 20
 LONGEST_NAME = 100
 
 
@@ -18,32 +18,32 @@ async def validated(body_type: TypeAdapter[Any], body: bytes) -> Any:
 
     Raises MalformedBody, or InvalidInput naming every broken rule.
     """
-    if len(body) <= INLINE_BYTES:
-        return validate(body_type, body)
-    return await asyncio.to_thread(validate, body_type, body)
+    if len(body) <= _INLINE_BYTES:
+        return _validate(body_type, body)
+    return await asyncio.to_thread(_validate, body_type, body)
 
 
-def validate(body_type: TypeAdapter[Any], body: bytes) -> Any:
+def _validate(body_type: TypeAdapter[Any], body: bytes) -> Any:
     try:
         parsed = body_type.validate_json(body)
     except ValidationError as error:
-        raise invalid(error) from error
+        raise _invalid(error) from error
     colons, top = body.count(b":"), len(parsed) if isinstance(parsed, dict) else 0
-    if colons > top and colons > count_keys(parsed):
-        json.loads(body, object_pairs_hook=unique)
+    if colons > top and colons > _count_keys(parsed):
+        json.loads(body, object_pairs_hook=_unique)
     return parsed
 
 
-def count_keys(parsed: Any) -> int:
+def _count_keys(parsed: Any) -> int:
     """Keys in a validated body: a body with more colons repeats one, or has colons in its text."""
     if isinstance(parsed, dict):
-        return len(parsed) + sum(map(count_keys, parsed.values()))
+        return len(parsed) + sum(map(_count_keys, parsed.values()))
     if isinstance(parsed, list):
-        return sum(map(count_keys, parsed))
+        return sum(map(_count_keys, parsed))
     return 0
 
 
-def unique(pairs: list[tuple[str, Any]]) -> None:
+def _unique(pairs: list[tuple[str, Any]]) -> None:
     """Two values for one key mean two readings of one request; neither is guessed."""
     names = [name for name, _ in pairs]
     for name in names:
@@ -51,12 +51,12 @@ def unique(pairs: list[tuple[str, Any]]) -> None:
             raise MalformedBody(f"the key {name[:100]!r} stands twice in one object; send it once")
 
 
-def invalid(error: ValidationError) -> ServiceError:
+def _invalid(error: ValidationError) -> ServiceError:
     """What pydantic found wrong with a body, as an error of the domain; never echoes the input."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return MalformedBody(f"{found[0]['msg']}. Send one JSON object")
-    return InvalidInput([violation(one) for one in found[:SHOWN_VIOLATIONS]], len(found))
+    return InvalidInput([violation(one) for one in found[:_SHOWN_VIOLATIONS]], len(found))
 
 
 def violation(found: Any) -> Violation:

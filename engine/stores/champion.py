@@ -19,7 +19,7 @@ from engine.domain.traffic import ALONE, Traffic
 from engine.domain.version import Version
 from engine.stores.files import ArtifactFile, FileArtifacts
 
-Revision = tuple[tuple[int, int, int] | None, int]
+_Revision = tuple[tuple[int, int, int] | None, int]
 
 
 class TrackedChampion:
@@ -47,7 +47,7 @@ class TrackedChampion:
     def place(self) -> str:
         return str(self._found.path)
 
-    def revision(self) -> Revision | None:
+    def revision(self) -> _Revision | None:
         revision = self._found.revision(), self._registry.length(self.problem)
         return None if revision == (None, 0) else revision
 
@@ -96,7 +96,7 @@ class TrackedChampion:
             self._artifacts.file(self.problem, version).copy(found)
             found.publish_key()
         why = f"found at {found.path}"
-        event = made(Action.ADOPTED, version, None, who=who, why=why, after=len(past))
+        event = _made(Action.ADOPTED, version, None, who=who, why=why, after=len(past))
         self._registry.append(self.problem, event)
         self._settle(version)
 
@@ -116,7 +116,7 @@ class TrackedChampion:
         if traffic is None:
             past = self.history()
             traffic = history.traffic(past) if history.champion(past) == version else ALONE
-        event = made(action, version, challenger, who=who, why=why, after=after)
+        event = _made(action, version, challenger, who=who, why=why, after=after)
         self._registry.append(self.problem, replace(event, traffic=traffic))
         try:
             self._settle(version)
@@ -146,7 +146,7 @@ class TrackedChampion:
         return None
 
 
-def made(
+def _made(
     action: str, version: Version, challenger: Version | None, *, who: str, why: str, after: int
 ) -> Event:
     """The event that happens now, and is the next one."""

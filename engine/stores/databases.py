@@ -30,12 +30,12 @@ from engine.stores.lock import Turn
 from engine.stores.upgrade import make_indexes, make_tables
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
-WAITS = "connect_timeout", "keepalives_idle", "keepalives_interval"
-CACHED_STATEMENTS = 8
+_WAITS = "connect_timeout", "keepalives_idle", "keepalives_interval"
+_CACHED_STATEMENTS = 8
 """SQLite keeps so many prepared a connection; one that inserts 2,000 rows takes 4 MB."""
-LOOK_SECONDS = 0.01
+_LOOK_SECONDS = 0.01
 """Between two looks whether SQLite lets one do what it does not wait for by itself."""
-CONNECT_SECONDS, SILENT_MS = 5, 10_000
+_CONNECT_SECONDS, _SILENT_MS = 5, 10_000
 """A PostgreSQL server that acknowledges nothing for so long is given up."""
 
 
@@ -164,7 +164,7 @@ class Database:
                 code = getattr(error.orig, "sqlite_errorcode", None)
                 if code != SQLITE_BUSY or monotonic() > deadline:
                     raise
-            sleep(LOOK_SECONDS)
+            sleep(_LOOK_SECONDS)
 
     def _make_folder(self, *_: Any) -> None:
         if self._file is not None:
@@ -231,9 +231,9 @@ def _connect_args(url: URL, busy_seconds: float) -> dict[str, Any]:
     """What the URL does not say itself; statements of many sizes are not worth preparing."""
     args: dict[str, Any] = {}
     if url.get_backend_name() == SQLITE:
-        args = {"timeout": busy_seconds, "cached_statements": CACHED_STATEMENTS}
+        args = {"timeout": busy_seconds, "cached_statements": _CACHED_STATEMENTS}
     elif url.get_driver_name() == "psycopg":
-        args = {**dict.fromkeys(WAITS, CONNECT_SECONDS), "tcp_user_timeout": SILENT_MS}
+        args = {**dict.fromkeys(_WAITS, _CONNECT_SECONDS), "tcp_user_timeout": _SILENT_MS}
         args |= {"prepare_threshold": None, "options": f"-c lock_timeout={busy_seconds}s"}
     return {name: value for name, value in args.items() if name not in url.query}
 

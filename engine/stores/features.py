@@ -15,34 +15,34 @@ from engine.domain.schema import Row
 from engine.stores.databases import POSTGRESQL, SQLITE, Database
 from engine.stores.insertion import KEY, insertion
 
-BUSY_SECONDS = 5
+_BUSY_SECONDS = 5
 """How long one who writes to SQLite waits for another."""
 MOST_ROWS = 5_000
 """Rows a statement: with 4 columns, fewer parameters than the 32,766 SQLite takes."""
-TABLES = MetaData()
-TEXT = Text().with_variant(Text(collation="C"), POSTGRESQL)
-KNOWN = Table(
+_TABLES = MetaData()
+_TEXT = Text().with_variant(Text(collation="C"), POSTGRESQL)
+_KNOWN = Table(
     "known_features",
-    TABLES,
+    _TABLES,
     Column("problem", KEY, primary_key=True),
-    Column("key", TEXT, primary_key=True),
+    Column("key", _TEXT, primary_key=True),
     Column("at", KEY, primary_key=True),
     Column("features", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 """`features` is a row as JSON, `key` as `_plain` writes it."""
-REPLACE = "(problem, key, at) DO UPDATE SET features = excluded.features"
-NEWEST = """
+_REPLACE = "(problem, key, at) DO UPDATE SET features = excluded.features"
+_NEWEST = """
 SELECT asked.value, (
     SELECT features FROM known_features
     WHERE problem = {0} AND key = asked.value AND at <= {0} ORDER BY at DESC LIMIT 1
 ) FROM {1}
 """
 """One statement and one parameter for the keys, however many they are."""
-ANY = select(KNOWN.c.problem).limit(1)
-NEWEST_IN = {
-    SQLITE: NEWEST.format("?", "json_each(?) AS asked"),
-    POSTGRESQL: NEWEST.format("%s", "unnest(%s::text[]) AS asked(value)"),
+_ANY = select(_KNOWN.c.problem).limit(1)
+_NEWEST_IN = {
+    SQLITE: _NEWEST.format("?", "json_each(?) AS asked"),
+    POSTGRESQL: _NEWEST.format("%s", "unnest(%s::text[]) AS asked(value)"),
 }
 
 
@@ -99,12 +99,12 @@ class SqlFeatures:
         self._database = Database(
             url,
             role="features",
-            tables=TABLES,
+            tables=_TABLES,
             unavailable=FeaturesUnavailable,
-            busy_seconds=BUSY_SECONDS,
+            busy_seconds=_BUSY_SECONDS,
             keep=True,
         )
-        if self._database.kind not in NEWEST_IN:
+        if self._database.kind not in _NEWEST_IN:
             raise InvalidSetting(
                 "FEATURES_URL: must begin with sqlite:, postgresql:, redis:, rediss: or memory:"
             )
@@ -115,20 +115,20 @@ class SqlFeatures:
         with self._database.reading(one_statement=True) as connection:
             if connection is None:
                 raise nothing_kept(problem)
-            statement = NEWEST_IN[self._database.kind]
+            statement = _NEWEST_IN[self._database.kind]
             rows = connection.exec_driver_sql(statement, (problem, at, names)).all()
             known = [(asked[name], text) for name, text in rows if text is not None]
             if (
                 keys
                 and not known
-                and connection.scalar(ANY.where(KNOWN.c.problem == problem)) is None
+                and connection.scalar(_ANY.where(_KNOWN.c.problem == problem)) is None
             ):
                 raise nothing_kept(problem)
         return {key: loaded(text, key) for key, text in known}
 
     def history(self, problem: str, keys: Sequence[str]) -> Iterator[Features]:
         asked = {_plain(key): key for key in keys}
-        c = KNOWN.c
+        c = _KNOWN.c
         wanted = select(c.key, c.at, c.features).where(c.problem == problem).order_by(c.key, c.at)
         with self._database.reading() as connection:
             if connection is None:
@@ -146,18 +146,18 @@ class SqlFeatures:
         new = 0
         with self._database.adding() as connection:
             if self._database.kind == POSTGRESQL:
-                connection.exec_driver_sql(f"LOCK TABLE {KNOWN.name} IN EXCLUSIVE MODE")
+                connection.exec_driver_sql(f"LOCK TABLE {_KNOWN.name} IN EXCLUSIVE MODE")
             for some in _pieces(rows):
-                statement, parameters = insertion(self._database.kind, KNOWN, some)
+                statement, parameters = insertion(self._database.kind, _KNOWN, some)
                 fresh = connection.exec_driver_sql(statement, parameters).rowcount
                 if fresh < len(some):
-                    statement, parameters = insertion(self._database.kind, KNOWN, some, REPLACE)
+                    statement, parameters = insertion(self._database.kind, _KNOWN, some, _REPLACE)
                     connection.exec_driver_sql(statement, parameters)
                 new += fresh
         return new
 
     def count(self, problem: str) -> int:
-        keys = select(func.count(KNOWN.c.key.distinct())).where(KNOWN.c.problem == problem)
+        keys = select(func.count(_KNOWN.c.key.distinct())).where(_KNOWN.c.problem == problem)
         with self._database.reading(one_statement=True) as connection:
             return 0 if connection is None else int(connection.scalar(keys) or 0)
 

@@ -71,12 +71,12 @@ class ArtifactFile:
 
     def replace(self, artifact: Artifact) -> None:
         """Whoever reads meanwhile gets the old one or the new one."""
-        with written(self.path, pack(artifact, self._signer)) as draft:
+        with _written(self.path, pack(artifact, self._signer)) as draft:
             draft.replace(self.path)
 
     def copy(self, other: "ArtifactFile") -> None:
         """Become byte for byte what another file is."""
-        with written(self.path, other.path.read_bytes()) as draft:
+        with _written(self.path, other.path.read_bytes()) as draft:
             draft.replace(self.path)
 
 
@@ -90,7 +90,7 @@ class FileArtifacts:
     def save(self, artifact: Artifact) -> None:
         path = self.file(artifact.card.problem, Version.parse(artifact.card.version)).path
         packed = pack(artifact, self._signer)
-        with written(path, packed) as draft:
+        with _written(path, packed) as draft:
             try:
                 os.link(draft, path)
             except FileExistsError:
@@ -155,7 +155,7 @@ def _calibration(parts: dict[str, Any]) -> Calibration | VennAbers:
 
 
 @contextmanager
-def written(path: Path, data: bytes) -> Iterator[Path]:
+def _written(path: Path, data: bytes) -> Iterator[Path]:
     """A draft beside `path`, on disk to the last byte; renamed or linked inside the block.
 
     Never half a file, not even after a power cut; the draft is gone afterwards.

@@ -31,9 +31,9 @@ BUSY_SECONDS = 1
 """How long one who writes to SQLite waits for another."""
 MOST_ROWS = 2_000
 """Rows a statement: with 15 columns, fewer parameters than the 32,766 SQLite takes."""
-FORGOTTEN_AT_ONCE = 10_000
-READ_AT_ONCE = 1_000
-SHOWN, SHOWN_LETTERS = 3, 60
+_FORGOTTEN_AT_ONCE = 10_000
+_READ_AT_ONCE = 1_000
+_SHOWN, _SHOWN_LETTERS = 3, 60
 
 
 class MemoryRecords:
@@ -125,7 +125,7 @@ class SqlRecords:
         with self._database.reading() as connection:
             if connection is None:
                 return
-            streamed = {"yield_per": READ_AT_ONCE}
+            streamed = {"yield_per": _READ_AT_ONCE}
             with connection.execute(asked(question), execution_options=streamed) as rows:
                 for row in rows:
                     yield joined(row)
@@ -133,7 +133,7 @@ class SqlRecords:
     def forget(self, before: str, at_most: int) -> int:
         c = PREDICTIONS.c
         old = select(c.id, c.version).where(c.at < before).order_by(c.at, c.id, c.version)
-        old = old.limit(min(at_most, FORGOTTEN_AT_ONCE)).with_for_update(skip_locked=True)
+        old = old.limit(min(at_most, _FORGOTTEN_AT_ONCE)).with_for_update(skip_locked=True)
         with self._database.changing() as connection:
             if connection is None:
                 return 0
@@ -207,8 +207,10 @@ def _refuse_conflicts(outcomes: Sequence[Outcome], actuals: Mapping[str, float])
 
 
 def _named(outcomes: Sequence[Outcome], rows: Sequence[int]) -> str:
-    shown = [f"{outcomes[row].prediction_id[:SHOWN_LETTERS]!r} (row {row})" for row in rows[:SHOWN]]
-    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+    shown = [
+        f"{outcomes[row].prediction_id[:_SHOWN_LETTERS]!r} (row {row})" for row in rows[:_SHOWN]
+    ]
+    more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
     return f"{', '.join(shown)}{more}; {len(rows)} of {len(outcomes)} were refused"
 
 

@@ -13,12 +13,12 @@ from engine.domain.traffic import ALONE, Traffic
 from engine.domain.version import Version
 from engine.stores.databases import Database, reason
 
-BUSY_SECONDS = 5
+_BUSY_SECONDS = 5
 """How long one who writes to SQLite waits for another."""
-TABLES = MetaData()
-EVENTS = Table(
+_TABLES = MetaData()
+_EVENTS = Table(
     "champion_history",
-    TABLES,
+    _TABLES,
     Column("problem", String(100), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("at", String(40), nullable=False),
@@ -41,7 +41,7 @@ class MemoryRegistry:
     def append(self, problem: str, event: Event) -> None:
         events = self._events.setdefault(problem, [])
         if event.number != len(events) + 1:
-            raise Outpaced(outpaced(event))
+            raise Outpaced(_outpaced(event))
         events.append(event)
 
     def history(self, problem: str) -> list[Event]:
@@ -61,30 +61,30 @@ class SqlRegistry:
         self._database = Database(
             url,
             role="registry",
-            tables=TABLES,
+            tables=_TABLES,
             unavailable=RegistryUnavailable,
-            busy_seconds=BUSY_SECONDS,
+            busy_seconds=_BUSY_SECONDS,
             keep=False,
         )
 
     def append(self, problem: str, event: Event) -> None:
         if event.number != self.length(problem) + 1:
-            raise Outpaced(outpaced(event))
+            raise Outpaced(_outpaced(event))
         try:
             with self._database.adding() as connection:
-                connection.execute(insert(EVENTS).values(problem=problem, **_values(event)))
+                connection.execute(insert(_EVENTS).values(problem=problem, **_values(event)))
         except IntegrityError as error:
-            raise Outpaced(outpaced(event)) from error
+            raise Outpaced(_outpaced(event)) from error
         except DataError as error:
             raise RegistryUnavailable(f"the registry refuses an event: {reason(error)}") from error
 
     def history(self, problem: str) -> list[Event]:
-        every = select(text("*")).select_from(EVENTS)  # an older table has fewer columns
-        mine = every.where(EVENTS.c.problem == problem).order_by(EVENTS.c.number)
+        every = select(text("*")).select_from(_EVENTS)  # an older table has fewer columns
+        mine = every.where(_EVENTS.c.problem == problem).order_by(_EVENTS.c.number)
         return [_event(row._mapping) for row in self._ask(mine)]
 
     def length(self, problem: str) -> int:
-        newest = select(func.max(EVENTS.c.number)).where(EVENTS.c.problem == problem)
+        newest = select(func.max(_EVENTS.c.number)).where(_EVENTS.c.problem == problem)
         rows = self._ask(newest)
         return rows[0][0] or 0 if rows else 0
 
@@ -93,7 +93,7 @@ class SqlRegistry:
             return [] if connection is None else list(connection.execute(question))
 
 
-def outpaced(event: Event) -> str:
+def _outpaced(event: Event) -> str:
     return f"event {event.number} was written by another process first; look again and retry"
 
 

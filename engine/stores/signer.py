@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from engine.domain.errors import InvalidSetting, UntrustedArtifact
 
 FOOT = struct.Struct(">64s32sQQ8s")
-MARK = b"ARTIFACT"
+_MARK = b"ARTIFACT"
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class ArtifactSigner:
         sizes = struct.pack(">QQ", len(dump), len(card))
         signature = key.sign(dump + card + sizes)
         public = key.public_key().public_bytes_raw()
-        return dump + card + FOOT.pack(signature, public, len(dump), len(card), MARK)
+        return dump + card + FOOT.pack(signature, public, len(dump), len(card), _MARK)
 
     def open(self, data: bytes) -> tuple[bytes, bytes]:
         """Dump and card; raises UntrustedArtifact unless a trusted key signed every byte."""
-        if len(data) < FOOT.size or not data.endswith(MARK):
+        if len(data) < FOOT.size or not data.endswith(_MARK):
             raise UntrustedArtifact("not a model artifact, or cut short")
         signature, public, dump_size, card_size, _ = FOOT.unpack(data[-FOOT.size :])
         body = data[: -FOOT.size]

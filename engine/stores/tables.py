@@ -58,21 +58,21 @@ OUTCOMES = Table(
     Index("outcomes_by_problem", "problem", "prediction_id"),
 )
 """Ids begin with the time: the index finds the latest predictions that have an outcome."""
-FIELDS = [field.name for field in fields(Record)]
-FEATURES = FIELDS.index("row")
-_fields_of = attrgetter(*FIELDS)
+_FIELDS = [field.name for field in fields(Record)]
+_FEATURES = _FIELDS.index("row")
+_fields_of = attrgetter(*_FIELDS)
 
 
 def row_of(record: Record) -> list[Any]:
     values = list(_fields_of(record))
-    values[FEATURES] = orjson.dumps(dict(record.row)).decode()
+    values[_FEATURES] = orjson.dumps(dict(record.row)).decode()
     return values
 
 
 def joined(row: Sequence[Any]) -> JoinedRecord:
     """What one row of `asked` says; raises RecordsUnavailable when its features are no JSON."""
     *values, actual, known_at = row
-    values[FEATURES] = _features(values[FEATURES], of=values[0])
+    values[_FEATURES] = _features(values[_FEATURES], of=values[0])
     record = Record(*values)
     return JoinedRecord(record, None if actual is None else Outcome(record.id, actual, known_at))
 

@@ -6,15 +6,15 @@ from sqlalchemy import Connection, Index, MetaData, Table, inspect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex
 
-MAKING_TABLES = 7_412_053
+_MAKING_TABLES = 7_412_053
 """PostgreSQL's lock for making tables: even IF NOT EXISTS fails when two do so at once."""
-log = logging.getLogger("predictive.stores")
+_log = logging.getLogger("predictive.stores")
 
 
 def make_tables(connection: Connection, tables: MetaData) -> None:
     """Nothing works without them; in a transaction."""
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MAKING_TABLES})")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MAKING_TABLES})")
     tables.create_all(connection)
     for table in tables.sorted_tables:
         _add_columns(connection, table)
@@ -41,10 +41,10 @@ def _add_columns(connection: Connection, table: Table) -> None:
 
 
 def _make_index(connection: Connection, index: Index) -> None:
-    log.warning("making_index %s", index.name)
+    _log.warning("making_index %s", index.name)
     try:
         connection.execute(CreateIndex(index, if_not_exists=True))
     except DBAPIError as error:
-        log.warning("index_not_made %s: %s", index.name, error.orig)
+        _log.warning("index_not_made %s: %s", index.name, error.orig)
     else:
-        log.warning("index_made %s", index.name)
+        _log.warning("index_made %s", index.name)

@@ -18,7 +18,7 @@ from engine.tables.feature_table import BadCell, key_of, moment_of
 
 
 @dataclass(frozen=True)
-class EventBatch:
+class _EventBatch:
     """Some events in their order, a column for each feature added; those of keys of which nothing
     was known at their time are left out, for no service could have answered them."""
 
@@ -28,7 +28,7 @@ class EventBatch:
 
 def joined(
     problem: Problem, store: FeatureStore, events: Source, *, key: str, time: str
-) -> Iterator[EventBatch]:
+) -> Iterator[_EventBatch]:
     """Event by event what `store.get` says of its key at its time, looked up once a batch.
 
     Raises UnusableTable, naming the row, for a key or a time that is none, and where a column of
@@ -49,7 +49,7 @@ def joined(
             kept = kept.append_column(
                 column.name, pa.array(values, pa.type_for_alias(column.storage))
             )
-        yield EventBatch(kept, len(rows) - len(found))
+        yield _EventBatch(kept, len(rows) - len(found))
         first += len(rows)
 
 

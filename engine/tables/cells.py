@@ -18,31 +18,31 @@ from engine.domain.columns import ByColumnType, Column
 from engine.domain.kinds import ByKind
 from engine.domain.schema import Target
 
-SHOWN = 80
+_SHOWN = 80
 """Characters of a cell that a report shows."""
-EVENTS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
+_EVENTS = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
 
 
-Rules = Iterator[tuple["pd.Series[Any]", str]]
+_Rules = Iterator[tuple["pd.Series[Any]", str]]
 
 
 @dataclass(frozen=True)
-class Reading:
+class _Reading:
     """How the cells of a column or a target are read: `values` gives numbers (an event is one) or
     names of categories, `must_be` says what a cell must be, and `broken` which of the values break
     a rule (of several rules the last is told)."""
 
     values: Callable[["pd.Series[Any]"], "pd.Series[Any]"]
     must_be: str
-    broken: Callable[["pd.Series[Any]"], Rules]
+    broken: Callable[["pd.Series[Any]"], _Rules]
 
 
-def reading_of(column: Column) -> Reading:
-    return COLUMNS[column.type](column)
+def reading_of(column: Column) -> _Reading:
+    return _COLUMNS[column.type](column)
 
 
-def reading_of_target(target: Target) -> Reading:
-    return TARGETS[target.kind](target)
+def reading_of_target(target: Target) -> _Reading:
+    return _TARGETS[target.kind](target)
 
 
 def read(cells: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
@@ -50,22 +50,22 @@ def read(cells: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
     return reading_of(column).values(cells)
 
 
-def numbers_between(column: Column | Target) -> Reading:
-    return Reading(as_numbers, "must be a number", partial(broken_rules, column))
+def _numbers_between(column: Column | Target) -> _Reading:
+    return _Reading(as_numbers, "must be a number", partial(_broken_rules, column))
 
 
-def names_of_categories(column: Column) -> Reading:
+def _names_of_categories(column: Column) -> _Reading:
     def values(cells: "pd.Series[Any]") -> "pd.Series[Any]":
-        return pd.Series([*map(column.read, plain(cells))], index=cells.index, dtype=object)
+        return pd.Series([*map(column.read, _plain(cells))], index=cells.index, dtype=object)
 
-    return Reading(values, "must be a name", lambda names: iter(()))
+    return _Reading(values, "must be a name", lambda names: iter(()))
 
 
-def events_named(target: Target) -> Reading:
+def _events_named(target: Target) -> _Reading:
     labels = target.labels
     words = "0 or 1" if labels is None else f"{' or '.join(labels)}, or 0 or 1"
-    return Reading(
-        partial(as_events, labels=labels), f"must be {words}", partial(broken_rules, target)
+    return _Reading(
+        partial(_as_events, labels=labels), f"must be {words}", partial(_broken_rules, target)
     )
 
 
@@ -73,16 +73,16 @@ def as_numbers(cells: "pd.Series[Any]") -> "pd.Series[Any]":
     """Numbers, and NaN for what is none."""
     if pd.api.types.is_numeric_dtype(cells.dtype):
         return cells.astype(float)
-    numbers = np.array([*map(_number, plain(cells))], dtype=float)
+    numbers = np.array([*map(_number, _plain(cells))], dtype=float)
     return pd.Series(numbers, index=cells.index)
 
 
 def as_names(cells: "pd.Series[Any]") -> "pd.Series[Any]":
     """Text without blanks around it, and None for what is missing."""
-    return pd.Series([*map(one.name, plain(cells))], index=cells.index, dtype=object)
+    return pd.Series([*map(one.name, _plain(cells))], index=cells.index, dtype=object)
 
 
-def plain(cells: "pd.Series[Any]") -> "pd.Series[Any]":
+def _plain(cells: "pd.Series[Any]") -> "pd.Series[Any]":
     """Python's own values, and None for each of the ways in which pandas holds nothing."""
     objects = cells.astype(object)
     return objects.where(objects.notna(), None)
@@ -95,13 +95,13 @@ def _number(cell: Any) -> float | None:
         return None
 
 
-def as_events(cells: "pd.Series[Any]", labels: tuple[str, str] | None) -> "pd.Series[Any]":
+def _as_events(cells: "pd.Series[Any]", labels: tuple[str, str] | None) -> "pd.Series[Any]":
     """1.0 where the event happened, 0.0 where not, and NaN for what says neither.
 
     0 and 1, false and true, and the two labels, where the target has some.
     """
     names = as_names(cells)
-    events = names.map(lambda name: EVENTS.get(str(name).lower(), np.nan)).astype(float)
+    events = names.map(lambda name: _EVENTS.get(str(name).lower(), np.nan)).astype(float)
     for number, label in enumerate(labels or ()):
         events[names == label] = float(number)
     return events
@@ -118,11 +118,11 @@ def is_blank(cells: "pd.Series[Any]") -> "pd.Series[Any]":
     """Whether a cell holds nothing, (n,)."""
     if pd.api.types.is_numeric_dtype(cells.dtype):
         return cells.isna()
-    return pd.Series([*map(one.is_missing, plain(cells))], index=cells.index, dtype=bool)
+    return pd.Series([*map(one.is_missing, _plain(cells))], index=cells.index, dtype=bool)
 
 
 def findings(
-    cells: "pd.Series[Any]", known: "pd.Series[Any]", column: Column | Target, reading: Reading
+    cells: "pd.Series[Any]", known: "pd.Series[Any]", column: Column | Target, reading: _Reading
 ) -> pd.DataFrame:
     """What one column gets wrong, as a table: row, column, rule and the cell as it stands there."""
     rules = pd.Series("", index=cells.index)
@@ -130,31 +130,31 @@ def findings(
         rules[broken] = rule
     rules[known.isna()] = reading.must_be
     rules[is_blank(cells)] = "" if column.may_be_missing else "must not be missing"
-    return table_of(cells, rules, column.name)
+    return _table_of(cells, rules, column.name)
 
 
 def timeless(cells: "pd.Series[Any]", times: "pd.Series[Any]") -> pd.DataFrame:
     rules = pd.Series("", index=cells.index)
     rules[times.isna()] = "must be a number or a date"
-    return table_of(cells, rules, "time")
+    return _table_of(cells, rules, "time")
 
 
-def table_of(cells: "pd.Series[Any]", rules: "pd.Series[Any]", name: str) -> pd.DataFrame:
+def _table_of(cells: "pd.Series[Any]", rules: "pd.Series[Any]", name: str) -> pd.DataFrame:
     bad = cells.index[rules != ""]
-    shown = cells[bad].astype(str).str.slice(0, SHOWN).to_numpy()
+    shown = cells[bad].astype(str).str.slice(0, _SHOWN).to_numpy()
     return pd.DataFrame(
         {"row": bad + 1, "column": name, "rule": rules[bad].to_numpy(), "value": shown}
     )
 
 
-def broken_rules(column: Column | Target, known: "pd.Series[Any]") -> Rules:
+def _broken_rules(column: Column | Target, known: "pd.Series[Any]") -> _Rules:
     if column.is_whole:
         yield known % 1 != 0, "must be a whole number"
     yield known < column.low, f"must be at least {column.low:g}"
     yield known > column.high, f"must be at most {column.high:g}"
 
 
-COLUMNS: ByColumnType[Callable[[Column], Reading]] = ByColumnType(
-    number=numbers_between, category=names_of_categories
+_COLUMNS: ByColumnType[Callable[[Column], _Reading]] = ByColumnType(
+    number=_numbers_between, category=_names_of_categories
 )
-TARGETS = ByKind(positive=numbers_between, real=numbers_between, binary=events_named)
+_TARGETS = ByKind(positive=_numbers_between, real=_numbers_between, binary=_events_named)

@@ -14,12 +14,12 @@ from engine.domain.schema import Target
 from engine.tables.cells import as_names, as_numbers, is_blank
 from engine.tables.notations import MOSTLY, is_dated, number_as_text
 
-MOST_CATEGORIES = 100
-WORDS_OF_TEXT = 4
-UNIT = "as in the table"
-PROBABILITY = "probability"
-YES = {"1", "on", "positive", "t", "true", "y", "yes"}
-TEN = 10.0
+_MOST_CATEGORIES = 100
+_WORDS_OF_TEXT = 4
+_UNIT = "as in the table"
+_PROBABILITY = "probability"
+_YES = {"1", "on", "positive", "t", "true", "y", "yes"}
+_TEN = 10.0
 """The truth about a positive quantity may lie so many times beyond what was seen."""
 
 
@@ -40,25 +40,25 @@ class Dates:
 
 def column_of(name: str, values: "pd.Series[Any]") -> Number | Category | Dates | Unfit:
     """The column that a request will have to fill; its example is left to the whole table."""
-    cells = filled(values)
+    cells = _filled(values)
     may_be_missing = len(cells) < len(values)
-    reason = reason_against(cells, may_be_missing=may_be_missing)
+    reason = _reason_against(cells, may_be_missing=may_be_missing)
     if reason is None and is_dated(cells):
         return Dates(name)
     is_declared = isinstance(values.dtype, pd.CategoricalDtype)
-    if reason is None and is_numeric(cells) and not is_declared:
-        return number_of(name, finite(cells), may_be_missing=may_be_missing)
+    if reason is None and _is_numeric(cells) and not is_declared:
+        return _number_of(name, _finite(cells), may_be_missing=may_be_missing)
     if reason is None:
         names = as_names(cells)
-        reason = reason_against_many(names) if is_declared else reason_against_text(names)
+        reason = _reason_against_many(names) if is_declared else _reason_against_text(names)
     if reason is not None:
         return Unfit(name, reason)
-    categories = by_frequency(as_names(cells))
+    categories = _by_frequency(as_names(cells))
     said = "A column of the table."
     return Category(name, said, categories, categories[0], may_be_missing)
 
 
-def by_frequency(names: "pd.Series[Any]") -> tuple[str, ...]:
+def _by_frequency(names: "pd.Series[Any]") -> tuple[str, ...]:
     """Each name once, the most frequent first, and the alphabet where two are alike."""
     counts = names.value_counts()
     return tuple(sorted(counts.index, key=lambda name: (-counts[name], name)))
@@ -66,27 +66,27 @@ def by_frequency(names: "pd.Series[Any]") -> tuple[str, ...]:
 
 def target_of(name: str, values: "pd.Series[Any]", *, positive: str | None) -> Target | Unfit:
     """What is to be predicted: two distinct values are an event, more numbers a quantity."""
-    cells = filled(values)
-    reason = reason_against(cells, may_be_missing=False)
+    cells = _filled(values)
+    reason = _reason_against(cells, may_be_missing=False)
     if reason is None and is_dated(cells):
         reason = f"holds dates, such as {str(cells.iloc[0])[:25]!r}: predict a number, or an event"
     if reason is not None:
         return Unfit(name, reason)
-    if not is_numeric(cells):
-        return event_of_texts(name, as_names(cells), positive)
-    seen = finite(cells)
+    if not _is_numeric(cells):
+        return _event_of_texts(name, as_names(cells), positive)
+    seen = _finite(cells)
     if seen.nunique() > 2:
-        return quantity_of(name, seen, positive)
-    return event_of_numbers(name, seen, positive)
+        return _quantity_of(name, seen, positive)
+    return _event_of_numbers(name, seen, positive)
 
 
-def filled(values: "pd.Series[Any]") -> "pd.Series[Any]":
+def _filled(values: "pd.Series[Any]") -> "pd.Series[Any]":
     """The cells that hold something."""
     cells = values.astype(object) if isinstance(values.dtype, pd.CategoricalDtype) else values
     return cells[~is_blank(cells)]
 
 
-def reason_against(cells: "pd.Series[Any]", *, may_be_missing: bool) -> str | None:
+def _reason_against(cells: "pd.Series[Any]", *, may_be_missing: bool) -> str | None:
     """What is wrong whatever the column is for, if anything is."""
     if cells.empty:
         return "is empty in every row"
@@ -94,7 +94,7 @@ def reason_against(cells: "pd.Series[Any]", *, may_be_missing: bool) -> str | No
     if strange.any():
         kind = type(cells[strange].iloc[0]).__name__
         return f"holds values of the type {kind}; only numbers, texts and booleans can be used"
-    if is_numeric(cells) and len(finite(cells)) < MOSTLY * len(cells):
+    if _is_numeric(cells) and len(_finite(cells)) < MOSTLY * len(cells):
         return f"holds numbers beyond {LARGEST:g}, or infinite ones: leave those cells empty"
     if cells.nunique() == 1:
         empty = (
@@ -104,7 +104,7 @@ def reason_against(cells: "pd.Series[Any]", *, may_be_missing: bool) -> str | No
     return None
 
 
-def reason_against_text(cells: "pd.Series[Any]") -> str | None:
+def _reason_against_text(cells: "pd.Series[Any]") -> str | None:
     """What keeps texts from being categories, if anything does."""
     if (example := number_as_text(cells)) is not None:
         return (
@@ -118,18 +118,18 @@ def reason_against_text(cells: "pd.Series[Any]") -> str | None:
             f"is a number in {numbers.mean():.0%} of its cells, and {example!r} elsewhere: leave "
             "those cells empty, or write all of them as words"
         )
-    return reason_against_many(cells)
+    return _reason_against_many(cells)
 
 
-def reason_against_many(cells: "pd.Series[Any]") -> str | None:
+def _reason_against_many(cells: "pd.Series[Any]") -> str | None:
     """What keeps names from being categories: that they are too many, or too long."""
     distinct = cells.nunique()
-    if distinct > MOST_CATEGORIES and cells.str.count(r"\s+").mean() >= WORDS_OF_TEXT - 1:
+    if distinct > _MOST_CATEGORIES and cells.str.count(r"\s+").mean() >= _WORDS_OF_TEXT - 1:
         return "is free text, which is not read here: derive numbers or categories from it"
-    if distinct > MOST_CATEGORIES:
+    if distinct > _MOST_CATEGORIES:
         what = "a name or an id, " if distinct == len(cells) else ""
         return (
-            f"has {distinct} different texts ({what}more than {MOST_CATEGORIES} categories): "
+            f"has {distinct} different texts ({what}more than {_MOST_CATEGORIES} categories): "
             "group the rare ones under one name"
         )
     if cells.str.len().max() > LONGEST_CATEGORY:
@@ -137,47 +137,47 @@ def reason_against_many(cells: "pd.Series[Any]") -> str | None:
     return None
 
 
-def is_numeric(cells: "pd.Series[Any]") -> bool:
+def _is_numeric(cells: "pd.Series[Any]") -> bool:
     """Whether a column is one of numbers; booleans are names."""
     is_flag = cells.map(lambda cell: isinstance(cell, bool | np.bool_)).astype(bool)
     return bool((as_numbers(cells).notna() & ~is_flag).mean() >= MOSTLY)
 
 
-def finite(cells: "pd.Series[Any]") -> "pd.Series[Any]":
+def _finite(cells: "pd.Series[Any]") -> "pd.Series[Any]":
     """The numbers among some cells."""
     numbers = as_numbers(cells)
     return numbers[numbers.abs() <= LARGEST]
 
 
-def number_of(name: str, seen: "pd.Series[Any]", *, may_be_missing: bool) -> Number | Unfit:
+def _number_of(name: str, seen: "pd.Series[Any]", *, may_be_missing: bool) -> Number | Unfit:
     """Whole as long as its different values are few enough to be counts: others were rounded."""
     low, high = float(seen.min()), float(seen.max())
     if low == high:
         return Unfit(name, f"is {low:g} wherever it is a number")
     return Number(
         name=name,
-        unit=UNIT,
+        unit=_UNIT,
         description=f"From {low:g} to {high:g} in the table.",
         low=low,
         high=high,
         example=float(seen.median()),
-        is_whole=bool((seen % 1 == 0).all()) and seen.nunique() <= MOST_CATEGORIES,
+        is_whole=bool((seen % 1 == 0).all()) and seen.nunique() <= _MOST_CATEGORIES,
         may_be_missing=may_be_missing,
     )
 
 
-def quantity_of(name: str, seen: "pd.Series[Any]", positive: str | None) -> Target | Unfit:
+def _quantity_of(name: str, seen: "pd.Series[Any]", positive: str | None) -> Target | Unfit:
     if positive is not None:
         return Unfit(name, f"is a number with {seen.nunique()} values: --positive is for two")
     low, high = float(seen.min()), float(seen.max())
-    unit, description = f"{name} {UNIT}", f"From {low:g} to {high:g} in the table."
+    unit, description = f"{name} {_UNIT}", f"From {low:g} to {high:g} in the table."
     if low > 0:
-        return Target(name, unit, description, low / TEN, high * TEN, POSITIVE)
-    width = TEN * (high - low)
+        return Target(name, unit, description, low / _TEN, high * _TEN, POSITIVE)
+    width = _TEN * (high - low)
     return Target(name, unit, description, low - width, high + width, REAL)
 
 
-def event_of_numbers(name: str, seen: "pd.Series[Any]", positive: str | None) -> Target | Unfit:
+def _event_of_numbers(name: str, seen: "pd.Series[Any]", positive: str | None) -> Target | Unfit:
     found = sorted(set(seen))
     if found != [0, 1]:
         return Unfit(
@@ -185,13 +185,13 @@ def event_of_numbers(name: str, seen: "pd.Series[Any]", positive: str | None) ->
         )
     if positive not in {None, "1"}:
         return Unfit(name, "is 0 or 1, where 1 is what happens: leave --positive out, or swap them")
-    return Target(name, PROBABILITY, "Whether it happens, 1, or not, 0.", 0, 1, BINARY)
+    return Target(name, _PROBABILITY, "Whether it happens, 1, or not, 0.", 0, 1, BINARY)
 
 
-def event_of_texts(name: str, names: "pd.Series[Any]", positive: str | None) -> Target | Unfit:
+def _event_of_texts(name: str, names: "pd.Series[Any]", positive: str | None) -> Target | Unfit:
     """What happens is `positive`, else a word such as yes, else the later one in the alphabet."""
     found = sorted(set(names))
-    if len(found) > 2 and (reason := reason_against_text(names)) is not None:
+    if len(found) > 2 and (reason := _reason_against_text(names)) is not None:
         return Unfit(name, reason)
     if len(found) > 2:
         return Unfit(
@@ -201,7 +201,7 @@ def event_of_texts(name: str, names: "pd.Series[Any]", positive: str | None) -> 
         )
     if positive is not None and positive not in found:
         return Unfit(name, f"is never {positive!r}: --positive is {found[0]!r} or {found[1]!r}")
-    happens = positive or next((one for one in found if one.lower() in YES), found[-1])
+    happens = positive or next((one for one in found if one.lower() in _YES), found[-1])
     other = next(one for one in found if one != happens)
     said = f"Whether it is {happens!r}, 1, or {other!r}, 0."
-    return Target(name, PROBABILITY, said, 0, 1, BINARY, (other, happens))
+    return Target(name, _PROBABILITY, said, 0, 1, BINARY, (other, happens))

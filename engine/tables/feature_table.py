@@ -16,10 +16,10 @@ from engine.domain.problem import Lookup, Problem
 from engine.domain.times import utc, written
 from engine.tables.batches import Source
 
-EPOCH = re.compile(r"-?\d{9,19}(\.\d+)?")
-HIGHEST_SECONDS = 1e11
+_EPOCH = re.compile(r"-?\d{9,19}(\.\d+)?")
+_HIGHEST_SECONDS = 1e11
 """A number above it (the year 5138) counts milliseconds, or smaller parts of a second."""
-MILLISECOND = timedelta(microseconds=999)
+_MILLISECOND = timedelta(microseconds=999)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class FeatureTable:
         return FeatureBatch(len(lines), features, sorted(findings, key=lambda one: one.row))
 
     def _row(self, line: dict[str, Any]) -> dict[str, Any]:
-        values = ((c.name, value_of(c, line[c.name])) for c in self.problem.schema.columns)
+        values = ((c.name, _value_of(c, line[c.name])) for c in self.problem.schema.columns)
         return {name: value for name, value in values if value is not None}
 
     def _time(self, value: Any) -> str:
@@ -108,7 +108,7 @@ class BadCell(ValueError):
         self.column = column
 
 
-def value_of(column: Column, cell: Any) -> Any:
+def _value_of(column: Column, cell: Any) -> Any:
     """What a cell says, None where it is missing; one that cannot be read is left to the schema's
     rules, which refuse it by name."""
     try:
@@ -138,7 +138,7 @@ def moment_of(value: Any, *, later: bool) -> str:
     """
     try:
         moment = _moment(value)
-        return written(moment + MILLISECOND if later else moment)
+        return written(moment + _MILLISECOND if later else moment)
     except (ValueError, OverflowError, OSError) as error:
         raise ValueError("must be an ISO 8601 date or time, or seconds since 1970") from error
 
@@ -149,10 +149,10 @@ def _moment(value: Any) -> datetime:
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     text = "" if isinstance(value, bool) else str(value).strip()
-    if EPOCH.fullmatch(text) or isinstance(value, float):
+    if _EPOCH.fullmatch(text) or isinstance(value, float):
         seconds = float(text)
         for _ in ("milliseconds", "microseconds", "nanoseconds"):
-            seconds /= 1_000 if abs(seconds) >= HIGHEST_SECONDS else 1
+            seconds /= 1_000 if abs(seconds) >= _HIGHEST_SECONDS else 1
         return datetime.fromtimestamp(seconds, UTC)
     return _moment(datetime.fromisoformat(text))
 

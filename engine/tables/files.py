@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 
 from engine.domain.errors import UnusableTable
 
-SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
+_SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
 """What other programs write between columns, and how it is called."""
 
 
 def read_file(path: Path) -> pd.DataFrame:
     """A CSV or Parquet file as a table; raises UnusableTable when it is not one."""
-    reader = READERS.get(path.suffix.lower())
+    reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise UnusableTable(f"{path}: give a .csv or a .parquet file, not {path.suffix!r}")
     try:
@@ -39,25 +39,25 @@ def tables_in(places: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for place in places:
         inside = sorted(place.iterdir()) if place.is_dir() else [place]
-        found = [file for file in inside if file == place or file.suffix.lower() in READERS]
+        found = [file for file in inside if file == place or file.suffix.lower() in _READERS]
         if not found:
             raise UnusableTable(f"{place} holds no .csv and no .parquet file")
         files += found
     return files
 
 
-def read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path) -> pd.DataFrame:
     """pandas alone would guess where a file is unclear.
 
     Raises ValueError, a UnicodeDecodeError where the file is not UTF-8, for what is not columns
     between commas, for two columns of one name, and for rows that are longer than the header.
     """
-    header = header_of(path)
+    header = _header_of(path)
     if len(header) == 1:
-        for separator, called in SEPARATORS.items():
+        for separator, called in _SEPARATORS.items():
             if separator in header[0]:
                 raise ValueError(f"its columns are separated by {called}: save it with commas")
-    refuse_twins(header)
+    _refuse_twins(header)
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
@@ -70,7 +70,7 @@ def read_csv(path: Path) -> pd.DataFrame:
             ) from error
 
 
-def header_of(path: Path) -> list[str]:
+def _header_of(path: Path) -> list[str]:
     """The names of the columns as they stand in the first line that is not blank; raises
     UnicodeError where zero bytes tell that each character has two."""
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -83,7 +83,7 @@ def header_of(path: Path) -> list[str]:
     return names
 
 
-def refuse_twins(names: list[str]) -> None:
+def _refuse_twins(names: list[str]) -> None:
     """Raises ValueError where columns share a name; those without one are told apart by place."""
     twins = [name for name in dict.fromkeys(names) if name.strip() and names.count(name) > 1]
     if twins:
@@ -91,7 +91,7 @@ def refuse_twins(names: list[str]) -> None:
         raise ValueError(f"the {stand.format(', '.join(twins))} there twice: rename one of them")
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
+def _read_parquet(path: Path) -> pd.DataFrame:
     """With the categories that pandas declared: numbers that are categories are stored as numbers,
     and read as such, but what pandas adds to the file keeps what they were."""
     frame = pd.read_parquet(path)
@@ -100,7 +100,7 @@ def read_parquet(path: Path) -> pd.DataFrame:
     return frame.astype({name: "category" for name in names if name in frame})
 
 
-READERS = {".csv": read_csv, ".parquet": read_parquet}
+_READERS = {".csv": _read_csv, ".parquet": _read_parquet}
 
 
 def first_line(error: Exception) -> str:

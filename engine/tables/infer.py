@@ -27,13 +27,13 @@ from engine.tables.moments import (
 )
 from engine.tables.table import FEWEST_ROWS
 
-MOST_COLUMNS = 1_000
-MOST_SLICES = 3
-FEWEST_SLICED = 20
+_MOST_COLUMNS = 1_000
+_MOST_SLICES = 3
+_FEWEST_SLICED = 20
 """Different values that a column needs to be cut into fifths."""
 GROUP = "group"
 """No feature: who belongs together. Nor is the column `time`: what happened before what."""
-NAMELESS = r"(Unnamed: \d+(\.\d+)?)?\s*"
+_NAMELESS = r"(Unnamed: \d+(\.\d+)?)?\s*"
 """A column without a name; pandas gives those of a CSV file a number."""
 
 
@@ -67,32 +67,32 @@ def infer(
     and what to do about each; of more columns than MOST_COLUMNS none is looked at.
     """
     table = frame.rename(columns=str)
-    frame, notes = labelled(table, target)
-    indexes = [n for n in names_of(table) if n not in {target, *drop} and is_index(n, table[n])]
+    frame, notes = _labelled(table, target)
+    indexes = [n for n in _names_of(table) if n not in {target, *drop} and _is_index(n, table[n])]
     notes += [f"column {name!r} is a running number, and left out" for name in indexes]
-    wrong = wrong_names(table, target, (*drop, *indexes)) + wrong_order(table, order or ())
+    wrong = _wrong_names(table, target, (*drop, *indexes)) + _wrong_order(table, order or ())
     if order is None or TIME in table:
         order = order_in(frame, {target, *drop, *indexes}, max_bad_share)
     alone = order if len(order) == 1 else ()
     known = {target, GROUP, TIME, *drop, *indexes, *alone}
-    names = [name for name in names_of(table) if name not in known]
-    if len(names) > MOST_COLUMNS:
-        many = f"it has {len(names):,} columns, more than {MOST_COLUMNS:,}: keep those that matter"
-        raise cannot_be(source, [*wrong, many])
+    names = [name for name in _names_of(table) if name not in known]
+    if len(names) > _MOST_COLUMNS:
+        many = f"it has {len(names):,} columns, more than {_MOST_COLUMNS:,}: keep those that matter"
+        raise _cannot_be(source, [*wrong, many])
     found = [column_of(name, frame[name]) for name in names]
-    goal = goal_of(frame, target, positive)
+    goal = _goal_of(frame, target, positive)
     unfit = [column for column in found if isinstance(column, Unfit)]
     columns = tuple(one for one in found if not isinstance(one, Dates | Unfit))
-    notes += [left_out(column) for column in found if isinstance(column, Dates)]
+    notes += [_left_out(column) for column in found if isinstance(column, Dates)]
     wrong += [f"{bad.name} {bad.reason}" for bad in (goal, *unfit) if isinstance(bad, Unfit)]
-    wrong += wrong_times(frame, order, max_bad_share) + wrong_size(frame, target, columns)
+    wrong += _wrong_times(frame, order, max_bad_share) + _wrong_size(frame, target, columns)
     if wrong:
-        raise cannot_be(source, wrong, useless_of(names, unfit), [n for n in drop if n in frame])
+        raise _cannot_be(source, wrong, _useless_of(names, unfit), [n for n in drop if n in frame])
     assert isinstance(goal, Target)  # noqa: S101 - else there is something wrong
-    return inferred(frame, columns, goal, notes=notes, order=order)
+    return _inferred(frame, columns, goal, notes=notes, order=order)
 
 
-def labelled(table: pd.DataFrame, target: str) -> tuple[pd.DataFrame, list[str]]:
+def _labelled(table: pd.DataFrame, target: str) -> tuple[pd.DataFrame, list[str]]:
     """The rows with a target, and a note about the others: what is not known teaches nothing. All
     rows, where those are too few to tell what the columns are."""
     rows = table[~is_blank(table[target])] if target in table else table
@@ -105,32 +105,32 @@ def labelled(table: pd.DataFrame, target: str) -> tuple[pd.DataFrame, list[str]]
     return rows, [note]
 
 
-def goal_of(frame: pd.DataFrame, target: str, positive: str | None) -> Target | Unfit | None:
+def _goal_of(frame: pd.DataFrame, target: str, positive: str | None) -> Target | Unfit | None:
     """What is to be predicted; None where the table has no such column, or one with a use."""
     if target not in frame or target in {GROUP, TIME}:
         return None
     return target_of(target, frame[target], positive=positive)
 
 
-def left_out(dates: Dates) -> str:
+def _left_out(dates: Dates) -> str:
     return (
         f"{dates.name} holds dates, which are no features: left out; derive numbers from them, "
         "such as the month or an age in days"
     )
 
 
-def is_index(name: str, values: "pd.Series[Any]") -> bool:
+def _is_index(name: str, values: "pd.Series[Any]") -> bool:
     """What a program wrote that numbers its rows; it gives that column no name."""
-    return is_nameless(name) and is_id(name, values)
+    return _is_nameless(name) and is_id(name, values)
 
 
-def names_of(frame: pd.DataFrame) -> list[str]:
+def _names_of(frame: pd.DataFrame) -> list[str]:
     return [str(name) for name in frame.columns]
 
 
-def wrong_names(frame: pd.DataFrame, target: str, drop: Collection[str]) -> list[str]:
+def _wrong_names(frame: pd.DataFrame, target: str, drop: Collection[str]) -> list[str]:
     """Names that are asked for and not there, or there and of no use."""
-    names, wrong = names_of(frame), []
+    names, wrong = _names_of(frame), []
     for name in (target, *drop):
         if name not in names:
             near = get_close_matches(name, names, n=3, cutoff=0.5)
@@ -143,16 +143,16 @@ def wrong_names(frame: pd.DataFrame, target: str, drop: Collection[str]) -> list
             f"{name} has a meaning of its own (see docs/your-own-data.md): give it another name"
         )
     for place, name in enumerate(names, start=1):
-        if is_nameless(name) and name not in drop:
+        if _is_nameless(name) and name not in drop:
             wrong.append(f"column {place} has no name: give it one, or --drop {quote(name)}")
     return wrong
 
 
-def is_nameless(name: str) -> bool:
-    return re.fullmatch(NAMELESS, name) is not None
+def _is_nameless(name: str) -> bool:
+    return re.fullmatch(_NAMELESS, name) is not None
 
 
-def wrong_order(frame: pd.DataFrame, order: Sequence[str]) -> list[str]:
+def _wrong_order(frame: pd.DataFrame, order: Sequence[str]) -> list[str]:
     """What keeps columns that somebody names from ordering the rows."""
     lacking = [name for name in order if name not in frame]
     wrong = [f"--time: there is no column {name}" for name in lacking]
@@ -164,7 +164,7 @@ def wrong_order(frame: pd.DataFrame, order: Sequence[str]) -> list[str]:
     return wrong
 
 
-def wrong_times(frame: pd.DataFrame, order: Sequence[str], max_bad_share: float) -> list[str]:
+def _wrong_times(frame: pd.DataFrame, order: Sequence[str], max_bad_share: float) -> list[str]:
     """What keeps rows from being ordered: more of them than may be set aside have no time."""
     if not order or any(name not in frame for name in order):
         return []
@@ -181,7 +181,7 @@ def wrong_times(frame: pd.DataFrame, order: Sequence[str], max_bad_share: float)
     ]
 
 
-def wrong_size(frame: pd.DataFrame, target: str, columns: Sequence[Column]) -> list[str]:
+def _wrong_size(frame: pd.DataFrame, target: str, columns: Sequence[Column]) -> list[str]:
     wrong = []
     if not columns:
         wrong.append("no column is left to predict from")
@@ -194,13 +194,13 @@ def wrong_size(frame: pd.DataFrame, target: str, columns: Sequence[Column]) -> l
     return wrong
 
 
-def useless_of(names: Sequence[str], unfit: Sequence[Unfit]) -> list[str]:
+def _useless_of(names: Sequence[str], unfit: Sequence[Unfit]) -> list[str]:
     """What a table can do without; none where nothing would be left."""
-    useless = [name for name in names if is_nameless(name)] + [bad.name for bad in unfit]
+    useless = [name for name in names if _is_nameless(name)] + [bad.name for bad in unfit]
     return useless if len(set(useless)) < len(names) else []
 
 
-def cannot_be(
+def _cannot_be(
     source: str, wrong: Sequence[str], useless: Sequence[str] = (), dropped: Sequence[str] = ()
 ) -> UnusableTable:
     """One finding a line, and the way to go on without the columns that are of no use."""
@@ -210,7 +210,7 @@ def cannot_be(
     return UnusableTable(f"{source} cannot be learned from yet:{lines}{way_out}")
 
 
-def inferred(
+def _inferred(
     frame: pd.DataFrame,
     columns: tuple[Column, ...],
     target: Target,
@@ -221,16 +221,16 @@ def inferred(
     truth = reading_of_target(target).values(frame[target.name])
     strengths = {c.name: strength(frame[c.name], c, truth, target) for c in columns}
     return Inferred(
-        schema=Schema(with_examples(frame, columns)),
+        schema=Schema(_with_examples(frame, columns)),
         target=target,
-        slices=slices_of(frame, columns, strengths),
-        warnings=(*notes, *suspicions(frame, columns, strengths), *unordered(truth, order)),
+        slices=_slices_of(frame, columns, strengths),
+        warnings=(*notes, *suspicions(frame, columns, strengths), *_unordered(truth, order)),
         order=tuple(order),
-        ignored=ignored_in(frame, {target.name, *strengths}),
+        ignored=_ignored_in(frame, {target.name, *strengths}),
     )
 
 
-def unordered(truth: "pd.Series[Any]", order: Sequence[str]) -> list[str]:
+def _unordered(truth: "pd.Series[Any]", order: Sequence[str]) -> list[str]:
     """A warning where rows seem to stand in an order that no column tells; sorted ones do, too."""
     found = likeness(truth.dropna().to_numpy(dtype=float))
     if order or found < ALIKE:
@@ -242,13 +242,13 @@ def unordered(truth: "pd.Series[Any]", order: Sequence[str]) -> list[str]:
     ]
 
 
-def ignored_in(frame: pd.DataFrame, used: Collection[str]) -> tuple[str, ...]:
+def _ignored_in(frame: pd.DataFrame, used: Collection[str]) -> tuple[str, ...]:
     """The columns that are not used; one without a name is `Unnamed: 0` to pandas alone."""
-    others = [name for name in names_of(frame) if name not in used]
-    return tuple([*others, ""] if any(map(is_nameless, others)) else others)
+    others = [name for name in _names_of(frame) if name not in used]
+    return tuple([*others, ""] if any(map(_is_nameless, others)) else others)
 
 
-def slices_of(
+def _slices_of(
     frame: pd.DataFrame, columns: tuple[Column, ...], strengths: dict[str, float]
 ) -> tuple[str, ...]:
     """The numbers that tell most about the target: in their fifths coverage is watched."""
@@ -257,37 +257,37 @@ def slices_of(
         for column in columns
         if not column.categories
         and not column.may_be_missing
-        and frame[column.name].nunique() >= FEWEST_SLICED
+        and frame[column.name].nunique() >= _FEWEST_SLICED
     ]
-    return tuple(sorted(names, key=lambda name: -strengths[name])[:MOST_SLICES])
+    return tuple(sorted(names, key=lambda name: -strengths[name])[:_MOST_SLICES])
 
 
-def with_examples(frame: pd.DataFrame, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+def _with_examples(frame: pd.DataFrame, columns: tuple[Column, ...]) -> tuple[Column, ...]:
     """The columns with the values of the most typical row; what it lacks is typical of the column.
 
     Typical is a row of values near the middle of their column, and of frequent categories.
     """
-    oddness = np.mean([odd(frame[column.name], column) for column in columns], axis=0)
+    oddness = np.mean([_odd(frame[column.name], column) for column in columns], axis=0)
     row = frame.iloc[int(np.argmin(oddness))]
-    return tuple(with_example(column, row[column.name]) for column in columns)
+    return tuple(_with_example(column, row[column.name]) for column in columns)
 
 
-def odd(values: "pd.Series[Any]", column: Column) -> Any:
+def _odd(values: "pd.Series[Any]", column: Column) -> Any:
     """How far each cell is from what is typical, (n,), 0 to 1; an empty cell is furthest."""
-    return ODDNESS[column.type](values).astype(float).fillna(1).to_numpy()
+    return _ODDNESS[column.type](values).astype(float).fillna(1).to_numpy()
 
 
-def from_the_middle(values: "pd.Series[Any]") -> "pd.Series[Any]":
+def _from_the_middle(values: "pd.Series[Any]") -> "pd.Series[Any]":
     return 2 * (as_numbers(values).rank(pct=True) - 0.5).abs()
 
 
-def from_the_frequent(values: "pd.Series[Any]") -> "pd.Series[Any]":
+def _from_the_frequent(values: "pd.Series[Any]") -> "pd.Series[Any]":
     names = as_names(values)
     return 1 - names.map(names.value_counts(normalize=True))
 
 
-ODDNESS = ByColumnType(number=from_the_middle, category=from_the_frequent)
+_ODDNESS = ByColumnType(number=_from_the_middle, category=_from_the_frequent)
 
 
-def with_example(column: Column, cell: Any) -> Column:
+def _with_example(column: Column, cell: Any) -> Column:
     return column.with_example(read(pd.Series([cell], dtype=object), column).iloc[0])

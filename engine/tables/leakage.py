@@ -15,17 +15,17 @@ from engine.domain.kinds import ByKind
 from engine.domain.schema import Target
 from engine.tables.cells import as_names, as_numbers, is_blank
 
-ID_NAME = re.compile(r"(.*[_\s.-])?(id|ids|uuid|guid|key|index|row|rownames?|nr|no|number)", re.I)
-CAMEL_ID = re.compile(r".*[a-z](Id|ID)")
-ALMOST = 0.999
+_ID_NAME = re.compile(r"(.*[_\s.-])?(id|ids|uuid|guid|key|index|row|rownames?|nr|no|number)", re.I)
+_CAMEL_ID = re.compile(r".*[a-z](Id|ID)")
+_ALMOST = 0.999
 """A column that orders the target better than this is suspected to be made from it."""
-FEWEST_PAIRS = 50
-FEWEST_KEPT = 0.5
+_FEWEST_PAIRS = 50
+_FEWEST_KEPT = 0.5
 """Of its different values a column should keep so many in float32, in which trees compare."""
 
 
 @dataclass(frozen=True)
-class Suspect:
+class _Suspect:
     """What can be suspected of a type of column: its name and cells may be ids, cells may be one to
     a model that are not to a person; and what its cells say, as numbers that may order a target."""
 
@@ -39,8 +39,8 @@ def suspicions(
 ) -> Iterator[str]:
     """One sentence a column that should be looked at before it is learned from."""
     for column in columns:
-        suspect, values = SUSPECTS[column.type], frame[column.name]
-        if strengths[column.name] > ALMOST:
+        suspect, values = _SUSPECTS[column.type], frame[column.name]
+        if strengths[column.name] > _ALMOST:
             yield (
                 f"{column.name} tells the target almost alone (leakage?): will it be known when a "
                 f"prediction is asked for? If not: --drop {quote(column.name)}"
@@ -61,14 +61,14 @@ def is_id(name: str, values: "pd.Series[Any]") -> bool:
     """A name of ids, or another whole number in every row."""
     numbers = as_numbers(values.dropna()).dropna()
     is_whole = bool((numbers % 1 == 0).all())
-    is_named = ID_NAME.fullmatch(name) or CAMEL_ID.fullmatch(name)
+    is_named = _ID_NAME.fullmatch(name) or _CAMEL_ID.fullmatch(name)
     return is_whole and (bool(is_named) or numbers.nunique() == len(values))
 
 
-def is_blurred(values: "pd.Series[Any]") -> bool:
+def _is_blurred(values: "pd.Series[Any]") -> bool:
     """Whether most of the different numbers are equal in float32."""
     numbers = as_numbers(values).dropna()
-    return numbers.astype(np.float32).nunique() < FEWEST_KEPT * numbers.nunique()
+    return numbers.astype(np.float32).nunique() < _FEWEST_KEPT * numbers.nunique()
 
 
 def strength(
@@ -80,36 +80,36 @@ def strength(
     under the ROC curve is from a half, doubled (Somers' D); of a category by its mean target. That
     a cell is empty can tell as much as what it says.
     """
-    said = SUSPECTS[column.type].ordered(values, target)
-    found = [ordering(said, target, of)]
+    said = _SUSPECTS[column.type].ordered(values, target)
+    found = [_ordering(said, target, of)]
     if is_blank(values).any():
-        found.append(ordering(is_blank(values).astype(float), target, of))
+        found.append(_ordering(is_blank(values).astype(float), target, of))
     return max(found)
 
 
-def by_category(values: "pd.Series[Any]", target: "pd.Series[Any]") -> "pd.Series[Any]":
+def _by_category(values: "pd.Series[Any]", target: "pd.Series[Any]") -> "pd.Series[Any]":
     names = as_names(values)
     return target.groupby(names).transform("mean").where(names.notna())
 
 
-def ordering(said: "pd.Series[Any]", target: "pd.Series[Any]", of: Target) -> float:
+def _ordering(said: "pd.Series[Any]", target: "pd.Series[Any]", of: Target) -> float:
     both = said.notna() & target.notna()
     said, truth = said[both], target[both]
-    if len(said) < FEWEST_PAIRS or said.nunique() < 2 or truth.nunique() < 2:
+    if len(said) < _FEWEST_PAIRS or said.nunique() < 2 or truth.nunique() < 2:
         return 0.0
-    return ORDERINGS[of.kind](said, truth)
+    return _ORDERINGS[of.kind](said, truth)
 
 
-def rank_correlation(said: "pd.Series[Any]", truth: "pd.Series[Any]") -> float:
+def _rank_correlation(said: "pd.Series[Any]", truth: "pd.Series[Any]") -> float:
     return abs(float(said.rank().corr(truth.rank())))
 
 
-def somers_d(said: "pd.Series[Any]", truth: "pd.Series[Any]") -> float:
+def _somers_d(said: "pd.Series[Any]", truth: "pd.Series[Any]") -> float:
     return abs(2 * area(said.to_numpy(np.float64), truth.to_numpy(np.float64)) - 1)
 
 
-ORDERINGS = ByKind(positive=rank_correlation, real=rank_correlation, binary=somers_d)
-SUSPECTS = ByColumnType(
-    number=Suspect(is_id, is_blurred, lambda values, target: as_numbers(values)),
-    category=Suspect(lambda name, values: False, lambda values: False, by_category),
+_ORDERINGS = ByKind(positive=_rank_correlation, real=_rank_correlation, binary=_somers_d)
+_SUSPECTS = ByColumnType(
+    number=_Suspect(is_id, _is_blurred, lambda values, target: as_numbers(values)),
+    category=_Suspect(lambda name, values: False, lambda values: False, _by_category),
 )

@@ -15,18 +15,18 @@ from engine.tables.notations import MOSTLY, is_dated
 
 TIME = "time"
 """The column that orders the rows; one of another name becomes this one."""
-CALENDAR = ("year", "month", "day", "hour", "minute", "second")
+_CALENDAR = ("year", "month", "day", "hour", "minute", "second")
 """Columns that say together when a row happened; year and month at least."""
-TELLING = re.compile(r"(date|day|time|datetime|timestamp)", re.I)
-BIRTH = re.compile(r"birth|born|dob", re.I)
-DATES = (
+_TELLING = re.compile(r"(date|day|time|datetime|timestamp)", re.I)
+_BIRTH = re.compile(r"birth|born|dob", re.I)
+_DATES = (
     *("%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y%m%d"),
     *("%m/%d/%y", "%d/%m/%y", "%d-%m-%y", "%d.%m.%y", "%d-%b-%Y", "%d %b %Y", "%d %B %Y"),
     *("%d-%b-%y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y"),
 )
 """What people write besides ISO 8601; of two that fit all rows the first is meant."""
-CLOCKS = ("", " %H:%M", " %H:%M:%S", "T%H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
-TRIED_ROWS = 1_000
+_CLOCKS = ("", " %H:%M", " %H:%M:%S", "T%H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+_TRIED_ROWS = 1_000
 ALIKE = 0.3
 
 
@@ -36,7 +36,7 @@ def as_times(cells: "pd.Series[Any]") -> "pd.Series[Any]":
     cells = cells.astype(object)
     if are_numbers(cells):
         return as_numbers(cells).replace([np.inf, -np.inf], np.nan)
-    return (as_dates(cells) - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
+    return (_as_dates(cells) - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(seconds=1)
 
 
 def are_numbers(times: "pd.Series[Any]") -> bool:
@@ -45,20 +45,20 @@ def are_numbers(times: "pd.Series[Any]") -> bool:
     return bool(2 * as_numbers(cells).notna().sum() > (~is_blank(cells)).sum())
 
 
-def as_dates(cells: "pd.Series[Any]") -> "pd.Series[Any]":
+def _as_dates(cells: "pd.Series[Any]") -> "pd.Series[Any]":
     """Moments in UTC, in the notation that most cells are in; NaT for the others."""
     texts = as_names(cells)
     known = texts.dropna()
-    some = known.iloc[np.linspace(0, len(known) - 1, min(len(known), TRIED_ROWS)).astype(int)]
-    iso = read_as("ISO8601", some).notna().mean() if len(some) else 1.0
+    some = known.iloc[np.linspace(0, len(known) - 1, min(len(known), _TRIED_ROWS)).astype(int)]
+    iso = _read_as("ISO8601", some).notna().mean() if len(some) else 1.0
     if iso >= MOSTLY:
-        return read_as("ISO8601", texts)
-    notations = ["ISO8601", *(f"{day}{clock}" for clock, day in product(CLOCKS, DATES))]
-    best = max(notations, key=lambda notation: read_as(notation, some).notna().sum())
-    return read_as(best, texts)
+        return _read_as("ISO8601", texts)
+    notations = ["ISO8601", *(f"{day}{clock}" for clock, day in product(_CLOCKS, _DATES))]
+    best = max(notations, key=lambda notation: _read_as(notation, some).notna().sum())
+    return _read_as(best, texts)
 
 
-def read_as(notation: str, texts: "pd.Series[Any]") -> "pd.Series[Any]":
+def _read_as(notation: str, texts: "pd.Series[Any]") -> "pd.Series[Any]":
     return pd.to_datetime(texts, format=notation, errors="coerce", utc=True)
 
 
@@ -85,7 +85,7 @@ def moments_of(frame: pd.DataFrame, order: Sequence[str]) -> "pd.Series[Any]":
         written = frame[order[0]]
         if are_numbers(written) and not is_dated(written[~is_blank(written)]):
             return written
-        dates = as_dates(written)
+        dates = _as_dates(written)
     texts = dates.dt.strftime("%Y-%m-%dT%H:%M:%S.%f").astype(object)
     return texts.where(dates.notna(), written.astype(object))
 
@@ -93,7 +93,7 @@ def moments_of(frame: pd.DataFrame, order: Sequence[str]) -> "pd.Series[Any]":
 def part_of(name: str) -> str | None:
     """Which part of the calendar a column is called by, if any."""
     plain = name.strip().lower()
-    return plain if plain in CALENDAR else None
+    return plain if plain in _CALENDAR else None
 
 
 def order_in(frame: pd.DataFrame, but: Collection[str], max_bad_share: float) -> tuple[str, ...]:
@@ -102,20 +102,20 @@ def order_in(frame: pd.DataFrame, but: Collection[str], max_bad_share: float) ->
     names = [str(name) for name in frame.columns if str(name) not in but]
     if TIME in names:
         return (TIME,)
-    dates = [name for name in names if tells_when(name, frame[name], max_bad_share)]
+    dates = [name for name in names if _tells_when(name, frame[name], max_bad_share)]
     if dates:
-        return (next((name for name in dates if TELLING.fullmatch(name)), dates[0]),)
+        return (next((name for name in dates if _TELLING.fullmatch(name)), dates[0]),)
     parts = {part: name for name in names if (part := part_of(name))}
     is_calendar = {"year", "month"} <= parts.keys()
-    return tuple(parts[part] for part in CALENDAR if part in parts) if is_calendar else ()
+    return tuple(parts[part] for part in _CALENDAR if part in parts) if is_calendar else ()
 
 
-def tells_when(name: str, cells: "pd.Series[Any]", max_bad_share: float) -> bool:
+def _tells_when(name: str, cells: "pd.Series[Any]", max_bad_share: float) -> bool:
     """Whether a column is one of dates that most rows have; a date of birth is another matter."""
     filled = cells[~is_blank(cells)]
-    if filled.empty or BIRTH.search(name) or not is_dated(filled):
+    if filled.empty or _BIRTH.search(name) or not is_dated(filled):
         return False
-    return bool(as_dates(cells).isna().mean() <= max_bad_share)
+    return bool(_as_dates(cells).isna().mean() <= max_bad_share)
 
 
 def likeness(target: Vector) -> float:

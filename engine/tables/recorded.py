@@ -16,8 +16,8 @@ from engine.domain.version import Version
 from engine.tables.moments import are_numbers, as_times
 from engine.tables.table import gather
 
-REPORT = "report outcomes to POST /feedback"
-Kept = tuple[str, str, tuple[object, ...]]
+_REPORT = "report outcomes to POST /feedback"
+_Kept = tuple[str, str, tuple[object, ...]]
 """When a row was predicted, when its truth was known, and its values. Millions of them are kept:
 tuples of plain values are what the garbage collector does not look at again and again."""
 
@@ -36,7 +36,7 @@ class Sources:
         """How there come to be more rows, to be put behind "too few"."""
         if self.records is None:
             return ""
-        return f"; {REPORT}" + (
+        return f"; {_REPORT}" + (
             "" if self.files else ", or add a table: --data FILE --with-records"
         )
 
@@ -67,7 +67,7 @@ def gathered(problem: Problem, sources: Sources, major: int) -> Gathered:
     tables = gather(problem, sources.files, sources.layout)
     if found.frame.empty:
         return Gathered(tables, names, found.summary)
-    dated = on_the_clock(tables, start=found.frame["time"].min())
+    dated = _on_the_clock(tables, start=found.frame["time"].min())
     both = pd.concat([dated, found.frame], ignore_index=True)
     return Gathered(both, f"{names}, {found.source}", found.summary)
 
@@ -76,7 +76,7 @@ def recorded(problem: Problem, records: Records, major: int, since: str | None) 
     """One row a prediction with an outcome: features, the truth, and as `time` when it was
     predicted (in seconds). Units are no groups: the next requests come from the same ones."""
     of_contract: dict[str, bool] = {}
-    kept: dict[str, Kept] = {}
+    kept: dict[str, _Kept] = {}
     answered = others = 0
     for joined in records.read(RecordQuery(problem.name, since=since)):
         record = joined.record
@@ -88,10 +88,10 @@ def recorded(problem: Problem, records: Records, major: int, since: str | None) 
         if record.version not in of_contract:
             of_contract[record.version] = Version.parse(record.version).line[0] == major
         if of_contract[record.version]:
-            kept[record.id] = kept_of(problem, record, joined.outcome)
+            kept[record.id] = _kept_of(problem, record, joined.outcome)
         else:
             others += 1
-    return Gathered(*described(problem, list(kept.values()), answered, others))
+    return Gathered(*_described(problem, list(kept.values()), answered, others))
 
 
 def is_reply(record: Record) -> bool:
@@ -100,8 +100,8 @@ def is_reply(record: Record) -> bool:
     return record.error is None and record.variant not in {SHADOW, DEGRADED}
 
 
-def described(
-    problem: Problem, kept: Sequence[Kept], answered: int, others: int
+def _described(
+    problem: Problem, kept: Sequence[_Kept], answered: int, others: int
 ) -> tuple[pd.DataFrame, str, str]:
     names = [*problem.schema.names, problem.target.name, "time"]
     frame = pd.DataFrame([values for *_, values in kept], columns=names)
@@ -117,13 +117,13 @@ def described(
     return frame, source, summary
 
 
-def kept_of(problem: Problem, record: Record, outcome: Outcome) -> Kept:
+def _kept_of(problem: Problem, record: Record, outcome: Outcome) -> _Kept:
     features = (record.row.get(name) for name in problem.schema.names)
     time = datetime.fromisoformat(record.at).timestamp()
     return record.at, outcome.known_at, (*features, outcome.actual, time)
 
 
-def on_the_clock(frame: pd.DataFrame, start: float) -> pd.DataFrame:
+def _on_the_clock(frame: pd.DataFrame, start: float) -> pd.DataFrame:
     """Rows of files with times that compare with those of records, the first of which is `start`.
 
     Dates are compared as they are. Numbers have a clock of their own, so those rows, and rows

@@ -12,19 +12,19 @@ from engine.domain.schema import Vector
 from engine.tables.table import Table
 
 FOLDS = 5
-TEST_SHARE = 0.2
-CALIBRATION_SHARE = 0.1
-LARGEST_CALIBRATION_SHARE = 0.25
-CALIBRATION_ROWS = 400
+_TEST_SHARE = 0.2
+_CALIBRATION_SHARE = 0.1
+_LARGEST_CALIBRATION_SHARE = 0.25
+_CALIBRATION_ROWS = 400
 """A tenth of the rows that are not test rows, but these many where a quarter of them allows it:
 199 are what a 99 % interval needs at least."""
-CALIBRATION_EVENTS = 100
-LARGEST_EVENT_SHARE = 0.5
+_CALIBRATION_EVENTS = 100
+_LARGEST_EVENT_SHARE = 0.5
 """Of a rare event, so many calibrate where half of them allows it. With 90 events in 3,200 rows
 probabilities are off by 0.010 on average so, by 0.016 with a quarter, and rows are ranked as well
 (area under the ROC curve 0.728 and 0.730; means over 12 simulated tables)."""
 
-FEWEST_KEPT = 100
+_FEWEST_KEPT = 100
 
 Rows = NDArray[np.int64]
 
@@ -41,7 +41,7 @@ class Split:
 def split(table: Table, seed: int) -> Split:
     """At random; where rows carry a time the newest judge, and those before them calibrate,
     because the market of last month says more about the next one than that of last year."""
-    rest, test = hold_out(table, TEST_SHARE, seed)
+    rest, test = hold_out(table, _TEST_SHARE, seed)
     share = calibration_share_of(table.target[rest])
     fit, calibration = hold_out(table.take(rest), share, seed + 1)
     return Split(rest[fit], rest[calibration], test)
@@ -52,11 +52,11 @@ def calibration_share_of(target: Vector) -> float:
     share = calibration_share(len(target))
     if not is_event(target):
         return share
-    return max(share, min(LARGEST_EVENT_SHARE, CALIBRATION_EVENTS / max(rarer(target), 1)))
+    return max(share, min(_LARGEST_EVENT_SHARE, _CALIBRATION_EVENTS / max(rarer(target), 1)))
 
 
 def calibration_share(rows: int) -> float:
-    return max(CALIBRATION_SHARE, min(LARGEST_CALIBRATION_SHARE, CALIBRATION_ROWS / rows))
+    return max(_CALIBRATION_SHARE, min(_LARGEST_CALIBRATION_SHARE, _CALIBRATION_ROWS / rows))
 
 
 def hold_out(table: Table, share: float, seed: int) -> tuple[Rows, Rows]:
@@ -76,7 +76,7 @@ def _newest(times: Vector, groups: Rows, share: float) -> tuple[Rows, Rows]:
     border = len(order) - round(share * len(order))
     kept, held = order[:border], order[border:]
     kept = kept[~np.isin(groups[kept], groups[held])]
-    if len(kept) < FEWEST_KEPT:
+    if len(kept) < _FEWEST_KEPT:
         raise UnusableTable(
             f"{len(kept)} rows are left to learn from, because groups among the newest rows go far "
             "back; leave the column `group` or the column `time` out"

@@ -26,7 +26,7 @@ from engine.tables.files import first_line, read_file, tables_in
 from engine.tables.moments import as_times, timed
 
 FEWEST_ROWS = 200
-NEARLY_ALL = 0.9
+_NEARLY_ALL = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,22 +54,22 @@ class Table:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of all numbers: equal tables have equal fingerprints."""
-        joined = plain(self.rows).tobytes() + self.target.tobytes()
+        joined = _plain(self.rows).tobytes() + self.target.tobytes()
         return hashlib.sha256(joined).hexdigest()
 
 
 def row_hashes(table: Table) -> NDArray[np.uint64]:
     """One number a row (n,), from its features: what is chosen by it is not chosen by the target,
     and so leaves the target as it is distributed."""
-    return hashes(table.rows)
+    return _hashes(table.rows)
 
 
-def hashes(rows: Matrix) -> NDArray[np.uint64]:
-    digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in plain(rows))
+def _hashes(rows: Matrix) -> NDArray[np.uint64]:
+    digests = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in _plain(rows))
     return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
 
-def names_of(rows: Matrix, target: Vector) -> NDArray[np.uint64]:
+def _names_of(rows: Matrix, target: Vector) -> NDArray[np.uint64]:
     """Who a row is when nobody says so (n,): rows with equal names are copies of one.
 
     Equal features mean a copy where nearly all rows differ in them, or where they never come with
@@ -77,15 +77,15 @@ def names_of(rows: Matrix, target: Vector) -> NDArray[np.uint64]:
     were rows named by features and target there, every outcome of a cell would be on one side of a
     split, and no model could be judged by it.
     """
-    features = hashes(rows)
+    features = _hashes(rows)
     distinct = len(np.unique(features))
-    with_target = len(np.unique(hashes(np.column_stack((rows, target)))))
-    if distinct >= NEARLY_ALL * len(rows) or distinct == with_target:
+    with_target = len(np.unique(_hashes(np.column_stack((rows, target)))))
+    if distinct >= _NEARLY_ALL * len(rows) or distinct == with_target:
         return features
     return np.arange(len(rows), dtype=np.uint64)
 
 
-def plain(values: Matrix) -> Matrix:
+def _plain(values: Matrix) -> Matrix:
     """With one NaN: there are many, and equal rows must have equal bytes."""
     return np.where(np.isnan(values), np.nan, values)
 
@@ -155,9 +155,9 @@ def check(problem: Problem, columns: Columns | pd.DataFrame, source: str) -> tup
     report = pd.concat(found)
     bad = sorted(set(report["row"]))
     good = known.drop(index=[row - 1 for row in bad])
-    rows = problem.schema.encode(records(good))
+    rows = problem.schema.encode(_records(good))
     target = good[problem.target.name].to_numpy(dtype=float)
-    alone = pd.Series(names_of(rows, target), index=good.index).astype(str)
+    alone = pd.Series(_names_of(rows, target), index=good.index).astype(str)
     table = Table(
         rows=rows,
         target=target,
@@ -167,10 +167,10 @@ def check(problem: Problem, columns: Columns | pd.DataFrame, source: str) -> tup
     )
     report = report.sort_values(["row", "column"])
     unlabelled = int(is_blank(frame[problem.target.name]).sum())
-    return table, Rejected(report, len(bad), len(frame), unknown_in(problem, good), unlabelled)
+    return table, Rejected(report, len(bad), len(frame), _unknown_in(problem, good), unlabelled)
 
 
-def unknown_in(problem: Problem, good: pd.DataFrame) -> dict[str, int]:
+def _unknown_in(problem: Problem, good: pd.DataFrame) -> dict[str, int]:
     """How many rows name a category that is not declared, by column, where any do."""
     categories = (c for c in problem.schema.columns if c.categories)
     counts = {
@@ -180,5 +180,5 @@ def unknown_in(problem: Problem, good: pd.DataFrame) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]

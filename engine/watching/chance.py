@@ -18,28 +18,28 @@ from engine.watching.sequence import NO_SPREAD, Spread
 
 def least_spread(mode: str, old: RecordedAnswers, new: RecordedAnswers) -> Spread:
     """Of a unit's mean loss, by chance alone; nothing of a quantity."""
-    return LEAST_SPREAD[old.kind](mode, old, new)
+    return _LEAST_SPREAD[old.kind](mode, old, new)
 
 
-def of_quantities(mode: str, old: RecordedAnswers, new: RecordedAnswers) -> Spread:
+def _of_quantities(mode: str, old: RecordedAnswers, new: RecordedAnswers) -> Spread:
     return NO_SPREAD
 
 
-def of_events(mode: str, old: RecordedAnswers, new: RecordedAnswers) -> Spread:
+def _of_events(mode: str, old: RecordedAnswers, new: RecordedAnswers) -> Spread:
     """Of a shadow's pairs as both models expect events on average, of two groups as each does."""
     if mode == SHADOW:
-        return of_pairs(old, new, (old.value + new.value) / 2)
-    alone = [of_pairs(side, side, side.value).old for side in (old, new)]
+        return _of_pairs(old, new, (old.value + new.value) / 2)
+    alone = [_of_pairs(side, side, side.value).old for side in (old, new)]
     return Spread(alone[0], alone[1], 0.0)
 
 
-def of_pairs(old: RecordedAnswers, new: RecordedAnswers, chance: Vector) -> Spread:
+def _of_pairs(old: RecordedAnswers, new: RecordedAnswers, chance: Vector) -> Spread:
     """Of answers to the same rows, whose events happen with these chances, (n,): within a unit all
     of them or none, for rows of one unit are no independent evidence."""
     known = old.is_known & new.is_known
     expected = np.where(known, chance, np.nan)
     event = expected * (1 - expected)
-    by_old, by_new = (log_odds(np.where(known, side.value, np.nan)) for side in (old, new))
+    by_old, by_new = (_log_odds(np.where(known, side.value, np.nan)) for side in (old, new))
     squares = event * by_old**2, event * by_new**2, event * by_old * by_new
     units = per_unit(old.unit, *squares)
     if not units.size:
@@ -48,8 +48,8 @@ def of_pairs(old: RecordedAnswers, new: RecordedAnswers, chance: Vector) -> Spre
     return Spread(v0, v1, covariance)
 
 
-def log_odds(chance: Vector) -> Vector:
+def _log_odds(chance: Vector) -> Vector:
     return np.asarray(np.log(chance) - np.log1p(-chance))
 
 
-LEAST_SPREAD = ByKind(positive=of_quantities, real=of_quantities, binary=of_events)
+_LEAST_SPREAD = ByKind(positive=_of_quantities, real=_of_quantities, binary=_of_events)

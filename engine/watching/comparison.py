@@ -48,14 +48,14 @@ HARMS = 3
 """Tests that can find a variant worse: loss, coverage and latency."""
 BY_COVERAGE = 0.2
 """Of alpha, for finding a shadow better by its coverage; the rest is for its loss."""
-NOTED = 0.05
+_NOTED = 0.05
 """A coverage so far from the champion's is told, whether or not anything is shown."""
-OFTEN = 0.3
+_OFTEN = 0.3
 """From this share of the units on, times are judged by their ratio alone. A model that is seldom
 asked finds cold caches: the same model measures 1.8 times as long at 1 %, 1.02 times at 50 %."""
-SLOWEST_RARE_US, SLOWEST_SHADOW_US = 10_000, 100_000
+_SLOWEST_RARE_US, _SLOWEST_SHADOW_US = 10_000, 100_000
 """Where it is asked less often, and as a shadow, only a median above this is a reproach, too."""
-FAILURES = 0.001
+_FAILURES = 0.001
 """Share of failed predictions above which a variant needs a person; a single one does not."""
 
 
@@ -98,12 +98,12 @@ class Comparison:
     def sentence(self) -> str:
         if self.verdict == WORSE:
             return f"{self.version} is worse: {'; '.join(harms(self))}."
-        figure, beside = accuracy(self), coverages(self)
+        figure, beside = accuracy(self), _coverages(self)
         if self.verdict == BETTER:
             return f"{self.version} is better: {figure}{beside}."
         if beside:
             return f"{self.version} is not shown to be better yet: {figure}{beside}."
-        return f"No difference shown yet for {self.version}: {figure}{outlook(self)}."
+        return f"No difference shown yet for {self.version}: {figure}{_outlook(self)}."
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"verdict": self.verdict, "sentence": self.sentence}
@@ -175,8 +175,8 @@ def compare(
         latency=ratio_of_medians(np.exp(time[0]), np.exp(time[1]), each),
         improvement=improvement(compared, below=(1 - BY_COVERAGE) * alpha, above=each),
         coverage=difference(means(mode, gap), each, is_share=True),
-        far_better=far(champion, variant, BY_COVERAGE * alpha) if mode == SHADOW else None,
-        more_outcomes=more_outcomes(compared, outcomes(new), alpha),
+        far_better=_far(champion, variant, BY_COVERAGE * alpha) if mode == SHADOW else None,
+        more_outcomes=_more_outcomes(compared, outcomes(new), alpha),
     )
 
 
@@ -184,7 +184,7 @@ def means(mode: str, of: Pair, least: Spread = NO_SPREAD) -> Means | None:
     return (paired if mode == SHADOW else apart)(*of, least)
 
 
-def far(
+def _far(
     champion: tuple[str, RecordedAnswers], variant: tuple[str, RecordedAnswers], alpha: float
 ) -> str | None:
     """Over the rows that both answered and whose truth is known; an event has no coverage."""
@@ -197,7 +197,7 @@ def far(
     return None if found is None else found.told(champion[0], variant[0])
 
 
-def more_outcomes(loss: Means | None, known: int, alpha: float) -> int | None:
+def _more_outcomes(loss: Means | None, known: int, alpha: float) -> int | None:
     """How many more outcomes would show the present difference; two digits, it is a guess."""
     if loss is None:
         return None
@@ -212,7 +212,7 @@ def more_outcomes(loss: Means | None, known: int, alpha: float) -> int | None:
 def harms(found: Comparison) -> Iterator[str]:
     """In which ways the variant is shown to be worse than the champion."""
     variant, slower = found.variant, found.latency
-    if fails(variant):
+    if _fails(variant):
         yield f"{variant.errors:,} of {variant.predictions:,} predictions failed"
     allowed, median = allowed_us(found), variant.latency_us or 0
     if slower is not None and slower.low > SLOWEST and median > allowed:
@@ -224,8 +224,8 @@ def harms(found: Comparison) -> Iterator[str]:
     gap, difference = variant.coverage_gap, found.coverage
     if gap is not None and difference is not None and max(gap.high, difference.high) < 0:
         yield (
-            f"coverage is {points(gap)} below what the intervals claim, "
-            f"{points(difference)} below the champion's"
+            f"coverage is {_points(gap)} below what the intervals claim, "
+            f"{_points(difference)} below the champion's"
         )
     if found.improvement is not None and found.improvement.high < 0:
         yield accuracy(found)
@@ -234,12 +234,12 @@ def harms(found: Comparison) -> Iterator[str]:
 def allowed_us(found: Comparison) -> float:
     """The median that no variant is reproached for, however fast the champion is."""
     if found.mode == SHADOW:
-        return SLOWEST_SHADOW_US
-    return 0 if found.share >= OFTEN else SLOWEST_RARE_US
+        return _SLOWEST_SHADOW_US
+    return 0 if found.share >= _OFTEN else _SLOWEST_RARE_US
 
 
-def fails(variant: Side) -> bool:
-    return variant.errors > max(1, FAILURES * variant.predictions)
+def _fails(variant: Side) -> bool:
+    return variant.errors > max(1, _FAILURES * variant.predictions)
 
 
 def accuracy(found: Comparison) -> str:
@@ -250,24 +250,24 @@ def accuracy(found: Comparison) -> str:
     if gain is None:
         return f"{outcomes:,} of its outcomes known, bounds need {FEWEST} units on either side"
     return (
-        f"the mean {found.judged_by} is {change(gain.estimate)}, between {change(gain.low)} "
-        f"and {change(gain.high)} ({outcomes:,} outcomes)"
+        f"the mean {found.judged_by} is {_change(gain.estimate)}, between {_change(gain.low)} "
+        f"and {_change(gain.high)} ({outcomes:,} outcomes)"
     )
 
 
-def coverages(found: Comparison) -> str:
+def _coverages(found: Comparison) -> str:
     """Both coverages, where they are so far apart that nobody may overlook it."""
     if found.far_better:
         return f"; {found.far_better}"
     both = [side.coverage_gap for side in (found.champion, found.variant)]
     gaps = [gap.estimate for gap in both if gap is not None]
-    if len(gaps) < len(both) or abs(gaps[1] - gaps[0]) < NOTED:
+    if len(gaps) < len(both) or abs(gaps[1] - gaps[0]) < _NOTED:
         return ""
     old, new = (f"{100 * gap:+.2g}" for gap in gaps)
     return f"; its coverage is {new} points off what is claimed, the champion's {old}"
 
 
-def outlook(found: Comparison) -> str:
+def _outlook(found: Comparison) -> str:
     if found.more_outcomes is not None:
         return f"; if that is real, about {found.more_outcomes:,} more outcomes will show it"
     if found.improvement is not None:
@@ -275,10 +275,10 @@ def outlook(found: Comparison) -> str:
     return ""
 
 
-def points(below: Difference) -> str:
+def _points(below: Difference) -> str:
     return f"{-100 * below.estimate:.2g} (at least {-100 * below.high:.2g}) percentage points"
 
 
-def change(share: float) -> str:
+def _change(share: float) -> str:
     percent = round(100 * share, 4)
     return f"{abs(percent):.3g} % {'lower' if percent >= 0 else 'higher'}"

@@ -35,7 +35,7 @@ from engine.watching.rollout import (
     under_way,
 )
 
-CLOCKS_APART_SECONDS = 10
+_CLOCKS_APART_SECONDS = 10
 """Records may be newer than the look by this much: some are written while it reads."""
 
 
@@ -75,7 +75,7 @@ class RolloutController:
         reigned = {str(event.version) for event in past[began.number - 1 :]}
         asked = {*reigned, str(rollout.candidate)}
         joined = recent_records(records, self.problem.name, since=began.at, versions=asked)
-        as_one = [under_one_name(one, reigned, champion) for one in joined]
+        as_one = [_under_one_name(one, reigned, champion) for one in joined]
         here = [one for one in as_one if one.record.at >= rollout.since]
         found = self._compared(past[-1].traffic, champion, here)
         if len(reigned) > 1:  # only the present one can be far off
@@ -86,7 +86,7 @@ class RolloutController:
         proven = is_canary and proves(self._compared(began.traffic, champion, as_one))
         agreement = card.metrics.get("judged", {}).get("agreement")
         taken = decide(rollout.stage, found, agreement, proven=proven)
-        return in_time(taken, rollout.stage, here, now)
+        return _in_time(taken, rollout.stage, here, now)
 
     def _compared(
         self, traffic: Traffic, champion: Version, joined: Sequence[JoinedRecord]
@@ -99,7 +99,7 @@ class RolloutController:
         if taken.to is not None:
             self._enter(taken.to, candidate, why=taken.reason, revision=len(past))
             return
-        release = release_of(candidate, past, self.artifacts.versions(self.problem.name))
+        release = _release_of(candidate, past, self.artifacts.versions(self.problem.name))
         self.artifacts.save(self.artifacts.load(self.problem.name, candidate).named(release))
         self.champion.move(
             Action.PROMOTED,
@@ -124,7 +124,7 @@ class RolloutController:
         )
 
 
-def under_one_name(one: JoinedRecord, reigned: Collection[str], champion: Version) -> JoinedRecord:
+def _under_one_name(one: JoinedRecord, reigned: Collection[str], champion: Version) -> JoinedRecord:
     """A copy that took the champion's place has the same trees: what both answered is one side."""
     if one.record.version not in reigned or one.record.version == str(champion):
         return one
@@ -140,16 +140,16 @@ def refuse_beside_others(past: History) -> None:
         )
 
 
-def release_of(candidate: Version, past: History, taken: list[Version]) -> Version:
+def _release_of(candidate: Version, past: History, taken: list[Version]) -> Version:
     """A patch where the candidate only recalibrates the champion's own line, else a minor."""
     now = history.champion(past)
     same_line = now is not None and now.line == candidate.line
     return (history.next_patch if same_line else history.next_minor)(past, taken)
 
 
-def in_time(taken: Step, stage: Stage, joined: Sequence[JoinedRecord], now: str) -> Step:
+def _in_time(taken: Step, stage: Stage, joined: Sequence[JoinedRecord], now: str) -> Step:
     """Nobody advances on records of the future: the next stage would count them once more."""
-    latest = written(datetime.fromisoformat(now) + timedelta(seconds=CLOCKS_APART_SECONDS))
+    latest = written(datetime.fromisoformat(now) + timedelta(seconds=_CLOCKS_APART_SECONDS))
     newest = joined[-1].record.at if joined else ""
     if taken.move != ADVANCE or newest <= latest:
         return taken

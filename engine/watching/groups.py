@@ -16,7 +16,7 @@ from engine.domain.kinds import TargetKind
 from engine.domain.record import JoinedRecord, Record
 from engine.domain.schema import Matrix, Vector
 
-Key = tuple[str, str]
+_Key = tuple[str, str]
 """A version and what it was asked as: champion, or one of the traffic's modes."""
 
 
@@ -54,9 +54,9 @@ class RecordedAnswers:
         return np.asarray(~self.failed & self.kind.measure.is_outcome(self.actual))
 
 
-def grouped(joined: Iterable[JoinedRecord], keys: Iterable[Key]) -> dict[Key, list[JoinedRecord]]:
+def grouped(joined: Iterable[JoinedRecord], keys: Iterable[_Key]) -> dict[_Key, list[JoinedRecord]]:
     """The records of each key, in the order they come in."""
-    groups: dict[Key, list[JoinedRecord]] = {key: [] for key in keys}
+    groups: dict[_Key, list[JoinedRecord]] = {key: [] for key in keys}
     for one in joined:
         group = groups.get((one.record.version, one.record.variant))
         if group is not None:
@@ -70,18 +70,18 @@ def pairs(
     """Both answers to each row that both were asked about, in the order of the shadow's."""
     asked: Mapping[str, JoinedRecord] = {one.record.id: one for one in champion}
     both = [(asked[one.record.id], one) for one in shadow if one.record.id in asked]
-    units = numbered(one.record for one, _ in both)
-    actual = np.array([actual_of(*pair) for pair in both], dtype=float)
-    old, new = (answers(kind, [pair[side] for pair in both], units, actual) for side in (0, 1))
+    units = _numbered(one.record for one, _ in both)
+    actual = np.array([_actual_of(*pair) for pair in both], dtype=float)
+    old, new = (_answers(kind, [pair[side] for pair in both], units, actual) for side in (0, 1))
     return old, new
 
 
 def columns(kind: TargetKind, group: Sequence[JoinedRecord]) -> RecordedAnswers:
-    actual = np.array([actual_of(one) for one in group], dtype=float)
-    return answers(kind, group, numbered(one.record for one in group), actual)
+    actual = np.array([_actual_of(one) for one in group], dtype=float)
+    return _answers(kind, group, _numbered(one.record for one in group), actual)
 
 
-def answers(
+def _answers(
     kind: TargetKind, group: Sequence[JoinedRecord], units: NDArray[np.int64], actual: Vector
 ) -> RecordedAnswers:
     records = [one.record for one in group]
@@ -97,19 +97,19 @@ def answers(
     )
 
 
-def actual_of(*same: JoinedRecord) -> float | None:
+def _actual_of(*same: JoinedRecord) -> float | None:
     """The truth about one question, from whichever of its records has it."""
     return next((one.outcome.actual for one in same if one.outcome is not None), None)
 
 
-def numbered(records: Iterable[Record]) -> NDArray[np.int64]:
+def _numbered(records: Iterable[Record]) -> NDArray[np.int64]:
     """Which unit each record belongs to, counted from 0."""
     numbers: dict[Hashable, int] = {}
-    found = [numbers.setdefault(unit_of(record), len(numbers)) for record in records]
+    found = [numbers.setdefault(_unit_of(record), len(numbers)) for record in records]
     return np.array(found, dtype=np.int64)
 
 
-def unit_of(record: Record) -> Hashable:
+def _unit_of(record: Record) -> Hashable:
     """What traffic is assigned by: the unit the caller names, else the row's features, where one
     that is missing may be absent or None."""
     if record.unit is not None:

@@ -39,7 +39,7 @@ far off is shown in time, so nobody stays for ever; of two equal models' 1,000 u
 it is noise in one of ten looks, and fewer units would make it more."""
 
 
-PROVEN = 0.1
+_PROVEN = 0.1
 """A shadow whose loss is shown to be at most this share higher, and whose coverage at most this
 much lower than the champion's or than what is claimed, has shown more than small canaries could.
 These then stay only for what looks worse than that."""
@@ -132,7 +132,7 @@ def proves(shadow: Comparison | None) -> bool:
         return False
     beside = (shadow.coverage, shadow.variant.coverage_gap)
     lows = [figure.low for figure in beside if figure is not None]
-    return shadow.improvement.low >= -PROVEN and max(lows, default=0.0) >= -PROVEN
+    return shadow.improvement.low >= -_PROVEN and max(lows, default=0.0) >= -_PROVEN
 
 
 def decide(
@@ -147,8 +147,8 @@ def decide(
     """
     if (seen.mode, seen.alpha) != (stage.mode, LEVEL):
         raise ValueError(f"a {seen.mode} compared at {seen.alpha:g} is not {stage.name} at {LEVEL}")
-    found = [*harms(seen), *disagrees(seen, expected_agreement)]
-    units, figures = seen.variant.units, summary(seen)
+    found = [*harms(seen), *_disagrees(seen, expected_agreement)]
+    units, figures = seen.variant.units, _summary(seen)
     if seen.mode == SHADOW and expected_agreement is None:
         figures += "; agreement not judged: the candidate's card has none from the gate"
     if found:
@@ -158,14 +158,14 @@ def decide(
     fewest = stage.fewest if proven else stage.unproven
     if units < fewest:
         return Step(STAY, f"{stage.name}: {units:,} of {fewest:,} units; {figures}.")
-    if doubts := " and ".join(looks_worse(seen, PROVEN if proven else LOOKS_WORSE)):
+    if doubts := " and ".join(_looks_worse(seen, _PROVEN if proven else LOOKS_WORSE)):
         worse = f"{doubts} looks worse, not shown yet"
         return Step(STAY, f"{stage.name}: {units:,} units, {worse}; {figures}.")
     reason = f"{stage.name}: {units:,} units, nothing is worse; {figures}."
     return Step(ADVANCE, reason, following(stage, units))
 
 
-def disagrees(seen: Comparison, expected: float | None) -> Iterator[str]:
+def _disagrees(seen: Comparison, expected: float | None) -> Iterator[str]:
     agreement = seen.agreement.share if seen.agreement is not None else None
     if agreement is None or expected is None:
         return
@@ -176,7 +176,7 @@ def disagrees(seen: Comparison, expected: float | None) -> Iterator[str]:
         )
 
 
-def looks_worse(seen: Comparison, margin: float) -> Iterator[str]:
+def _looks_worse(seen: Comparison, margin: float) -> Iterator[str]:
     """Which figures point the wrong way by more than this, bounds aside.
 
     As where it is shown, coverage must lack what the intervals claim, and what the champion's has:
@@ -194,7 +194,7 @@ def looks_worse(seen: Comparison, margin: float) -> Iterator[str]:
         yield "the latency"
 
 
-def summary(seen: Comparison) -> str:
+def _summary(seen: Comparison) -> str:
     """The figures of everything that is looked at."""
     variant, agreement = seen.variant, seen.agreement
     parts = [f"{variant.errors:,} of {variant.predictions:,} predictions failed"]

@@ -22,9 +22,9 @@ from engine.domain.schema import Vector
 
 FEWEST = 50
 """Units of each group below which nothing is said: the burn-in, and enough by simulation."""
-TIGHTEST = 500
+_TIGHTEST = 500
 """Units at which the mixture makes bounds tightest; elsewhere they hold just the same."""
-FARTHEST = 1e9
+_FARTHEST = 1e9
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def reach(n: float, alpha: float) -> float:
     The bound Phi(z) >= 1 - exp(-z^2 / 2) / 2 makes the mixture's crossing a closed formula.
     """
     tail = -2 * math.log(2 * alpha)
-    u = n * (tail + math.log(tail) + 1) / TIGHTEST
+    u = n * (tail + math.log(tail) + 1) / _TIGHTEST
     return math.sqrt(2 * (1 + 1 / u) * math.log(0.5 + math.sqrt(u + 1) / (2 * alpha)))
 
 
@@ -142,13 +142,13 @@ def improvement(means: Means | None, below: float, above: float) -> Difference |
     if means is None:
         return None
     estimate = 1 - means.new / means.old if means.old else 0.0
-    low, high = (ratio_bounds(means, reach(means.n, level)) for level in (below, above))
+    low, high = (_ratio_bounds(means, reach(means.n, level)) for level in (below, above))
     if low is None or high is None:
         return None
     return Difference(estimate, 1 - low[1], 1 - high[0])
 
 
-def ratio_bounds(means: Means, z: float) -> tuple[float, float] | None:
+def _ratio_bounds(means: Means, z: float) -> tuple[float, float] | None:
     """Of new / old at z standard errors; None when old may be 0."""
     return fieller(
         means.old,
@@ -164,9 +164,9 @@ def times_longer(means: Means, gap: float, variance: float, *, alpha: float) -> 
     """How many times as many units it would take to show a gap of this variance to be positive,
     were it truly what it is now; None when it is not positive, or hardly is."""
     n = means.n
-    while 0 < gap < reach(n, alpha) * math.sqrt(variance * means.n / n) and n < FARTHEST:
+    while 0 < gap < reach(n, alpha) * math.sqrt(variance * means.n / n) and n < _FARTHEST:
         n *= 1.05
-    return n / means.n if gap > 0 and n < FARTHEST else None
+    return n / means.n if gap > 0 and n < _FARTHEST else None
 
 
 def ratio_of_medians(old: Vector, new: Vector, alpha: float) -> Difference | None:
@@ -179,12 +179,12 @@ def ratio_of_medians(old: Vector, new: Vector, alpha: float) -> Difference | Non
     if min(len(old), len(new)) < FEWEST:
         return None
     (old_low, old_mid, old_high), (new_low, new_mid, new_high) = (
-        median_bounds(group, alpha / 2) for group in (old, new)
+        _median_bounds(group, alpha / 2) for group in (old, new)
     )
     return Difference(new_mid / old_mid, new_low / old_high, new_high / old_low)
 
 
-def median_bounds(group: Vector, alpha: float) -> tuple[float, float, float]:
+def _median_bounds(group: Vector, alpha: float) -> tuple[float, float, float]:
     """Lower bound, median and upper bound; FEWEST units have these ranks for any alpha > 1e-8."""
     n = len(group)
     ranked = np.sort(group)

@@ -10,7 +10,7 @@ from engine.domain.traffic import SHADOW
 from engine.watching.groups import RecordedAnswers, per_unit
 from engine.watching.sequence import Difference, mean
 
-Quantity = Callable[[RecordedAnswers], Vector]
+_Quantity = Callable[[RecordedAnswers], Vector]
 Pair = tuple[Vector, Vector]
 
 
@@ -48,7 +48,7 @@ class Agreement:
     width: Difference | None
 
 
-def in_units(mode: str, old: RecordedAnswers, new: RecordedAnswers, *, quantity: Quantity) -> Pair:
+def in_units(mode: str, old: RecordedAnswers, new: RecordedAnswers, *, quantity: _Quantity) -> Pair:
     """The quantity's mean in each unit; of a shadow, over rows where it is known of both."""
     if mode == SHADOW:
         both = per_unit(old.unit, quantity(old), quantity(new))

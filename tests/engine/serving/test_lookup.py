@@ -365,7 +365,7 @@ def test_threads_that_never_come_back_are_replaced_and_the_store_is_used_again(
     resolver: Resolver, store: GatedFeatures, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when a server died without a word: those who waited for it wait for ever."""
-    monkeypatch.setattr(lookup, "LOST_SECONDS", 1.2)
+    monkeypatch.setattr(lookup, "_LOST_SECONDS", 1.2)
     store.gate.clear()
     for _ in range(THREADS):
         assert resolved(resolver, "a").is_degraded
