@@ -54,7 +54,7 @@ def retrain_problem(order: RetrainingOrder, settings: Settings, problem: Problem
         else:
             controller = RolloutController(problem, stores.champion, stores.artifacts, _WHO)
             changed = roll_out(
-                order, controller, records, partial(_challenge_champion, this, controller)
+                order, controller, records, challenge=partial(_challenge_champion, this, controller)
             )
     return _PROMOTED if changed else _KEPT_CHAMPION
 
@@ -79,7 +79,7 @@ def _challenge_champion(this: _Run, controller: RolloutController | None = None)
     past, reigning = champion.history(), champion.load()
     taken = artifacts.versions(this.problem.name)
     method = Method(order.recalibrate, controller is not None, order.yes_major, order.other_library)
-    release = next_release(this.problem, reigning, past, taken, method)
+    release = next_release(this.problem, reigning, past, taken=taken, method=method)
     read = this.records if order.uses_records else None
     sources = Sources(order.data, order.layout, read, order.since)
     try:
@@ -97,7 +97,7 @@ def _challenge_champion(this: _Run, controller: RolloutController | None = None)
         return False
     show_trial(trial)
     return not order.dry_run and _act(
-        this, trial, reigning, controller, release=release, after=len(past)
+        this, trial, reigning, controller=controller, release=release, after=len(past)
     )
 
 
@@ -127,8 +127,8 @@ def _act(
     this: _Run,
     trial: "Trial",
     reigning: "Artifact",
-    controller: RolloutController | None,
     *,
+    controller: RolloutController | None,
     release: Version,
     after: int,
 ) -> bool:
@@ -140,7 +140,7 @@ def _act(
 
     champion, artifacts, challenger = this.stores.champion, this.stores.artifacts, trial.challenger
     page = this.settings.reports / f"{this.problem.name}-{challenger.card.version}.html"
-    write_report(page, this.problem, trial, reigning)
+    write_report(page, this.problem, trial, champion=reigning)
     say(f"report: {page}")
     artifacts.save(challenger)
     why = trial.verdict.sentence

@@ -59,8 +59,8 @@ def _train_champion(name: str, order: TrainingOrder, settings: Settings) -> bool
     problem = asked_problem(name, order, settings)
     stores = open_stores(settings, name)
     with stores.training():
-        problem, version, after = next_in_line(problem, stores, order, _WHO)
-        found, others = _train_candidates(problem, version, order, settings)
+        problem, version, after = next_in_line(problem, stores, order, who=_WHO)
+        found, others = _train_candidates(problem, version, order, settings=settings)
         is_promoted = found.holds or order.accept
         trained = [found.artifact, *others]
         best = register(trained, stores.artifacts, version, is_champion=is_promoted)
@@ -68,7 +68,7 @@ def _train_champion(name: str, order: TrainingOrder, settings: Settings) -> bool
             promote_trained(stores.champion, best, who=_WHO, after=after)
         say(f"registered {', '.join(map(str, stores.artifacts.versions(name)))}")
         page = settings.reports / f"{name}-{best.card.version}.html"
-        write_card(page, problem, best, found.judged)
+        write_card(page, problem, best, judged=found.judged)
         say(f"report: {page}")
         if is_promoted:
             say(f"saved {stores.champion.place} ({version})")
@@ -90,7 +90,7 @@ def _train_to_file(order: TrainingOrder, settings: Settings) -> bool:
     assert order.out is not None  # noqa: S101
     check_writable(order.out)
     problem = asked_problem(name_of(order, settings), order, settings)
-    found, _ = _train_candidates(problem, FIRST, order, settings)
+    found, _ = _train_candidates(problem, FIRST, order, settings=settings)
     is_written = found.holds or order.accept
     if is_written:
         export(settings, found.artifact, order.out)
@@ -100,7 +100,7 @@ def _train_to_file(order: TrainingOrder, settings: Settings) -> bool:
 
 
 def _train_candidates(
-    problem: Problem, version: Version, order: TrainingOrder, settings: Settings
+    problem: Problem, version: Version, order: TrainingOrder, *, settings: Settings
 ) -> tuple["Acceptance", list["Artifact"]]:
     """The best candidate, as far as rows that it has not seen confirm what it says, and the others;
     all under one version for now. Raises UnusableTable for a table that cannot be learned from."""
@@ -118,7 +118,7 @@ def _train_candidates(
     origin = Origin(version, now(), order.seed)
     trained = train_all(problem, table, parts, origin=origin, progress=progress)
     show_candidates(problem, trained)
-    found = examine(problem, table, parts, trained[0], origin)
+    found = examine(problem, table, parts, artifact=trained[0], origin=origin)
     show_recalibrated(found)
     return found, trained[1:]
 

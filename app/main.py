@@ -51,9 +51,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     _add_middleware(app, settings)
     add_handlers(app)
-    _add_routes(app, "", problems[0], settings)
+    _add_routes(app, "", problems[0], settings=settings)
     for problem in problems:
-        _add_routes(app, f"/v1/{problem.name}", problem, settings)
+        _add_routes(app, f"/v1/{problem.name}", problem, settings=settings)
     for routes in (metrics.router, health.router, redoc.router):
         app.include_router(routes)
     describe(app, _bodies_of(problems, settings))
@@ -65,7 +65,7 @@ def _served_problems(settings: Settings) -> list[Problem]:
     return [named(name, partial(card_of, settings)) for name in settings.serve]
 
 
-def _add_routes(app: FastAPI, prefix: str, problem: Problem, settings: Settings) -> None:
+def _add_routes(app: FastAPI, prefix: str, problem: Problem, *, settings: Settings) -> None:
     app.include_router(predict.router(problem, prefix=prefix, settings=settings))
     app.include_router(feedback.router(problem, prefix=prefix, settings=settings))
     app.include_router(deployment.router(problem, prefix=prefix))
@@ -104,8 +104,8 @@ def _lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
         async with AsyncExitStack() as running:
             running.enter_context(counting_together())
             counts = metrics.Metrics()
-            lives = {p.name: _open_live(p, settings, counts, log) for p in problems}
-            recorder = running.enter_context(recording(settings, records, counts, log))
+            lives = {p.name: _open_live(p, settings, counts, log=log) for p in problems}
+            recorder = running.enter_context(recording(settings, records, counts, log=log))
             resolver = running.enter_context(resolving(settings, counts, log))
             share = partial(DataPath, threshold=settings.default_threshold, told=counts.predicted)
             shadows = {name: running.enter_context(shadowing(recorder, counts)) for name in lives}
@@ -148,7 +148,7 @@ class _ModelNews:
 
 
 def _open_live(
-    problem: Problem, settings: Settings, counts: metrics.Metrics, log: FilteringBoundLogger
+    problem: Problem, settings: Settings, counts: metrics.Metrics, *, log: FilteringBoundLogger
 ) -> Live:
     """A problem's deployment, as far as there is a champion already."""
     stores = open_stores(settings, problem.name)

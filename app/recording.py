@@ -28,7 +28,7 @@ _QUIET_SECONDS = 10
 
 @contextmanager
 def recording(
-    settings: Settings, records: Records, metrics: Metrics, log: FilteringBoundLogger
+    settings: Settings, records: Records, metrics: Metrics, *, log: FilteringBoundLogger
 ) -> Iterator[Recorder]:
     """A running recorder; at the end everything is written, or counted and logged as dropped."""
 
@@ -70,7 +70,9 @@ def shadowing(recorder: Recorder, metrics: Metrics) -> Iterator[Shadows]:
 async def keep_tidy(records: Records, keep_days: int, log: FilteringBoundLogger) -> None:
     """Until cancelled; in a thread of its own, so that a store that hangs holds up no end."""
     ending = Event()
-    thread = Thread(target=_tidy, args=(records, keep_days, log, ending), daemon=True)
+    thread = Thread(
+        target=_tidy, args=(records, keep_days, log), kwargs={"ending": ending}, daemon=True
+    )
     thread.start()
     try:
         await asyncio.Future()
@@ -79,7 +81,7 @@ async def keep_tidy(records: Records, keep_days: int, log: FilteringBoundLogger)
         thread.join(_STEP_SECONDS)
 
 
-def _tidy(records: Records, keep_days: int, log: FilteringBoundLogger, ending: Event) -> None:
+def _tidy(records: Records, keep_days: int, log: FilteringBoundLogger, *, ending: Event) -> None:
     """Now and every hour, forget what is older."""
     while not ending.is_set():
         before = datetime.now(UTC) - timedelta(days=keep_days)

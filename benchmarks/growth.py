@@ -154,14 +154,14 @@ def slow(stores: Stores, size: int, turn: int) -> Acts:
         "report, half": lambda: look(stores["half", size]),
         "report, few": lambda: look(stores["few", size]),
         "report, old": lambda: look(stores["old", size]),
-        READ: lambda: recorded(HOUSING, stores["half", size], 1, None),
+        READ: lambda: recorded(HOUSING, stores["half", size], 1, since=None),
     }
 
 
 def look(records: SqlRecords) -> None:
     since = written(START)
     joined = recent_records(records, HOUSING.name, since=since)
-    report(HOUSING.target.kind, HALF, OLD, since, joined)
+    report(HOUSING.target.kind, HALF, OLD, since=since, joined=joined)
 
 
 def seconds(act: Callable[[], object]) -> float:

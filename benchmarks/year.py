@@ -196,12 +196,12 @@ class Year:
             source="bikes",
         )
         origin = Origin(Version.parse("v1.0.1-rc.1"), FOREVER, seed=0)
-        champion = by_newest(first, table.take(slice(0, 2_000)), 4_000, origin)
+        champion = by_newest(first, table.take(slice(0, 2_000)), 4_000, origin=origin)
         for attempt in range(1, SUCCESSIVE + 1):
             at = 2_000 + attempt * NIGHT
-            copy = by_newest(first, table.take(slice(at - WINDOW, at)), NIGHT, origin)
+            copy = by_newest(first, table.take(slice(at - WINDOW, at)), NIGHT, origin=origin)
             rows = table.take(slice(at, at + NIGHT))
-            if compared(self.problem, champion, copy, rows, attempt):
+            if compared(self.problem, champion, copy, rows=rows, attempt=attempt):
                 return True
         return False
 

@@ -73,21 +73,21 @@ def show(problem: str | None) -> None:
 )
 @_reasons
 def set_(
-    problem: str | None, variants: Sequence[VariantRequest], why: str, revision: int | None
+    problem: str | None, variants: Sequence[VariantRequest], why: str, *, revision: int | None
 ) -> None:
     """Have these variants answer besides the champion, and no others."""
-    _change(problem, variants, why, revision)
+    _change(problem, variants, why, revision=revision)
 
 
 @deployment.command(examples="Example:\n  predictive deployment clear --why 'the test is over'\n")
 @_reasons
 def clear(problem: str | None, why: str, revision: int | None) -> None:
     """Have the champion answer alone."""
-    _change(problem, (), why, revision)
+    _change(problem, (), why, revision=revision)
 
 
 def _change(
-    problem: str | None, requests: Sequence[VariantRequest], why: str, revision: int | None
+    problem: str | None, requests: Sequence[VariantRequest], why: str, *, revision: int | None
 ) -> None:
     settings = load_settings()
     name = problem_of(problem, settings).name
@@ -131,7 +131,9 @@ def report(problem: str | None, out: Path | None) -> None:
         return
     with closing(open_records(settings)) as records:
         answered = recent_records(records, asked.name, since=made.at)
-    found = comparison.report(asked.target.kind, traffic, made.version, made.at, answered)
+    found = comparison.report(
+        asked.target.kind, traffic, made.version, since=made.at, joined=answered
+    )
     for one in found.comparisons:
         say(one.sentence)
     table = _rows_of(found)

@@ -98,6 +98,7 @@ def load(
     problem: str | None,
     data: Path | None,
     simulated: bool,
+    *,
     rows: int,
     seed: int,
     key: str | None,
@@ -158,7 +159,7 @@ def show(problem: str | None, key_value: str | None) -> None:
 @option(
     "--out", type=click.Path(path_type=Path), required=True, help="The .csv or .parquet to write."
 )
-def as_of(problem: str | None, data: Path, key: str | None, time: str | None, out: Path) -> None:
+def as_of(problem: str | None, data: Path, key: str | None, *, time: str | None, out: Path) -> None:
     """Add to each event of a table the features that were known of its key at its time."""
     from engine.reports.console import say
     from engine.tables.as_of import joined

@@ -75,7 +75,7 @@ def show(problem: str | None, since: str | None, until: str | None) -> None:
 @records.command(examples="Example:\n  predictive records export --out records.parquet\n")
 @_span
 @option("--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
-def export(problem: str | None, since: str | None, until: str | None, out: Path) -> None:
+def export(problem: str | None, since: str | None, until: str | None, *, out: Path) -> None:
     """Write the records, joined with their outcomes, to a Parquet file; one row a record."""
     import pyarrow.parquet as pq
 

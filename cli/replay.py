@@ -49,6 +49,7 @@ def replay(
     problem: str | None,
     since: str | None,
     until: str | None,
+    *,
     newest: int | None,
     version: str | None,
     out: Path | None,
@@ -61,14 +62,14 @@ def replay(
     settings = load_settings()
     asked = problem_of(problem, settings)
     wanted = RecordQuery(asked.name, since, until, newest=newest)
-    found = _ask_again(asked, wanted, version, settings)
+    found = _ask_again(asked, wanted, version, settings=settings)
     for reason, count in found.left_out.reasons.items():
         click.echo(f"left out: {count:,} records, {reason}")
     if found.finding is None:
         click.echo(f"error: no record of {asked.name} to ask again", err=True)
         return FAILED
     page = out or settings.reports / f"replay-{now()[:19].replace(':', '-')}.html"
-    _show(found, found.finding, asked, wanted, page)
+    _show(found, found.finding, asked, wanted=wanted, page=page)
     is_whole = version or not found.left_out.unanswered
     return _EQUAL if is_whole and not found.finding.differing else _DIFFERENT
 
@@ -83,7 +84,7 @@ class _Again:
 
 
 def _ask_again(
-    asked: Problem, wanted: RecordQuery, named: str | None, settings: Settings
+    asked: Problem, wanted: RecordQuery, named: str | None, *, settings: Settings
 ) -> _Again:
     """Ask the records' own versions, or the named one; raises the reason why that cannot be."""
     from engine.reports.comparisons import Thinned
@@ -102,7 +103,7 @@ def _ask_again(
 
 
 def _show(
-    found: _Again, finding: "ReplayFinding", asked: Problem, wanted: RecordQuery, page: Path
+    found: _Again, finding: "ReplayFinding", asked: Problem, *, wanted: RecordQuery, page: Path
 ) -> None:
     """What was found, in the terminal and as a page."""
     from engine.reports.comparisons import draw_replay, write_page

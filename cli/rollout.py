@@ -34,6 +34,7 @@ def roll_out(
     order: RetrainingOrder,
     controller: RolloutController,
     records: Records,
+    *,
     challenge: Callable[[], bool],
 ) -> bool:
     """A look at the roll-out that is under way or else a challenger, and at the copy that stands

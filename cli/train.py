@@ -177,7 +177,7 @@ def name_of(order: TrainingOrder, settings: Settings) -> str:
 def asked_problem(name: str, order: TrainingOrder, settings: Settings) -> Problem:
     """A problem of ours, one that a table declared before, or one that a table declares now."""
     if order.target is not None and order.data is not None:
-        return _from_table(name, order.data, order.target, order)
+        return _from_table(name, order.data, order.target, order=order)
     known = problem_of(name, settings)
     if order.layout not in {None, *known.layouts}:
         there = ", ".join(known.layouts) or "none"
@@ -187,7 +187,7 @@ def asked_problem(name: str, order: TrainingOrder, settings: Settings) -> Proble
     return known
 
 
-def _from_table(name: str, file: Path, target: str, order: TrainingOrder) -> Problem:
+def _from_table(name: str, file: Path, target: str, *, order: TrainingOrder) -> Problem:
     """Raises UnusableTable with all that stands in the way, InvalidSetting if nobody agrees."""
     from engine.reports.inferred import ask, show_inferred
     from engine.tables.files import read_file
@@ -222,7 +222,7 @@ def _from_table(name: str, file: Path, target: str, order: TrainingOrder) -> Pro
 
 
 def next_in_line(
-    new: Problem, stores: Stores, order: TrainingOrder, who: str
+    new: Problem, stores: Stores, order: TrainingOrder, *, who: str
 ) -> tuple[Problem, Version, int]:
     """The problem in line with what has its name, the version its next model gets, and the length
     of the history that this was decided on."""
@@ -273,5 +273,5 @@ def keep_simulated_features(problem: Problem, order: TrainingOrder, settings: Se
         if not store.count(problem.name):
             from engine.tables.feature_table import simulated_features  # only here: it is slow
 
-            known = simulated_features(problem, problem.lookup, order.rows, order.seed)
+            known = simulated_features(problem, problem.lookup, order.rows, seed=order.seed)
             store.put(problem.name, known)

@@ -154,7 +154,7 @@ def simulate(rows: int, seed: int) -> Columns:
     failures = np.where(rng.random(rows) < 0.12, rng.beta(2, 3, rows).round(2), 0.0)
     source = _one_of(_SOURCES, rng, rows)
     facts = {
-        **_activity(rng, engagement, is_fading, age),
+        **_activity(rng, engagement, is_fading, age=age),
         "days_since_signup": age,
         "payment_fail_rate_30d": np.where(is_due, failures, np.nan),
         "plan": plan,
@@ -196,7 +196,11 @@ def _plans(
 
 
 def _activity(
-    rng: np.random.Generator, engagement: NDArray[Any], is_fading: NDArray[Any], age: NDArray[Any]
+    rng: np.random.Generator,
+    engagement: NDArray[Any],
+    is_fading: NDArray[Any],
+    *,
+    age: NDArray[Any],
 ) -> dict[str, NDArray[Any]]:
     """What was done in the last 30 days, drawn day by day (users x days, today first)."""
     ago = np.arange(30)

@@ -92,8 +92,8 @@ def problem(name: str, declaration: Declaration) -> Problem:
         schema=schema,
         target=declaration.target,
         contracts=(
-            _contract_of_one(declaration.target, schema, row, one),
-            _contract_of_many(declaration.target, schema, row, one, name=name),
+            _contract_of_one(declaration.target, schema, row, one=one),
+            _contract_of_many(declaration.target, schema, row, one=one, name=name),
         ),
         simulate=None,
         slices=declaration.slices,
@@ -128,7 +128,7 @@ def _notes_on(schema: Schema, row: Mapping[str, Any]) -> list[str]:
     return [f"ignored, because no feature: {', '.join(others)}"] if others else []
 
 
-def _contract_of_one(target: Target, schema: Schema, row: Any, one: Any) -> Contract:
+def _contract_of_one(target: Target, schema: Schema, row: Any, *, one: Any) -> Contract:
     return Contract(
         path="/predict",
         summary=f"Predict {target.name} for one row, with {_REPLIES[target.kind].promise}",
@@ -140,7 +140,7 @@ def _contract_of_one(target: Target, schema: Schema, row: Any, one: Any) -> Cont
     )
 
 
-def _contract_of_many(target: Target, schema: Schema, row: Any, one: Any, *, name: str) -> Contract:
+def _contract_of_many(target: Target, schema: Schema, row: Any, *, one: Any, name: str) -> Contract:
     count = Field(description="Predictions made. Unit: rows.", examples=[1])
     fields = {"predictions": list[one], "count": Annotated[int, count]}
     return Contract(

@@ -156,7 +156,7 @@ def _from_king_county(table: "pd.DataFrame") -> Columns:
         "bedrooms": table["bedrooms"].replace(33, 3),
         "bathrooms": table["bathrooms"],
         "age_years": (day // 10_000 - number("yr_built")).clip(lower=0),
-        "distance_to_city": miles_from(*SEATTLE, number("lat"), number("long")),
+        "distance_to_city": miles_from(SEATTLE, number("lat"), number("long")),
         "price": table["price"],
         "group": table["id"],
         "time": day,
@@ -167,8 +167,9 @@ SEATTLE = (47.6062, -122.3321)
 _EARTH_RADIUS_MILES = 3958.7613
 
 
-def miles_from(latitude: float, longitude: float, latitudes: Any, longitudes: Any) -> Any:
+def miles_from(place: tuple[float, float], latitudes: Any, longitudes: Any) -> Any:
     """Great-circle distance in miles (haversine formula); degrees in."""
+    latitude, longitude = place
     phi, phis = np.radians(latitude), np.radians(latitudes)
     half = np.sin((phis - phi) / 2) ** 2
     half += np.cos(phi) * np.cos(phis) * np.sin(np.radians(longitudes - longitude) / 2) ** 2

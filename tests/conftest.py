@@ -61,7 +61,7 @@ def trained_on(table: Table) -> list[Artifact]:
             HOUSING,
             table,
             split(table, seed=1),
-            candidate,
+            candidate=candidate,
             origin=Origin(Version.parse(version), "2026-01-01T00:00:00Z", seed=1),
             tell=lambda step: None,
         )

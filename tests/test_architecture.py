@@ -81,3 +81,15 @@ def test_every_error_of_the_domain_has_a_status() -> None:
 
 def test_what_only_its_own_module_uses_begins_with_an_underscore() -> None:
     assert unused() == {}
+
+
+DECLARATIONS = ROOT / "problems" / "gaps.py"
+"""It declares columns in a line each, as the classes of columns do."""
+
+
+@pytest.mark.parametrize("path", sources("app", "cli", "engine", "problems"), ids=str)
+def test_more_than_three_arguments_are_named_where_they_are_given(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())) if path != DECLARATIONS else ():
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names = [one.arg for one in (*node.args.posonlyargs, *node.args.args)]
+            assert len([n for n in names if n not in {"self", "cls"}]) <= 3, node.name

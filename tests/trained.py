@@ -74,7 +74,12 @@ def _train(problem: Problem) -> Artifact:
     origin = Origin(FIRST, "2026-01-01T00:00:00.000Z", SEED)
     candidate = LEARNERS[problem.target.kind].candidates[0]
     return train(
-        problem, table, split(table, SEED), candidate, origin=origin, tell=lambda step: None
+        problem,
+        table,
+        split(table, SEED),
+        candidate=candidate,
+        origin=origin,
+        tell=lambda step: None,
     )
 
 

@@ -200,5 +200,5 @@ def _reported(live: Live, records: Records) -> dict[str, Any]:
     since = None if made is None else made.at
     answered = recent_records(records, live.problem.name, since=since) if traffic.variants else []
     champion = history.champion(past) or live.deployment().champion.version
-    found = report(live.problem.target.kind, traffic, champion, since, answered)
+    found = report(live.problem.target.kind, traffic, champion, since=since, joined=answered)
     return {"made_at": at, **found.as_json()}

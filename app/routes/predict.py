@@ -77,6 +77,7 @@ def _endpoint(problem: Problem, contract: Contract, settings: Settings) -> _Endp
         request: Request,
         model_version: _PinnedVersion = None,
         confidence: _Confidence = DEFAULT_CONFIDENCE,
+        *,
         unit: _UnitId = None,
     ) -> Response:
         asked = PredictionRequest(

@@ -102,7 +102,7 @@ class Artifact:
         return replace(self, card=self.card.model_copy(update={"version": str(version)}))
 
 
-def reproduces(golden: Golden, values: Vector, lower: Vector, upper: Vector) -> bool:
+def reproduces(golden: Golden, values: Vector, lower: Vector, *, upper: Vector) -> bool:
     """Whether recomputed answers equal the golden ones (relative difference below 1e-9)."""
     pairs = ((golden.values, values), (golden.lower, lower), (golden.upper, upper))
     return all(np.allclose(old, new, rtol=1e-9, atol=0) for old, new in pairs)

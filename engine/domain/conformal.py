@@ -185,7 +185,7 @@ class Calibration:
 
     @classmethod
     def fitted(
-        cls, distribution: Distribution, outputs: Outputs, target: Vector, doubt: float = 1.0
+        cls, distribution: Distribution, outputs: Outputs, target: Vector, *, doubt: float = 1.0
     ) -> "Calibration":
         """From rows that no estimator has seen: the model's outputs, and their targets."""
         ranks = distribution.ranks(outputs, distribution.scaled(target))
@@ -197,7 +197,7 @@ class Calibration:
 
     def refitted(self, outputs: Outputs, target: Vector, doubt: float = 1.0) -> "Calibration":
         """The same distribution, made honest by other rows."""
-        return Calibration.fitted(self.distribution, outputs, target, doubt)
+        return Calibration.fitted(self.distribution, outputs, target, doubt=doubt)
 
     @property
     def rows(self) -> int:

@@ -41,7 +41,7 @@ def declared_terms(problem: Problem) -> _Terms:
     target = problem.target
     return {
         "problem": problem.name,
-        **_target_terms(target.name, target.unit, target.kind, target.labels),
+        **_target_terms(target.name, target.unit, target.kind, labels=target.labels),
         **_feature_terms(problem.schema.columns, is_tolerant=problem.declared is not None),
     }
 
@@ -49,12 +49,14 @@ def declared_terms(problem: Problem) -> _Terms:
 def _trained_terms(card: ModelCard) -> _Terms:
     return {
         "problem": card.problem,
-        **_target_terms(card.target, card.target_unit, card.target_kind, card.target_labels),
+        **_target_terms(card.target, card.target_unit, card.target_kind, labels=card.target_labels),
         **_feature_terms(card.features, is_tolerant=card.declared is not None),
     }
 
 
-def _target_terms(name: str, unit: str, kind: TargetKind, labels: tuple[str, str] | None) -> _Terms:
+def _target_terms(
+    name: str, unit: str, kind: TargetKind, *, labels: tuple[str, str] | None
+) -> _Terms:
     return {
         "target": name,
         "unit of the target": unit,

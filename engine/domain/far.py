@@ -76,9 +76,9 @@ def far_better(
     kind: TargetKind,
     unit: NDArray[np.int64],
     truth: Vector,
+    *,
     old: Bounds,
     new: Bounds,
-    *,
     alpha: float,
 ) -> FarBetter | None:
     """How the champion (`old`) is far off and the challenger far better, or None.

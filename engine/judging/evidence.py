@@ -14,12 +14,13 @@ from engine.domain.schema import Vector
 
 @dataclass(frozen=True, eq=False)
 class ModelAnswers:
-    """What one model says of the n judged rows, in the target's unit; latency is one row's."""
+    """What one model says of the n judged rows, in the target's unit; latency is one row's, NaN
+    where it was not measured."""
 
     values: Vector
     interval: Interval
     calibration_rows: int
-    latency_us: float
+    latency_us: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)

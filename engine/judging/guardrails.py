@@ -37,18 +37,18 @@ def of_any_kind(evidence: Evidence, harm: Vector) -> Iterator[Check]:
 
 def of_quantity(evidence: Evidence) -> Iterator[Check]:
     old, new = (float(np.abs(a.values - evidence.truth).mean()) for a in evidence.sides)
-    yield _as_measured("MAE", "mean absolute error", old, new)
+    yield _as_measured("MAE", "mean absolute error", old, new=new)
     yield _coverage(evidence)
     yield _interval_score(evidence)
 
 
 def of_event(evidence: Evidence) -> Iterator[Check]:
     old, new = (float(((a.values - evidence.truth) ** 2).mean()) for a in evidence.sides)
-    yield _as_measured("Brier", "Brier score", old, new)
+    yield _as_measured("Brier", "Brier score", old, new=new)
     yield _calibration(evidence)
 
 
-def _as_measured(name: str, words: str, old: float, new: float) -> Check:
+def _as_measured(name: str, words: str, old: float, *, new: float) -> Check:
     """Not proven: a few expensive rows carry this error, a proof would cost much power."""
     figure = f"{words} {new:,.6g}, the champion's {old:,.6g}"
     holds = new <= (1 + _ERROR_MARGIN) * old
@@ -61,7 +61,7 @@ def _coverage(evidence: Evidence) -> Check:
     p_value = p_of_coverage(hits, evidence.challenger.calibration_rows, interval.confidence)
     wanted = percent(interval.confidence)
     figure = f"{percent(float(hits.mean()))} of the truths lie in its {wanted} intervals"
-    return _unless_shown("coverage", p_value, figure, f"not below {wanted} beyond chance")
+    return _unless_shown("coverage", p_value, figure, rule=f"not below {wanted} beyond chance")
 
 
 def p_of_coverage(hits: NDArray[np.bool_], calibration_rows: int, confidence: float) -> float:
@@ -80,7 +80,9 @@ def p_of_coverage(hits: NDArray[np.bool_], calibration_rows: int, confidence: fl
 def _interval_score(evidence: Evidence) -> Check:
     old, new = (winkler(answers.interval, evidence.truth) for answers in evidence.sides)
     figure = f"mean interval score {new.mean():,.6g}, the champion's {old.mean():,.6g}"
-    return _unless_shown("intervals", p_positive(new - old), figure, "not significantly higher")
+    return _unless_shown(
+        "intervals", p_positive(new - old), figure, rule="not significantly higher"
+    )
 
 
 def _calibration(evidence: Evidence) -> Check:
@@ -88,7 +90,7 @@ def _calibration(evidence: Evidence) -> Check:
     p_value = p_of_probabilities(said, happened, evidence.challenger.calibration_rows)
     figure = f"{percent(float(said.mean()))} said on average, {percent(float(happened.mean()))} so"
     rule = "probabilities hold, as far as chance allows"
-    return _unless_shown("calibration", p_value, figure, rule)
+    return _unless_shown("calibration", p_value, figure, rule=rule)
 
 
 def p_of_probabilities(said: Vector, happened: Vector, calibration_rows: int) -> float:
@@ -99,11 +101,13 @@ def p_of_probabilities(said: Vector, happened: Vector, calibration_rows: int) ->
     Brier score less what it would be on average, which sees too much and too little certainty.
     """
     weights = (np.ones_like(said), 1 - 2 * said)
-    found = (_p_weighted(said, happened, weight, calibration_rows) for weight in weights)
+    found = (
+        _p_weighted(said, happened, weight, calibration_rows=calibration_rows) for weight in weights
+    )
     return min(1.0, 2 * min(found))
 
 
-def _p_weighted(said: Vector, happened: Vector, weight: Vector, calibration_rows: int) -> float:
+def _p_weighted(said: Vector, happened: Vector, weight: Vector, *, calibration_rows: int) -> float:
     """Two-sided p-value of "what happened, weighted, is what was said", (n,) each.
 
     Probabilities are rates of m calibration rows, each with an error of its own: n judged rows that
@@ -123,10 +127,10 @@ def _worst_slice(evidence: Evidence, harm: Vector) -> Check:
     worst = min(parts, key=lambda name: p_values[name])
     figure = f"{worst}, mean {evidence.kind.measure.loss_name} {parts[worst].mean():+.2g}"
     rule = f"none of {len(parts)} significantly worse"
-    return _unless_shown("slices", p_values[worst], figure, rule)
+    return _unless_shown("slices", p_values[worst], figure, rule=rule)
 
 
-def _unless_shown(name: str, p_value: float, figure: str, rule: str) -> Check:
+def _unless_shown(name: str, p_value: float, figure: str, *, rule: str) -> Check:
     holds, asked = bool(p_value >= VETO_LEVEL), f"{rule}, p at least {VETO_LEVEL:g}"
     return Check(name, holds, f"{figure}, p = {p_value:.2g}", asked)
 

@@ -21,8 +21,8 @@ def evaluate(
     predict: Predict,
     truth: Vector,
     sliced: Mapping[str, Vector],
-    highest_confidence: float,
     *,
+    highest_confidence: float,
     kind: TargetKind,
 ) -> dict[str, float]:
     """Figures for n rows of a quantity; `sliced` maps a name to the (n,) values whose quintiles

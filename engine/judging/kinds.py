@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from engine.domain.events import rarer
 from engine.domain.kinds import POSITIVE, REAL, ByKind
-from engine.domain.prediction import Interval
 from engine.domain.schema import Vector
 from engine.judging import guardrails, intervals, probabilities
-from engine.judging.evidence import Check, Evidence, percent
+from engine.judging.evidence import Check, Evidence, ModelAnswers, percent
 from engine.judging.intervals import covered
 from engine.model.runtime import Predict
 
@@ -25,43 +25,53 @@ class _Promise:
     seen: str
 
 
+class _Figures(Protocol):
+    def __call__(
+        self,
+        predict: Predict,
+        truth: Vector,
+        sliced: Mapping[str, Vector],
+        *,
+        highest_confidence: float,
+    ) -> dict[str, float]: ...
+
+
 @dataclass(frozen=True)
 class _Judge:
     """What differs between kinds, as functions of columns (n,).
 
     figures: of what a model says of rows, their truth, the values by whose quintiles they are
-    sliced, and the highest confidence there is. promise: of values, interval and truth, how many
-    rows calibrated them, and what the rows are called. guardrails: reasons of its own to say no.
+    sliced, and the highest confidence there is. promise: of a model's answers, the truth, and what
+    the rows are called. guardrails: reasons of its own to say no.
     too_few: why rows of this truth cannot judge, if so.
     """
 
-    figures: Callable[[Predict, Vector, Mapping[str, Vector], float], dict[str, float]]
-    promise: Callable[[Vector, Interval, Vector, int, str], _Promise]
+    figures: _Figures
+    promise: Callable[[ModelAnswers, Vector, str], _Promise]
     guardrails: Callable[[Evidence], Iterator[Check]]
     too_few: Callable[[Vector], Iterator[Check]]
 
 
 def _event_figures(
-    predict: Predict, truth: Vector, sliced: Mapping[str, Vector], highest_confidence: float
+    predict: Predict, truth: Vector, sliced: Mapping[str, Vector], *, highest_confidence: float
 ) -> dict[str, float]:
-    return probabilities.figures(*predict(intervals.SLICE_LEVEL), truth, sliced)
+    values, interval = predict(intervals.SLICE_LEVEL)
+    return probabilities.figures(values, interval, truth, sliced=sliced)
 
 
-def _promise_of_intervals(
-    values: Vector, interval: Interval, truth: Vector, calibration_rows: int, rows: str
-) -> _Promise:
+def _promise_of_intervals(answers: ModelAnswers, truth: Vector, rows: str) -> _Promise:
+    interval = answers.interval
     hits = covered(interval, truth)
-    p_value = guardrails.p_of_coverage(hits, calibration_rows, interval.confidence)
+    p_value = guardrails.p_of_coverage(hits, answers.calibration_rows, interval.confidence)
     share = percent(float(hits.mean()))
     return _Promise(p_value, f"{interval.confidence:.0%} intervals cover {share} of the {rows}")
 
 
-def _promise_of_probabilities(
-    values: Vector, interval: Interval, truth: Vector, calibration_rows: int, rows: str
-) -> _Promise:
+def _promise_of_probabilities(answers: ModelAnswers, truth: Vector, rows: str) -> _Promise:
+    values = answers.values
     said, so = percent(float(values.mean())), percent(float(truth.mean()))
     return _Promise(
-        guardrails.p_of_probabilities(values, truth, calibration_rows),
+        guardrails.p_of_probabilities(values, truth, answers.calibration_rows),
         f"probabilities do not hold on the {rows}: {said} said on average, {so} happened",
     )
 

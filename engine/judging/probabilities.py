@@ -36,7 +36,7 @@ class Bin:
 
 
 def figures(
-    values: Vector, interval: Interval, truth: Vector, sliced: Mapping[str, Vector]
+    values: Vector, interval: Interval, truth: Vector, *, sliced: Mapping[str, Vector]
 ) -> dict[str, float]:
     """Of n rows; `sliced` maps a name to the (n,) values whose quintiles are slices."""
     brier = float(((values - truth) ** 2).mean())

@@ -12,6 +12,7 @@ from engine.domain.artifact import Artifact
 from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.errors import NothingToJudge, UnusableTable
 from engine.domain.problem import Problem
+from engine.judging.evidence import ModelAnswers
 from engine.judging.kinds import JUDGES
 from engine.learning.recalibrate import recalibrated, with_calibration
 from engine.learning.train import Origin, measure
@@ -39,7 +40,7 @@ class Acceptance:
 
 
 def examine(
-    problem: Problem, table: Table, parts: Split, artifact: Artifact, origin: Origin
+    problem: Problem, table: Table, parts: Split, *, artifact: Artifact, origin: Origin
 ) -> Acceptance:
     """Test what a model says of the rows that judge it, and mend its calibration if need be."""
     judged = table.take(parts.test)
@@ -47,7 +48,9 @@ def examine(
     if shortfall is None:
         return Acceptance(artifact, judged)
     try:
-        mended, newest = _recalibrate_on_newest(problem, table, parts, artifact, origin)
+        mended, newest = _recalibrate_on_newest(
+            problem, table, parts, artifact=artifact, origin=origin
+        )
     except (NothingToJudge, UnusableTable):  # too few rows for two halves
         return Acceptance(_with_shortfall(artifact, shortfall), judged)
     shortfall = _shortfall_of(problem, mended, newest)
@@ -59,14 +62,14 @@ def _shortfall_of(problem: Problem, artifact: Artifact, judged: Table) -> str | 
     predictor = Predictor(artifact.graph, artifact.calibration)
     values, interval = predictor.predict(judged.rows, DEFAULT_CONFIDENCE)
     which = "test" if judged.times is None else "newest"
-    promise = JUDGES[problem.target.kind].promise(
-        values, interval, judged.target, artifact.calibration.rows, f"{which} {len(judged):,} rows"
-    )
+    answers = ModelAnswers(values, interval, artifact.calibration.rows)
+    judge = JUDGES[problem.target.kind]
+    promise = judge.promise(answers, judged.target, f"{which} {len(judged):,} rows")
     return None if promise.p_value >= _CHANCE else promise.seen
 
 
 def _recalibrate_on_newest(
-    problem: Problem, table: Table, parts: Split, artifact: Artifact, origin: Origin
+    problem: Problem, table: Table, parts: Split, *, artifact: Artifact, origin: Origin
 ) -> tuple[Artifact, Table]:
     """The same trees calibrated by the older half of the judging rows, with the figures of the
     newer half, and that half. Raises NothingToJudge or UnusableTable where rows are too few."""
@@ -75,9 +78,10 @@ def _recalibrate_on_newest(
     older, newer = hold_out(table.take(parts.test), 0.5, origin.seed)
     halves = {"calibration": table.take(parts.test[older]), "test": table.take(parts.test[newer])}
     calibration = recalibrated(problem, artifact, halves["calibration"])
-    mended = with_calibration(artifact, calibration, halves["calibration"], origin)
+    mended = with_calibration(artifact, calibration, halves["calibration"], origin=origin)
     figures = {
-        part: measure(problem, rows, artifact.graph, calibration) for part, rows in halves.items()
+        part: measure(problem, rows, artifact.graph, calibration=calibration)
+        for part, rows in halves.items()
     }
     metrics = {**artifact.card.metrics, **figures}
     card = mended.card.model_copy(update={"metrics": metrics})

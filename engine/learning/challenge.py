@@ -55,11 +55,13 @@ def challenge(
     challenger = train_all(
         problem,
         table,
-        _split_rest(table, rest, judged, origin.seed),
+        _split_rest(table, rest, judged, seed=origin.seed),
         origin=origin,
         progress=progress,
     )[0]
-    evidence = compare(problem, table.take(judged), champion, challenger, attempt=attempt)
+    evidence = compare(
+        problem, table.take(judged), champion, challenger=challenger, attempt=attempt
+    )
     return Trial(noted(challenger, evidence), evidence, judge(evidence))
 
 
@@ -91,7 +93,7 @@ def unseen(table: Table, champion: Artifact, seed: int) -> tuple[Rows, Rows]:
     fresh = fresh_rows(table, champion)
     wanted = round(JUDGED_SHARE * len(table))
     if len(fresh) > wanted:
-        fresh = newest(table, fresh, wanted, seed)
+        fresh = newest(table, fresh, wanted, seed=seed)
     names = np.column_stack((table.groups, row_hashes(table).view(np.int64)))[fresh]
     judged = fresh[np.sort(np.unique(names, axis=0, return_index=True)[1])]
     rest = np.flatnonzero(~np.isin(table.groups, table.groups[fresh]))
@@ -132,14 +134,14 @@ def _seen_before(table: Table, champion: Artifact) -> NDArray[np.bool_]:
     return np.asarray(place < np.where(known[at] == numbers, counts[at], 0))
 
 
-def newest(table: Table, rows: Rows, wanted: int, seed: int) -> Rows:
+def newest(table: Table, rows: Rows, wanted: int, *, seed: int) -> Rows:
     """The last by time, or some at random, by group, where the table has no times."""
     if table.times is None:
         return rows[hold_out(table.take(rows), wanted / len(rows), seed)[1]]
     return rows[np.argsort(table.times[rows], kind="stable")[-wanted:]]
 
 
-def _split_rest(table: Table, rest: Rows, judged: Rows, seed: int) -> Split:
+def _split_rest(table: Table, rest: Rows, judged: Rows, *, seed: int) -> Split:
     learned = table.take(rest)
     share = calibration_share_of(learned.target)
     fit, calibration = hold_out(learned, share, seed + 1)
@@ -147,7 +149,7 @@ def _split_rest(table: Table, rest: Rows, judged: Rows, seed: int) -> Split:
 
 
 def compare(
-    problem: Problem, judged: Table, champion: Artifact, challenger: Artifact, *, attempt: int
+    problem: Problem, judged: Table, champion: Artifact, *, challenger: Artifact, attempt: int
 ) -> Evidence:
     """Both models' answers on the judged rows, through their compiled graphs."""
     models = [Model.of(artifact) for artifact in (champion, challenger)]

@@ -45,7 +45,7 @@ def compile_graph(ensembles: Ensembles, features: int) -> bytes:
     nodes = _Nodes()
     nodes.add(0, mean_of(ensembles.location))
     if ensembles.shape is None:
-        return _model([nodes.node(1, "scale")], {"scale": 1}, {}, features)
+        return _model([nodes.node(1, "scale")], {"scale": 1}, {}, features=features)
     nodes.add(1, mean_of(ensembles.spread))
     leaves: list[Matrix] = []
     for number, member in enumerate(ensembles.shape.estimators_):
@@ -129,13 +129,14 @@ def _graph(nodes: _Nodes, leaves: Matrix, features: int, *, trees: int) -> bytes
         "leaves": leaves,
         "over_trees": np.array([1], dtype=np.int64),
     }
-    return _model(steps, {"scale": 2, "shape": leaves.shape[1]}, constants, features)
+    return _model(steps, {"scale": 2, "shape": leaves.shape[1]}, constants, features=features)
 
 
 def _model(
     steps: Sequence[onnx.NodeProto],
     outputs: Mapping[str, int],
     constants: Mapping[str, NDArray[Any]],
+    *,
     features: int,
 ) -> bytes:
     """From `rows` (n, features) to outputs, by name and width."""
@@ -164,7 +165,7 @@ def _ask(ensembles: Ensembles, rows: Matrix) -> Outputs:
     return Outputs(location, spread, answer(ensembles.shape, rows))
 
 
-def disagreement(ensembles: Ensembles, graph: bytes, rows: Matrix, unit: float = 1.0) -> float:
+def disagreement(ensembles: Ensembles, graph: bytes, rows: Matrix, *, unit: float = 1.0) -> float:
     """The largest difference between the graph and the estimators over (n, features): absolute in
     the shape, and in multiples of `unit`, which the scale is measured in, in what is on it."""
     ours, theirs = run(graph, rows), _ask(ensembles, rows)

@@ -57,7 +57,7 @@ class _CrossFitted:
 def fit_event(table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
     """A score, the higher the likelier."""
     parts = folds(table, seed)
-    score = _cross_fit(candidate.members, table.rows, table.target, parts, tell)
+    score = _cross_fit(candidate.members, table.rows, table.target, parts=parts, tell=tell)
     ensembles = Ensembles(score.members)
     chances = _cross_calibrated(score.out_of_fold, table.target, parts)
     brier = float(((chances - table.target) ** 2).mean())
@@ -87,9 +87,9 @@ def fit_quantity(
     is_log = kind.measure.is_log
     target = scaled(table.target, is_log)
     parts = folds(table, seed)
-    location = _cross_fit(candidate.members, table.rows, target, parts, tell)
+    location = _cross_fit(candidate.members, table.rows, target, parts=parts, tell=tell)
     residual = target - location.out_of_fold
-    spread = _cross_fit(estimators.spread, table.rows, np.abs(residual), parts, tell)
+    spread = _cross_fit(estimators.spread, table.rows, np.abs(residual), parts=parts, tell=tell)
     floor = _SMALLEST_SPREAD * float(np.median(spread.out_of_fold))
     standardised = residual / np.maximum(spread.out_of_fold, floor)
     thresholds = np.quantile(standardised, estimators.LEVELS)
@@ -97,10 +97,10 @@ def fit_quantity(
     marginal = at_most.mean(axis=0)
     if floor <= 0 or (np.diff(thresholds) <= 0).any() or marginal.max() >= 1:
         raise UnusableTable(f"{table.source}: too many equal targets to learn how far off one is")
-    shape = _cross_fit(estimators.small_shape, table.rows, at_most, parts, tell)
+    shape = _cross_fit(estimators.small_shape, table.rows, at_most, parts=parts, tell=tell)
     distribution = Distribution(thresholds, marginal, floor, target.min(), target.max(), is_log)
     said = Outputs(location.out_of_fold, spread.out_of_fold, shape.out_of_fold)
-    losses = _point_losses(distribution, said, table.target, kind)
+    losses = _point_losses(distribution, said, table.target, kind=kind)
     point = min(losses, key=losses.__getitem__)
     middle = np.full(len(table), np.median(table.target))
     figures = {
@@ -115,7 +115,7 @@ def fit_quantity(
 
 
 def _point_losses(
-    distribution: Distribution, said: Outputs, target: Vector, kind: TargetKind
+    distribution: Distribution, said: Outputs, target: Vector, *, kind: TargetKind
 ) -> dict[str, float]:
     """The mean of the declared loss of each way to predict a point, from cross-fitted outputs of
     n rows and their targets (n,)."""
@@ -128,6 +128,7 @@ def _cross_fit(
     fresh: Callable[[int], list[Any]],
     rows: Matrix,
     target: NDArray[np.float64],
+    *,
     parts: list[tuple[Rows, Rows]],
     tell: Tell,
 ) -> _CrossFitted:

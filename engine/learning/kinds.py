@@ -35,6 +35,10 @@ class _Fit(Protocol):
         """Raises UnusableTable when there is nothing to learn a distribution from."""
 
 
+class _RefusePart(Protocol):
+    def __call__(self, problem: Problem, target: Vector, work: str, *, source: str) -> None: ...
+
+
 @dataclass(frozen=True)
 class _Learner:
     """What differs between kinds.
@@ -53,7 +57,7 @@ class _Learner:
     steps: int
     fit: _Fit
     refuse_table: Callable[[Problem, Table], None]
-    refuse_part: Callable[[Problem, Vector, str, str], None]
+    refuse_part: _RefusePart
     has_too_few: Callable[[Vector], bool]
     calibrating: Callable[[Table], Table]
     parity_unit: Callable[[Vector], float]
@@ -87,11 +91,11 @@ def _class_name(problem: Problem, value: float) -> str:
     return f"{value:g}" if labels is None else labels[int(value)]
 
 
-def _refuse_no_part(problem: Problem, target: Vector, work: str, source: str) -> None:
+def _refuse_no_part(problem: Problem, target: Vector, work: str, *, source: str) -> None:
     """Of a quantity any rows will do."""
 
 
-def _refuse_few(problem: Problem, target: Vector, work: str, source: str) -> None:
+def _refuse_few(problem: Problem, target: Vector, work: str, *, source: str) -> None:
     few = rarer(target)
     if few < _FEWEST_IN_A_PART:
         raise UnusableTable(

@@ -26,14 +26,14 @@ _HOLES = 0.3
 
 @one_thread()
 def prove_parity(
-    problem: Problem, table: Table, ensembles: Ensembles, graph: bytes, seed: int
+    problem: Problem, table: Table, ensembles: Ensembles, *, graph: bytes, seed: int
 ) -> None:
     """Raises UntrustedArtifact unless graph and estimators agree on the table, on random points
     within its range and around it, on values next to each other in float32, and on all of these
     with holes, where a cell may be missing."""
     unit = LEARNERS[problem.target.kind].parity_unit(table.target)
     for rows in _places(problem, table, seed):
-        difference = disagreement(ensembles, graph, rows, unit)
+        difference = disagreement(ensembles, graph, rows, unit=unit)
         if not difference <= _PARITY:
             raise UntrustedArtifact(f"the compiled graph differs from its source by {difference:g}")
 

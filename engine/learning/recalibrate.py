@@ -53,7 +53,7 @@ def recalibrate(
     Raises NothingToJudge when the new rows, or the events in them, are too few for both.
     """
     ensembles = ensembles_of(champion, allows_other_library=allows_other_library)
-    prove_parity(problem, table, ensembles, champion.graph, origin.seed)
+    prove_parity(problem, table, ensembles, graph=champion.graph, seed=origin.seed)
     fresh = fresh_rows(table, champion)
     if len(fresh) < _FEWEST_CALIBRATION + FEWEST_JUDGED:
         raise NothingToJudge(
@@ -61,12 +61,14 @@ def recalibrate(
             f"{_FEWEST_CALIBRATION} to calibrate and {FEWEST_JUDGED} to judge"
         )
     wanted = max(FEWEST_JUDGED, round(JUDGED_SHARE * len(fresh)))
-    judged = newest(table, fresh, wanted, origin.seed)
+    judged = newest(table, fresh, wanted, seed=origin.seed)
     kept = table.take(fresh[~np.isin(table.groups[fresh], table.groups[judged])])
     refuse_rare(problem, table.take(judged))
     scores = recalibrated(problem, champion, kept)
-    challenger = with_calibration(champion, scores, kept, origin)
-    evidence = compare(problem, table.take(judged), champion, challenger, attempt=attempt)
+    challenger = with_calibration(champion, scores, kept, origin=origin)
+    evidence = compare(
+        problem, table.take(judged), champion, challenger=challenger, attempt=attempt
+    )
     return Trial(noted(challenger, evidence), evidence, _judge_recalibration(evidence))
 
 
@@ -77,14 +79,14 @@ def recalibrated(problem: Problem, champion: Artifact, kept: Table) -> Calibrati
     return champion.calibration.refitted(run(champion.graph, kept.rows), kept.target)
 
 
-def by_newest(artifact: Artifact, rows: Table, new: int, origin: Origin) -> Artifact:
+def by_newest(artifact: Artifact, rows: Table, new: int, *, origin: Origin) -> Artifact:
     """A model of a quantity calibrated by the newest rows, of which so many are `new`."""
     assert isinstance(artifact.calibration, Calibration)  # noqa: S101
     order = np.arange(len(rows)) if rows.times is None else np.argsort(rows.times, kind="stable")
     kept = rows.take(np.sort(order[-max(WINDOW, new // 2) :]))
     outputs = run(artifact.graph, kept.rows)
     calibration = artifact.calibration.refitted(outputs, kept.target, _DOUBT)
-    return with_calibration(artifact, calibration, kept, origin)
+    return with_calibration(artifact, calibration, kept, origin=origin)
 
 
 def for_shadow(trial: Trial, judged: Table, origin: Origin) -> Trial:
@@ -97,7 +99,7 @@ def for_shadow(trial: Trial, judged: Table, origin: Origin) -> Trial:
         sentence=sentence(checks),
         checks=checks,
     )
-    challenger = by_newest(trial.challenger, judged, len(judged), origin)
+    challenger = by_newest(trial.challenger, judged, len(judged), origin=origin)
     return Trial(challenger, trial.evidence, verdict)
 
 
@@ -122,7 +124,7 @@ def _judge_recalibration(evidence: Evidence) -> Verdict:
 
 
 def with_calibration(
-    champion: Artifact, calibration: Calibration | VennAbers, table: Table, origin: Origin
+    champion: Artifact, calibration: Calibration | VennAbers, table: Table, *, origin: Origin
 ) -> Artifact:
     """A copy of the champion that answers with other scores."""
     predictor = Predictor(champion.graph, calibration)

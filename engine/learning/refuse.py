@@ -43,7 +43,7 @@ def refuse_unlearnable(
     LEARNERS[problem.target.kind].refuse_table(problem, table)
 
 
-def refuse_parts(problem: Problem, table: Table, parts: Split, seed: int) -> None:
+def refuse_parts(problem: Problem, table: Table, parts: Split, *, seed: int) -> None:
     """Raises UnusableTable when a part of the table cannot do its work."""
     fitted, refuse_part = table.take(parts.fit), LEARNERS[problem.target.kind].refuse_part
     for seen, _ in folds(fitted, seed):
@@ -52,9 +52,9 @@ def refuse_parts(problem: Problem, table: Table, parts: Split, seed: int) -> Non
                 f"{table.source}: {name} is missing in every row of a part that is learned from; "
                 "add rows that have it, or take it out of the problem's columns"
             )
-        refuse_part(problem, fitted.take(seen).target, "learns", table.source)
+        refuse_part(problem, fitted.take(seen).target, "learns", source=table.source)
     for rows, work in ((parts.calibration, "calibrates"), (parts.test, "judges")):
-        refuse_part(problem, table.target[rows], work, table.source)
+        refuse_part(problem, table.target[rows], work, source=table.source)
 
 
 def _missing_everywhere(problem: Problem, table: Table) -> Iterator[str]:

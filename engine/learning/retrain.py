@@ -31,6 +31,7 @@ def next_release(
     problem: Problem,
     reigning: Artifact,
     past: History,
+    *,
     taken: Sequence[Version],
     method: Method,
 ) -> Version:

@@ -80,7 +80,9 @@ class Post:
         except (UnknownVersion, UntrustedArtifact):  # there will be another one
             return "", False
         fresh = _newer(rows, frozen.at)
-        found = compared(self.problem, self.champion.load(), copy, fresh, history.copies(past))
+        found = compared(
+            self.problem, self.champion.load(), copy, rows=fresh, attempt=history.copies(past)
+        )
         if found is None:
             return _blind(fresh, frozen.challenger), False
         release = history.next_patch(past, self.artifacts.versions(self.problem.name))
@@ -109,7 +111,7 @@ class Post:
             return f"{len(rows)} outcomes are known, a copy that stands by takes {WINDOW}"
         last = next((one.at for one in reversed(past) if one.action == Action.STANDS_BY), self.at)
         origin = Origin(self.name(past), self.at, seed=0)
-        copy = by_newest(self.champion.load(), rows, len(_newer(rows, last)), origin)
+        copy = by_newest(self.champion.load(), rows, len(_newer(rows, last)), origin=origin)
         self.artifacts.save(copy)
         why = f"calibrated by the newest {copy.calibration.rows:,} outcomes"
         self.champion.move(
@@ -172,7 +174,7 @@ def _blind(rows: Table, copy: Version) -> str:
 
 
 def compared(
-    problem: Problem, reigning: Artifact, copy: Artifact, rows: Table, attempt: int
+    problem: Problem, reigning: Artifact, copy: Artifact, *, rows: Table, attempt: int
 ) -> FarBetter | None:
     """Why the copy takes the champion's place, if it does; both have the same trees."""
     if not len(rows):
@@ -185,4 +187,6 @@ def compared(
             for one in (reigning, copy)
         )
     )
-    return far_better(problem.target.kind, rows.groups, rows.target, old, new, alpha=level(attempt))
+    return far_better(
+        problem.target.kind, rows.groups, rows.target, old=old, new=new, alpha=level(attempt)
+    )

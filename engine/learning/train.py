@@ -54,11 +54,13 @@ def train_all(
     for the coverage of whatever is chosen, test rows only judge. Raises UnusableTable when a part
     is too poor for its work, and when the best predicts worse than one value for all.
     """
-    refuse_parts(problem, table, parts, origin.seed)
+    refuse_parts(problem, table, parts, seed=origin.seed)
     learner, artifacts = LEARNERS[problem.target.kind], []
     for candidate in learner.candidates:
         with progress(candidate.algorithm, learner.steps + 3) as tell:
-            artifacts.append(train(problem, table, parts, candidate, origin=origin, tell=tell))
+            artifacts.append(
+                train(problem, table, parts, candidate=candidate, origin=origin, tell=tell)
+            )
     best, *others = sorted(artifacts, key=selection_score)
     if (skill := best.card.metrics["cross_fitted"]["skill"]) < 0:
         raise UnusableTable(
@@ -80,8 +82,8 @@ def train(
     problem: Problem,
     table: Table,
     parts: Split,
-    candidate: Candidate,
     *,
+    candidate: Candidate,
     origin: Origin,
     tell: Tell,
 ) -> Artifact:
@@ -92,17 +94,14 @@ def train(
     learner = LEARNERS[problem.target.kind]
     fitted = learner.fit(table.take(parts.fit), candidate, seed=origin.seed, tell=tell)
     tell("parity")
-    prove_parity(problem, table, fitted.ensembles, fitted.graph, origin.seed)
+    prove_parity(problem, table, fitted.ensembles, graph=fitted.graph, seed=origin.seed)
     tell("calibration")
     calibration = calibrate(fitted.distribution, fitted.graph, table.take(parts.calibration))
     tell("evaluation")
+    named = {"train": parts.fit, "calibration": parts.calibration, "test": parts.test}
     metrics = {
-        name: measure(problem, table.take(rows), fitted.graph, calibration)
-        for name, rows in (
-            ("train", parts.fit),
-            ("calibration", parts.calibration),
-            ("test", parts.test),
-        )
+        name: measure(problem, table.take(rows), fitted.graph, calibration=calibration)
+        for name, rows in named.items()
     }
     metrics["cross_fitted"] = dict(fitted.cross_fitted)
     card = _describe(
@@ -115,17 +114,19 @@ def train(
         calibration_rows=calibration.rows,
     )
     seen = row_hashes(table.take(np.concatenate((parts.fit, parts.calibration))))
-    return _package(card, fitted, calibration, table.rows[parts.test[:_GOLDEN_ROWS]], seen)
+    golden = table.rows[parts.test[:_GOLDEN_ROWS]]
+    return _package(card, fitted, calibration, rows=golden, seen=seen)
 
 
 def measure(
-    problem: Problem, table: Table, graph: bytes, calibration: Calibration | VennAbers
+    problem: Problem, table: Table, graph: bytes, *, calibration: Calibration | VennAbers
 ) -> dict[str, float]:
     """The figures of a part of the table, all through the compiled graph."""
     predict = Predictor(graph, calibration).asked(table.rows)
     sliced = slices_of(problem.schema.names, problem.slices, table.rows)
     judge = JUDGES[problem.target.kind]
-    return judge.figures(predict, table.target, sliced, calibration.highest_confidence)
+    highest = calibration.highest_confidence
+    return judge.figures(predict, table.target, sliced, highest_confidence=highest)
 
 
 def _describe(
@@ -203,6 +204,7 @@ def _package(
     card: ModelCard,
     fitted: Fitted,
     calibration: Calibration | VennAbers,
+    *,
     rows: Matrix,
     seen: NDArray[np.uint64],
 ) -> Artifact:

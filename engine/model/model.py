@@ -104,7 +104,7 @@ def refuse_other_contract(card: ModelCard, problem: Problem) -> None:
 def _checked(served: Model, artifact: Artifact) -> Matrix:
     golden = artifact.golden
     answer = served.predict(golden.rows, DEFAULT_CONFIDENCE)
-    if not reproduces(golden, answer.values, answer.interval.lower, answer.interval.upper):
+    if not reproduces(golden, answer.values, answer.interval.lower, upper=answer.interval.upper):
         raise UntrustedArtifact(
             f"{artifact.card.version} does not reproduce its golden answers on this machine"
         )

@@ -51,7 +51,7 @@ def draw_replay(recorded: Matrix, computed: Matrix, target: Target) -> str:
     return pictures(_WORDS, *(picture(partial(draw, **facts)) for draw in draws))
 
 
-def _draw_values(axes: Any, recorded: Matrix, computed: Matrix, target: Target) -> None:
+def _draw_values(axes: Any, recorded: Matrix, computed: Matrix, *, target: Target) -> None:
     recorded, computed = recorded[:, 0], computed[:, 0]
     lowest, highest = min(recorded.min(), computed.min()), max(recorded.max(), computed.max())
     axes.plot([lowest, highest], [lowest, highest], color=_COLOURS["recorded"], linewidth=1)
@@ -64,7 +64,7 @@ def _draw_values(axes: Any, recorded: Matrix, computed: Matrix, target: Target) 
     axes.set_ylabel("computed now")
 
 
-def _draw_widths(axes: Any, recorded: Matrix, computed: Matrix, target: Target) -> None:
+def _draw_widths(axes: Any, recorded: Matrix, computed: Matrix, *, target: Target) -> None:
     """Beside its value where that is a positive quantity, else as wide as it is."""
     measure = target.kind.measure
     widths = {
@@ -101,14 +101,18 @@ def _draw_units(axes: Any, comparisons: Sequence[Comparison]) -> None:
 
 def _draw_gains(axes: Any, comparisons: Sequence[Comparison]) -> None:
     places = _name_places(axes, comparisons)
-    _draw_bounds(axes, places, [found.improvement for found in comparisons], "computed")
+    _draw_bounds(axes, places, [found.improvement for found in comparisons], colour="computed")
     axes.set_title(f"{comparisons[0].judged_by} lower by, %. Right of 0: better")
 
 
 def _draw_gaps(axes: Any, comparisons: Sequence[Comparison]) -> None:
     places = _name_places(axes, comparisons)
-    _draw_bounds(axes, places - 0.1, [one.champion.coverage_gap for one in comparisons], "recorded")
-    _draw_bounds(axes, places + 0.1, [one.variant.coverage_gap for one in comparisons], "computed")
+    _draw_bounds(
+        axes, places - 0.1, [one.champion.coverage_gap for one in comparisons], colour="recorded"
+    )
+    _draw_bounds(
+        axes, places + 0.1, [one.variant.coverage_gap for one in comparisons], colour="computed"
+    )
     axes.set_title("Coverage less what is claimed, points. Grey: the champion")
 
 
@@ -120,7 +124,9 @@ def _name_places(axes: Any, comparisons: Sequence[Comparison]) -> Any:
     return places
 
 
-def _draw_bounds(axes: Any, places: Any, found: Sequence[Difference | None], colour: str) -> None:
+def _draw_bounds(
+    axes: Any, places: Any, found: Sequence[Difference | None], *, colour: str
+) -> None:
     """Estimates in percent, each with the line its bounds span; nothing where nothing is known."""
     axes.axvline(0, color="black", linewidth=1)
     for place, one in zip(places, found, strict=True):

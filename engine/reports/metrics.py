@@ -61,7 +61,9 @@ def of_quantity(evidence: Evidence, side: ModelAnswers) -> dict[str, str]:
 
 
 def of_event(evidence: Evidence, side: ModelAnswers) -> dict[str, str]:
-    found = probabilities.figures(side.values, side.interval, evidence.truth, evidence.sliced)
+    found = probabilities.figures(
+        side.values, side.interval, evidence.truth, sliced=evidence.sliced
+    )
     return {
         "log loss": f"{found['log_loss']:.4f}",
         "Brier": f"{found['brier']:.4f}",

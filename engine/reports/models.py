@@ -17,7 +17,7 @@ from engine.reports.page import grid, picture, pictures, write_page
 from engine.tables.table import Table
 
 
-def write_card(path: Path, problem: Problem, artifact: Artifact, judged: Table) -> None:
+def write_card(path: Path, problem: Problem, artifact: Artifact, *, judged: Table) -> None:
     """Write the page of a model that was just trained: its figures on the test rows, and on these
     rows, which it has not seen, whether it keeps what it says."""
     card = artifact.card
@@ -50,7 +50,7 @@ def _portrait(problem: Problem, artifact: Artifact, judged: Table) -> str:
     return SHOWN[problem.target.kind].portrait(said)
 
 
-def write_report(path: Path, problem: Problem, trial: Trial, champion: Artifact) -> None:
+def write_report(path: Path, problem: Problem, trial: Trial, *, champion: Artifact) -> None:
     """Write the page of one trial."""
     verdict, card = trial.verdict, trial.challenger.card
     rows = [("✓" if c.passed else "✗", c.name, c.figure, c.rule) for c in verdict.checks]

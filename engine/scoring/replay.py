@@ -73,12 +73,12 @@ def replayed(
     In chunks, so that any number of records fits into memory.
     """
     for chunk in chunks(joined, CHUNK_ROWS):
-        for (name, level), group in _grouped(chunk, schema, version, left_out).items():
+        for (name, level), group in _grouped(chunk, schema, version, left_out=left_out).items():
             model = models(name)
             try:
                 if isinstance(model, ServiceError):
                     raise model
-                yield _ask(model, name, level, group, schema)
+                yield _ask(model, name, level, group=group, schema=schema)
             except ServiceError as error:
                 left_out.reasons[f"{name}: {error}"] += len(group)
                 left_out.unanswered += len(group)
@@ -91,7 +91,7 @@ def chunks(joined: Iterable[JoinedRecord], rows: int) -> Iterator[list[JoinedRec
 
 
 def _grouped(
-    chunk: Sequence[JoinedRecord], schema: Schema, version: str | None, left_out: LeftOut
+    chunk: Sequence[JoinedRecord], schema: Schema, version: str | None, *, left_out: LeftOut
 ) -> dict[tuple[str, float], list[JoinedRecord]]:
     """What one model can be asked at once: a version and a level."""
     groups = defaultdict(list)
@@ -120,7 +120,7 @@ def _fits(row: Row, schema: Schema) -> bool:
 
 
 def _ask(
-    model: Model, version: str, level: float, group: Sequence[JoinedRecord], schema: Schema
+    model: Model, version: str, level: float, *, group: Sequence[JoinedRecord], schema: Schema
 ) -> Replayed:
     records = [joined.record for joined in group]
     said = model.predict(schema.encode([record.row for record in records]), level)
@@ -268,21 +268,24 @@ def compared(parts: Iterable[Replayed], version: str, kind: TargetKind) -> Repla
         ["replies", f"{seen.sums['rows']:,.0f}", ""],
         [f"mean {measure.distance_name} of the values", "", f"{apart:{form}}"],
         ["its value lies in the recorded interval", "", f"{seen.mean('inside'):.1%}"],
-        [f"width of the interval{beside}", *_two(seen, "width", "rows", ".3f" if beside else form)],
+        [
+            f"width of the interval{beside}",
+            *_two(seen, "width", "rows", form=".3f" if beside else form),
+        ],
         ["with an outcome", f"{seen.sums['known']:,.0f}", ""],
     ]
     by = f"{apart:.1%}" if measure.is_log else f"{apart:{form}}"
     sentence = f"{version} would have said values that differ by {by} on average"
     if seen.sums["known"]:
-        table.append([f"mean {measure.loss_name}", *_two(seen, "error", "known", form)])
+        table.append([f"mean {measure.loss_name}", *_two(seen, "error", "known", form=form)])
         if measure.has_coverage:
             asked = f"coverage (asked for {seen.mean('level', 'known'):.1%})"
-            table.append([asked, *_two(seen, "covered", "known", ".1%")])
+            table.append([asked, *_two(seen, "covered", "known", form=".1%")])
         sentence += f"; {_who_was_right(seen)}"
     return ReplayFinding(f"{sentence}.", table)
 
 
-def _two(seen: _VersionComparison, name: str, of: str, form: str) -> tuple[str, str]:
+def _two(seen: _VersionComparison, name: str, of: str, *, form: str) -> tuple[str, str]:
     """A figure of what was recorded, and of what would have been said."""
     return format(seen.mean(name, of), form), format(seen.mean(f"new_{name}", of), form)
 

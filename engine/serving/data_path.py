@@ -79,12 +79,9 @@ class DataPath:
         instances = await self.resolver.resolve(problem, contract.entities(body), at)
         units = [request.unit] * len(instances.rows) if request.unit else instances.keys
         matrix = problem.schema.encode(instances.rows)
-        is_degraded = instances.is_degraded
-        notes = (
-            [[_DEGRADED_NOTE] for _ in instances.rows]
-            if is_degraded
-            else problem.schema.warnings(instances.rows)
-        )
+        notes = problem.schema.warnings(instances.rows)
+        if instances.is_degraded:
+            notes = [[_DEGRADED_NOTE] for _ in notes]
         answer = Answer(
             problem=problem.name,
             ids=_prediction_ids(len(matrix)),
@@ -92,18 +89,18 @@ class DataPath:
             rows=instances.rows,
             units=units,
             notes=notes,
-            parts=await _infer(deployment, matrix, instances, units, request.confidence),
+            parts=await _infer(deployment, instances, matrix, units=units, request=request),
             confidence=request.confidence,
             request_id=request.request_id,
             caller=request.caller,
             place_of=live.place,
             elapsed_ms=lambda: round(1_000 * (perf_counter() - start), 3),
-            is_degraded=is_degraded,
+            is_degraded=instances.is_degraded,
             threshold=self.threshold,
         )
         self.told(answer)
         recorded = await self.recorder.keep(answer)
-        if deployment.shadows and not is_degraded:
+        if (deployment.shadows or self.shadows.running) and not instances.is_degraded:
             self.shadows.ask(ShadowRequest(deployment.shadows, answer, matrix))
         return Reply(orjson.dumps(contract.answer(answer, body)), recorded)
 
@@ -124,16 +121,18 @@ def _units_of(deployment: Deployment, rows: Matrix, units: Sequence[str | None])
 
 async def _infer(
     deployment: Deployment,
-    rows: Matrix,
     instances: Instances,
+    rows: Matrix,
+    *,
     units: Sequence[str | None],
-    confidence: float,
+    request: PredictionRequest,
 ) -> list[AnswerPart]:
     """On the event loop while it takes microseconds, in a thread when it would hold it up."""
     if instances.is_degraded:
-        ask = partial(deployment.infer_degraded, rows, confidence)
+        ask = partial(deployment.infer_degraded, rows, request.confidence)
     else:
-        ask = partial(deployment.infer, rows, _units_of(deployment, rows, units), confidence)
+        assigned = _units_of(deployment, rows, units)
+        ask = partial(deployment.infer, rows, assigned, request.confidence)
     return ask() if len(rows) <= deployment.inline_rows else await asyncio.to_thread(ask)
 
 

@@ -83,18 +83,18 @@ class Deployment:
         """
         parts = []
         for arm, places in self._assigned(len(rows), units):
-            part = asked(arm, rows, places, confidence)
+            part = asked(arm, rows, places, confidence=confidence)
             parts.append(part)
             if part.error is not None:
                 fallback = VariantModel(self.champion.version, FALLBACK, self.champion.model)
-                parts.append(_answered(fallback, rows, places, confidence))
+                parts.append(_answered(fallback, rows, places, confidence=confidence))
         return parts
 
     def infer_degraded(self, rows: Matrix, confidence: float) -> list[AnswerPart]:
         """The champion's answer to rows that only stand in for the features; no variant is asked
         what nothing can be learned from."""
         arm = VariantModel(self.champion.version, DEGRADED, self.champion.model)
-        return [_answered(arm, rows, np.arange(len(rows)), confidence)]
+        return [_answered(arm, rows, np.arange(len(rows)), confidence=confidence)]
 
     def _assigned(
         self, n: int, units: Sequence[bytes]
@@ -110,7 +110,7 @@ class Deployment:
 
 
 def _answered(
-    arm: VariantModel, rows: Matrix, places: NDArray[np.intp], confidence: float
+    arm: VariantModel, rows: Matrix, places: NDArray[np.intp], *, confidence: float
 ) -> AnswerPart:
     start = time.perf_counter()
     prediction = arm.predict(rows[places] if len(places) < len(rows) else rows, confidence)
@@ -118,13 +118,13 @@ def _answered(
 
 
 def asked(
-    arm: VariantModel, rows: Matrix, places: NDArray[np.intp], confidence: float
+    arm: VariantModel, rows: Matrix, places: NDArray[np.intp], *, confidence: float
 ) -> AnswerPart:
     """Like `_answered`; a variant that fails, for whatever reason, says so instead of raising."""
     if arm.variant in {CHAMPION, PINNED}:
-        return _answered(arm, rows, places, confidence)
+        return _answered(arm, rows, places, confidence=confidence)
     try:
-        part = _answered(arm, rows, places, confidence)
+        part = _answered(arm, rows, places, confidence=confidence)
         _refuse_nonsense(part.prediction)
         return part
     except Exception as error:

@@ -76,36 +76,37 @@ class _Shadow:
                 arm, question = self._waiting.popleft()
                 self._rows -= len(question.rows)
             everyone = np.arange(len(question.rows))
-            part = asked(arm, question.rows, everyone, question.answer.confidence)
+            part = asked(arm, question.rows, everyone, confidence=question.answer.confidence)
             self._keep(replace(question.answer, parts=(part,)))
 
 
 class Shadows:
-    """All shadows of a process; `skip` is told of the rows one was not asked about."""
+    """All shadows of a process; `skip` is told of the rows one was not asked about. `running`
+    are those that have a thread."""
 
     def __init__(self, keep: _Keep, skip: _Skip) -> None:
         self._keep = keep
         self._skip = skip
-        self._running: dict[Version, _Shadow] = {}
+        self.running: dict[Version, _Shadow] = {}
 
     def ask(self, question: ShadowRequest) -> None:
         """Never waits and never fails; a version that is a shadow no more is let go."""
         wanted = {arm.version: arm for arm in question.shadows}
-        for version in self._running.keys() - wanted.keys():
-            self._pass_over(self._running.pop(version), patience_seconds=0)
+        for version in self.running.keys() - wanted.keys():
+            self._pass_over(self.running.pop(version), patience_seconds=0)
         for version, arm in wanted.items():
-            if version not in self._running:
-                self._running[version] = _Shadow(self._keep)
-            if not self._running[version].offer(arm, question):
+            if version not in self.running:
+                self.running[version] = _Shadow(self._keep)
+            if not self.running[version].offer(arm, question):
                 self._skip(question.answer.problem, arm, len(question.rows))
 
     def close(self) -> None:
         """Ask what waits, but not for long; the rest is passed over."""
-        for shadow in self._running.values():
+        for shadow in self.running.values():
             shadow.end()
-        for shadow in self._running.values():
-            self._pass_over(shadow, _LAST_SECONDS / len(self._running))
-        self._running.clear()
+        for shadow in self.running.values():
+            self._pass_over(shadow, _LAST_SECONDS / len(self.running))
+        self.running.clear()
 
     def _pass_over(self, shadow: _Shadow, patience_seconds: float) -> None:
         shadow.end()

@@ -151,7 +151,9 @@ class SqlFeatures:
                 statement, parameters = insertion(self._database.kind, _KNOWN, some)
                 fresh = connection.exec_driver_sql(statement, parameters).rowcount
                 if fresh < len(some):
-                    statement, parameters = insertion(self._database.kind, _KNOWN, some, _REPLACE)
+                    statement, parameters = insertion(
+                        self._database.kind, _KNOWN, some, conflict=_REPLACE
+                    )
                     connection.exec_driver_sql(statement, parameters)
                 new += fresh
         return new

@@ -143,7 +143,7 @@ def _unpack(card: ModelCard, parts: dict[str, Any]) -> Artifact:
     )
 
 
-def _golden(rows: Matrix, values: Vector, lower: Vector, upper: Vector) -> Golden:
+def _golden(rows: Matrix, values: Vector, lower: Vector, *, upper: Vector) -> Golden:
     """Today bounds hold the value, which those of older models did not always do."""
     return Golden(rows, values, np.minimum(lower, values), np.maximum(upper, values))
 

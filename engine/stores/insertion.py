@@ -13,7 +13,7 @@ Rows = Sequence[Sequence[Any]]
 
 
 def insertion(
-    kind: str, table: Table, rows: Rows, conflict: str = "DO NOTHING"
+    kind: str, table: Table, rows: Rows, *, conflict: str = "DO NOTHING"
 ) -> tuple[str, tuple[Any, ...]]:
     """One statement with its parameters, however many rows; a row that is there already stays,
     unless `conflict` says otherwise.

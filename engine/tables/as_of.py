@@ -40,7 +40,7 @@ def joined(
         raise UnusableTable(f"{events.name} has {', '.join(twice)} already: leave features out")
     first = 1
     for batch in events.batches():
-        pairs = list(_pairs(batch, first, key, time))
+        pairs = list(_pairs(batch, first, key, time=time))
         rows = _known(store, problem.name, pairs)
         found = [at for at, row in enumerate(rows) if row is not None]
         kept = batch.take(pa.array(found, pa.int64()))
@@ -53,7 +53,7 @@ def joined(
         first += len(rows)
 
 
-def _pairs(batch: Any, first: int, key: str, time: str) -> Iterator[tuple[str, str]]:
+def _pairs(batch: Any, first: int, key: str, *, time: str) -> Iterator[tuple[str, str]]:
     """Key and time of each event."""
     columns = zip(batch.column(key).to_pylist(), batch.column(time).to_pylist(), strict=True)
     for row, (named, moment) in enumerate(columns, start=first):

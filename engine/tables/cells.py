@@ -122,7 +122,7 @@ def is_blank(cells: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def findings(
-    cells: "pd.Series[Any]", known: "pd.Series[Any]", column: Column | Target, reading: _Reading
+    cells: "pd.Series[Any]", known: "pd.Series[Any]", column: Column | Target, *, reading: _Reading
 ) -> pd.DataFrame:
     """What one column gets wrong, as a table: row, column, rule and the cell as it stands there."""
     rules = pd.Series("", index=cells.index)

@@ -171,7 +171,7 @@ def _broken(
             yield int(row), str(column), "must not be missing" if is_missing else rule
 
 
-def simulated_features(problem: Problem, lookup: Lookup, rows: int, seed: int) -> list[Features]:
+def simulated_features(problem: Problem, lookup: Lookup, rows: int, *, seed: int) -> list[Features]:
     """The features of simulated keys; what is missing is left out."""
     columns, names = lookup.simulate(rows, seed), problem.schema.names
     cells = (columns[name].tolist() for name in (lookup.key, "at", *names))

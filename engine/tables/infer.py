@@ -28,6 +28,7 @@ from engine.tables.moments import (
 from engine.tables.table import FEWEST_ROWS
 
 _MOST_COLUMNS = 1_000
+_TOO_MANY = f"more than {_MOST_COLUMNS:,}: keep those that matter"
 _MOST_SLICES = 3
 _FEWEST_SLICED = 20
 """Different values that a column needs to be cut into fifths."""
@@ -77,8 +78,7 @@ def infer(
     known = {target, GROUP, TIME, *drop, *indexes, *alone}
     names = [name for name in _names_of(table) if name not in known]
     if len(names) > _MOST_COLUMNS:
-        many = f"it has {len(names):,} columns, more than {_MOST_COLUMNS:,}: keep those that matter"
-        raise _cannot_be(source, [*wrong, many])
+        raise _cannot_be(source, [*wrong, f"it has {len(names):,} columns, {_TOO_MANY}"])
     found = [column_of(name, frame[name]) for name in names]
     goal = _goal_of(frame, target, positive)
     unfit = [column for column in found if isinstance(column, Unfit)]
@@ -87,7 +87,8 @@ def infer(
     wrong += [f"{bad.name} {bad.reason}" for bad in (goal, *unfit) if isinstance(bad, Unfit)]
     wrong += _wrong_times(frame, order, max_bad_share) + _wrong_size(frame, target, columns)
     if wrong:
-        raise _cannot_be(source, wrong, _useless_of(names, unfit), [n for n in drop if n in frame])
+        dropped = [name for name in drop if name in frame]
+        raise _cannot_be(source, wrong, _useless_of(names, unfit), dropped=dropped)
     assert isinstance(goal, Target)  # noqa: S101 - else there is something wrong
     return _inferred(frame, columns, goal, notes=notes, order=order)
 
@@ -201,7 +202,7 @@ def _useless_of(names: Sequence[str], unfit: Sequence[Unfit]) -> list[str]:
 
 
 def _cannot_be(
-    source: str, wrong: Sequence[str], useless: Sequence[str] = (), dropped: Sequence[str] = ()
+    source: str, wrong: Sequence[str], useless: Sequence[str] = (), *, dropped: Sequence[str] = ()
 ) -> UnusableTable:
     """One finding a line, and the way to go on without the columns that are of no use."""
     lines = "".join(f"\n  - {one}" for one in wrong)
@@ -219,7 +220,7 @@ def _inferred(
     order: Sequence[str],
 ) -> Inferred:
     truth = reading_of_target(target).values(frame[target.name])
-    strengths = {c.name: strength(frame[c.name], c, truth, target) for c in columns}
+    strengths = {c.name: strength(frame[c.name], c, truth, of=target) for c in columns}
     return Inferred(
         schema=Schema(_with_examples(frame, columns)),
         target=target,

@@ -72,7 +72,7 @@ def _is_blurred(values: "pd.Series[Any]") -> bool:
 
 
 def strength(
-    values: "pd.Series[Any]", column: Column, target: "pd.Series[Any]", of: Target
+    values: "pd.Series[Any]", column: Column, target: "pd.Series[Any]", *, of: Target
 ) -> float:
     """How well one column alone orders the target, 0 to 1.
 

@@ -59,7 +59,7 @@ def gathered(problem: Problem, sources: Sources, major: int) -> Gathered:
     names = ", ".join(file.name for file in sources.files)
     if sources.records is None:
         return Gathered(gather(problem, sources.files, sources.layout), names)
-    found = recorded(problem, sources.records, major, sources.since)
+    found = recorded(problem, sources.records, major, since=sources.since)
     if not sources.files:
         if found.frame.empty:
             raise NothingToJudge(found.summary)
@@ -72,7 +72,7 @@ def gathered(problem: Problem, sources: Sources, major: int) -> Gathered:
     return Gathered(both, f"{names}, {found.source}", found.summary)
 
 
-def recorded(problem: Problem, records: Records, major: int, since: str | None) -> Gathered:
+def recorded(problem: Problem, records: Records, major: int, *, since: str | None) -> Gathered:
     """One row a prediction with an outcome: features, the truth, and as `time` when it was
     predicted (in seconds). Units are no groups: the next requests come from the same ones."""
     of_contract: dict[str, bool] = {}
@@ -91,7 +91,7 @@ def recorded(problem: Problem, records: Records, major: int, since: str | None) 
             kept[record.id] = _kept_of(problem, record, joined.outcome)
         else:
             others += 1
-    return Gathered(*_described(problem, list(kept.values()), answered, others))
+    return Gathered(*_described(problem, list(kept.values()), answered, others=others))
 
 
 def is_reply(record: Record) -> bool:
@@ -101,7 +101,7 @@ def is_reply(record: Record) -> bool:
 
 
 def _described(
-    problem: Problem, kept: Sequence[_Kept], answered: int, others: int
+    problem: Problem, kept: Sequence[_Kept], answered: int, *, others: int
 ) -> tuple[pd.DataFrame, str, str]:
     names = [*problem.schema.names, problem.target.name, "time"]
     frame = pd.DataFrame([values for *_, values in kept], columns=names)

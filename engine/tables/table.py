@@ -149,7 +149,7 @@ def check(problem: Problem, columns: Columns | pd.DataFrame, source: str) -> tup
         {name: reading.values(frame[name]) for name, reading in readings.items()}, index=frame.index
     )
     times = as_times(frame["time"]) if "time" in frame else None
-    found = [findings(frame[c.name], known[c.name], c, readings[c.name]) for c in wanted]
+    found = [findings(frame[c.name], known[c.name], c, reading=readings[c.name]) for c in wanted]
     if times is not None:
         found.append(timeless(frame["time"], times))
     report = pd.concat(found)

@@ -127,9 +127,9 @@ def report(
     kind: TargetKind,
     traffic: Traffic,
     champion: Version,
+    *,
     since: str | None,
     joined: Iterable[JoinedRecord],
-    *,
     alpha: float = ALPHA,
 ) -> Report:
     """Each variant beside the champion, from the records since the traffic was arranged so; `kind`
@@ -190,10 +190,14 @@ def _far(
     """Over the rows that both answered and whose truth is known; an event has no coverage."""
     old, new = champion[1], variant[1]
     known = old.is_known & new.is_known & np.isfinite(old.lower + old.upper + new.lower + new.upper)
-    sides = (Bounds(side.lower[known], side.upper[known], side.level[known]) for side in (old, new))
+    before, after = (
+        Bounds(side.lower[known], side.upper[known], side.level[known]) for side in (old, new)
+    )
     if not old.has_coverage:
         return None
-    found = far_better(old.kind, old.unit[known], old.actual[known], *sides, alpha=alpha)
+    found = far_better(
+        old.kind, old.unit[known], old.actual[known], old=before, new=after, alpha=alpha
+    )
     return None if found is None else found.told(champion[0], variant[0])
 
 

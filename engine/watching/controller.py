@@ -59,14 +59,14 @@ class RolloutController:
         rollout = under_way(past)
         if rollout is None:
             raise Outpaced("no roll-out is under way any more; look again")
-        taken = self._decided(rollout, past, records, now)
+        taken = self._decided(rollout, past, records, now=now)
         if taken.move == ROLL_BACK:
             self._enter(None, rollout.candidate, why=taken.reason, revision=len(past))
         elif taken.move != STAY:
             self._advance(rollout.candidate, past, taken)
         return taken
 
-    def _decided(self, rollout: Rollout, past: History, records: Records, now: str) -> Step:
+    def _decided(self, rollout: Rollout, past: History, records: Records, *, now: str) -> Step:
         try:
             card = self.artifacts.load(self.problem.name, rollout.candidate).card
         except (UnknownVersion, UntrustedArtifact) as error:
@@ -86,14 +86,16 @@ class RolloutController:
         proven = is_canary and proves(self._compared(began.traffic, champion, as_one))
         agreement = card.metrics.get("judged", {}).get("agreement")
         taken = decide(rollout.stage, found, agreement, proven=proven)
-        return _in_time(taken, rollout.stage, here, now)
+        return _in_time(taken, rollout.stage, here, now=now)
 
     def _compared(
         self, traffic: Traffic, champion: Version, joined: Sequence[JoinedRecord]
     ) -> Comparison:
         """The candidate, which is the only variant of this traffic, beside a champion."""
         kind = self.problem.target.kind
-        return report(kind, traffic, champion, None, joined, alpha=LEVEL).comparisons[0]
+        return report(kind, traffic, champion, since=None, joined=joined, alpha=LEVEL).comparisons[
+            0
+        ]
 
     def _advance(self, candidate: Version, past: History, taken: Step) -> None:
         if taken.to is not None:
@@ -147,7 +149,7 @@ def _release_of(candidate: Version, past: History, taken: list[Version]) -> Vers
     return (history.next_patch if same_line else history.next_minor)(past, taken)
 
 
-def _in_time(taken: Step, stage: Stage, joined: Sequence[JoinedRecord], now: str) -> Step:
+def _in_time(taken: Step, stage: Stage, joined: Sequence[JoinedRecord], *, now: str) -> Step:
     """Nobody advances on records of the future: the next stage would count them once more."""
     latest = written(datetime.fromisoformat(now) + timedelta(seconds=_CLOCKS_APART_SECONDS))
     newest = joined[-1].record.at if joined else ""

@@ -72,17 +72,19 @@ def pairs(
     both = [(asked[one.record.id], one) for one in shadow if one.record.id in asked]
     units = _numbered(one.record for one, _ in both)
     actual = np.array([_actual_of(*pair) for pair in both], dtype=float)
-    old, new = (_answers(kind, [pair[side] for pair in both], units, actual) for side in (0, 1))
+    old, new = (
+        _answers(kind, [pair[side] for pair in both], units, actual=actual) for side in (0, 1)
+    )
     return old, new
 
 
 def columns(kind: TargetKind, group: Sequence[JoinedRecord]) -> RecordedAnswers:
     actual = np.array([_actual_of(one) for one in group], dtype=float)
-    return _answers(kind, group, _numbered(one.record for one in group), actual)
+    return _answers(kind, group, _numbered(one.record for one in group), actual=actual)
 
 
 def _answers(
-    kind: TargetKind, group: Sequence[JoinedRecord], units: NDArray[np.int64], actual: Vector
+    kind: TargetKind, group: Sequence[JoinedRecord], units: NDArray[np.int64], *, actual: Vector
 ) -> RecordedAnswers:
     records = [one.record for one in group]
     return RecordedAnswers(

@@ -120,7 +120,7 @@ def test_the_reference_page_shows_the_operation(visit: Visit, base_url: str) -> 
 def test_the_pictures_of_a_report_stand_below_each_other_on_a_telephone_only(
     visit: Visit, artifacts: list[Artifact], tmp_path: Path, width: int, rows: int
 ) -> None:
-    write_card(tmp_path / "page.html", HOUSING, artifacts[0], market(2_000, seed=12))
+    write_card(tmp_path / "page.html", HOUSING, artifacts[0], judged=market(2_000, seed=12))
     visit.page.set_viewport_size({"width": width, "height": 900})
     visit.page.goto(f"file://{tmp_path}/page.html")
     boxes = [image.bounding_box() for image in visit.page.locator("img").all()]

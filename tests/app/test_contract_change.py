@@ -74,7 +74,7 @@ def trained() -> Artifact:
     table = check(people(), simulated(ROWS, 1), "simulated")[0]
     origin = Origin(FIRST, "2026-01-01T00:00:00.000Z", 1)
     parts, candidate = split(table, 1), LEARNERS[BINARY].candidates[0]
-    return train(people(), table, parts, candidate, origin=origin, tell=lambda step: None)
+    return train(people(), table, parts, candidate=candidate, origin=origin, tell=lambda step: None)
 
 
 def made_for(other: Problem, trained: Artifact) -> Artifact:

@@ -187,7 +187,7 @@ def register_small(settings: Settings) -> str:
         HOUSING,
         table,
         split(table, seed=1),
-        CANDIDATES[0],
+        candidate=CANDIDATES[0],
         origin=Origin(Version.parse("v1.2.0-rc.1"), "2026-01-01T00:00:00Z", seed=1),
         tell=lambda step: None,
     )

@@ -313,7 +313,7 @@ def test_the_king_county_layout_is_understood(tmp_path: Path) -> None:
 def test_distances_are_great_circle_miles_from_the_centre_of_seattle(
     latitude: float, longitude: float, miles: float
 ) -> None:
-    assert miles_from(*SEATTLE, latitude, longitude) == pytest.approx(miles, abs=0.02)
+    assert miles_from(SEATTLE, latitude, longitude) == pytest.approx(miles, abs=0.02)
 
 
 def test_a_table_in_another_layout_is_refused(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_a_file_of_a_strange_name_gets_a_name_that_works(own_folder: Path) -> No
 def test_what_is_served_and_has_no_model_is_trained_with_the_features_it_looks_up(
     tmp_path: Path,
 ) -> None:
-    result = train(tmp_path, "--served", "--rows", "1200", SERVE="basket")
+    result = train(tmp_path, "--served", "--rows", candidate="1200", SERVE="basket")
     assert result.returncode == 0, result.stderr
     assert saved(tmp_path, "basket") == ["v1.0.0", "v1.1.0-rc.1"]
     assert BASKET.lookup is not None

@@ -349,7 +349,7 @@ def test_the_graph_answers_as_its_estimators_do_whatever_is_missing(
     ensembles = ensembles_of(artifact)
     unit = 1.0 if problem.target.kind != REAL else float(np.ptp(artifact.golden.values))
     for matrix in (rows, emptier, rows[:1]):
-        assert disagreement(ensembles, artifact.graph, matrix, unit) < EXACT
+        assert disagreement(ensembles, artifact.graph, matrix, unit=unit) < EXACT
 
 
 def test_what_a_model_promises_holds_on_fresh_rows(problem: Problem, artifact: Artifact) -> None:

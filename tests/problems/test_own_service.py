@@ -56,7 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         problem,
         table,
         split(table, 0),
-        LEARNERS[problem.target.kind].candidates[0],
+        candidate=LEARNERS[problem.target.kind].candidates[0],
         origin=Origin(FIRST, "2026-01-01T00:00:00.000Z", 0),
         tell=lambda step: None,
     )

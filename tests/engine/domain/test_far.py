@@ -37,8 +37,8 @@ def compared(
     """Whether each side holds each of n truths."""
     truth = np.full(len(old), 100.0)
     own = np.arange(len(old)) if unit is None else unit
-    sides = bounds(truth, old), bounds(truth, new, width)
-    found = far_better(REAL, own, truth, *sides, alpha=alpha)
+    before, after = bounds(truth, old), bounds(truth, new, width)
+    found = far_better(REAL, own, truth, old=before, new=after, alpha=alpha)
     return None if found is None else found.told("v1.0.0", "v1.0.1")
 
 
@@ -80,16 +80,16 @@ def test_a_positive_quantity_is_scored_on_the_scale_of_its_logarithm() -> None:
     old = Bounds(np.where(held, truth / 2, 2 * truth), 4 * truth, level)
     new = Bounds(np.append(truth[:-1] / 2, 0.1e6), np.append(2 * truth[:-1], 0.2e6), level)
     unit = np.arange(len(truth))
-    assert far_better(REAL, unit, truth, old, new, alpha=ALPHA) is None
-    assert far_better(POSITIVE, unit, truth, old, new, alpha=ALPHA) is not None
+    assert far_better(REAL, unit, truth, old=old, new=new, alpha=ALPHA) is None
+    assert far_better(POSITIVE, unit, truth, old=old, new=new, alpha=ALPHA) is not None
 
 
 def test_intervals_without_end_replace_nobody() -> None:
     """Of two infinite scores none is lower."""
     truth = np.full(ROWS, 100.0)
     old, new = bounds(truth, share(60)), bounds(truth, share(ROWS))
-    endless = [Bounds(np.full(ROWS, -np.inf), one.upper, one.level) for one in (old, new)]
-    assert far_better(REAL, np.arange(ROWS), truth, *endless, alpha=ALPHA) is None
+    old, new = (Bounds(np.full(ROWS, -np.inf), one.upper, one.level) for one in (old, new))
+    assert far_better(REAL, np.arange(ROWS), truth, old=old, new=new, alpha=ALPHA) is None
 
 
 def equal_pairs(rng: np.random.Generator, coverage: float) -> Iterator[tuple[Hits, Hits]]:

@@ -98,7 +98,9 @@ COSTS: Problem = declared.problem("costs", declared.Declaration("costs", (AGE,),
 def model() -> Artifact:
     table, first = costs(2_000, 1), LEARNERS[POSITIVE].candidates[0]
     origin = Origin(FIRST, "2026-01-01T00:00:00Z", 1)
-    return train(COSTS, table, split(table, 1), first, origin=origin, tell=lambda step: None)
+    return train(
+        COSTS, table, split(table, 1), candidate=first, origin=origin, tell=lambda step: None
+    )
 
 
 def test_the_point_is_the_one_with_the_least_loss_on_unseen_rows(model: Artifact) -> None:

@@ -57,8 +57,8 @@ def examined(target: Target, frame: pd.DataFrame) -> Acceptance:
     problem: Problem = declared.problem("flats", declared.Declaration("flats", (SIZE,), target))
     table = check(problem, frame, "flats.csv")[0]
     parts, first = split(table, 1), LEARNERS[target.kind].candidates[0]
-    trained = train(problem, table, parts, first, origin=ORIGIN, tell=lambda step: None)
-    return examine(problem, table, parts, trained, ORIGIN)
+    trained = train(problem, table, parts, candidate=first, origin=ORIGIN, tell=lambda step: None)
+    return examine(problem, table, parts, artifact=trained, origin=ORIGIN)
 
 
 def coverage(artifact: Artifact) -> float:

@@ -132,7 +132,7 @@ def test_the_graph_and_its_source_agree_where_cells_are_missing(
         rows = np.where(rng.random(rows.shape) < 0.4, np.nan, rows)
         rows[0] = np.nan
         unit = 1.0 if artifact.card.target_kind == BINARY else 1e4
-        assert disagreement(ensembles_of(artifact), artifact.graph, rows, unit) < 1e-12
+        assert disagreement(ensembles_of(artifact), artifact.graph, rows, unit=unit) < 1e-12
 
 
 @pytest.mark.parametrize("location", [boosted_location, forest_location])
@@ -309,7 +309,7 @@ def test_a_new_model_has_a_page_with_a_picture(
 ) -> None:
     for problem, artifact in ((LEAVING, leaving[0]), (GAIN, gain[0])):
         path = tmp_path / "reports" / f"{problem.name}.html"
-        write_card(path, problem, artifact, table(600, 13, problem=problem))
+        write_card(path, problem, artifact, judged=table(600, 13, problem=problem))
         page = path.read_text()
         assert "on test rows" in page
         assert " train<" not in page
@@ -330,7 +330,7 @@ def test_a_challenger_is_judged_by_log_loss_and_has_a_page(
     assert trial.verdict.promote, trial.verdict.sentence
     assert "mean log loss" in trial.verdict.sentence
     assert {check.name for check in trial.verdict.checks} >= {"Brier", "calibration", "slices"}
-    write_report(tmp_path / "page.html", LEAVING, trial, leaving[0])
+    write_report(tmp_path / "page.html", LEAVING, trial, champion=leaving[0])
     page = (tmp_path / "page.html").read_text()
     assert "<h1>Promote the challenger</h1>" in page
     assert "paired losses, and reliability" in page

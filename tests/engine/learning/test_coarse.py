@@ -54,7 +54,7 @@ def champion() -> Artifact:
     origin = Origin(FIRST, "2026-01-01T00:00:00.000Z", seed=1)
     parts = split(table, 1)
     first = LEARNERS[BINARY].candidates[0]
-    return train(COARSE, table, parts, first, origin=origin, tell=lambda step: None)
+    return train(COARSE, table, parts, candidate=first, origin=origin, tell=lambda step: None)
 
 
 def test_what_few_values_say_is_learned(champion: Artifact) -> None:

@@ -57,6 +57,6 @@ def test_estimators_are_asked_on_one_thread_where_their_graph_is_proven(rows: Ta
     fitted = trained(rows)
     with threadpool_limits(limits=2):
         seen.clear()
-        prove_parity(HOUSING, rows, fitted.ensembles, fitted.graph, 0)
+        prove_parity(HOUSING, rows, fitted.ensembles, graph=fitted.graph, seed=0)
         assert allowed() == 2
     assert set(seen) == {1}

@@ -39,14 +39,14 @@ def places(image: Image.Image, colour: tuple[int, int, int]) -> int:
 def small(artifacts: list[Artifact], tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a model that 80 rows judge: no slice of them is large enough."""
     path = tmp_path_factory.mktemp("pages") / "small.html"
-    write_card(path, HOUSING, artifacts[0], market(80, seed=11))
+    write_card(path, HOUSING, artifacts[0], judged=market(80, seed=11))
     return path.read_text()
 
 
 @pytest.fixture(scope="module")
 def large(artifacts: list[Artifact], tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("pages") / "large.html"
-    write_card(path, HOUSING, artifacts[0], market(2_000, seed=12))
+    write_card(path, HOUSING, artifacts[0], judged=market(2_000, seed=12))
     return path.read_text()
 
 

@@ -14,11 +14,14 @@ from engine.assemble import open_stores
 from engine.domain.answer import Answer
 from engine.domain.errors import InvalidInput, MalformedBody, UnknownVersion
 from engine.domain.record import RecordQuery
+from engine.domain.traffic import SHADOW
+from engine.domain.version import Version
 from engine.serving.data_path import DataPath, PredictionRequest, Reply
+from engine.serving.deployment import VariantModel
 from engine.serving.live import Live
 from engine.serving.lookup import Resolver
 from engine.serving.recorder import Recorder
-from engine.serving.shadow import Shadows
+from engine.serving.shadow import ShadowRequest, Shadows
 from engine.settings import Settings
 from engine.stores.features import MemoryFeatures
 from engine.stores.records import MemoryRecords
@@ -106,6 +109,21 @@ async def test_a_body_is_not_read_before_there_is_a_version_to_answer_it(path: D
     request = PredictionRequest(read, model_version="v9.0.0")
     with pytest.raises(UnknownVersion):
         await path.predict(CONTRACT, BODY, request)
+
+
+@pytest.mark.anyio
+async def test_a_shadow_that_is_one_no_more_is_let_go_by_the_next_request(
+    path: DataPath, told: list[Answer]
+) -> None:
+    body = json.dumps(HOUSE).encode()
+    await ask(path, body)
+    model = path.live.champion()
+    shadow = VariantModel(Version.parse("v1.1.0-rc.1"), SHADOW, model)
+    rows = HOUSING.schema.encode([HOUSE])
+    path.shadows.ask(ShadowRequest((shadow,), told[0], rows))
+    assert list(path.shadows.running) == [shadow.version]
+    await ask(path, body)
+    assert not path.shadows.running
 
 
 def test_the_room_knows_no_http() -> None:

@@ -83,7 +83,9 @@ def split(*modes: str) -> Traffic:
 
 
 def seen(mode: str, joined: list[JoinedRecord], kind: TargetKind = POSITIVE) -> Comparison:
-    return report(kind, split(mode), Version.parse(OLD), "2026-11-01", joined).comparisons[0]
+    return report(
+        kind, split(mode), Version.parse(OLD), since="2026-11-01", joined=joined
+    ).comparisons[0]
 
 
 def test_a_shadow_is_paired_with_the_champions_answer_to_the_same_question() -> None:
@@ -177,7 +179,7 @@ def test_an_answer_that_is_among_both_is_counted_once() -> None:
 
 def test_before_anything_was_seen_the_report_says_so_without_nan() -> None:
     for mode in (TEST, CANARY, SHADOW):
-        found = report(POSITIVE, split(mode), Version.parse(OLD), None, []).as_json()
+        found = report(POSITIVE, split(mode), Version.parse(OLD), since=None, joined=[]).as_json()
         json.dumps(found, allow_nan=False)
         sentence = (
             f"No difference shown yet for {NEW}: no outcomes of its predictions are known yet."
@@ -201,7 +203,9 @@ def test_fewer_units_than_the_burn_in_get_no_bounds(mode: str) -> None:
 
 
 def test_several_variants_share_the_level() -> None:
-    found = report(POSITIVE, split(TEST, TEST, SHADOW), Version.parse(OLD), None, []).comparisons
+    found = report(
+        POSITIVE, split(TEST, TEST, SHADOW), Version.parse(OLD), since=None, joined=[]
+    ).comparisons
     assert [one.alpha for one in found] == [ALPHA / 3] * 3
 
 
@@ -525,7 +529,7 @@ def test_a_report_of_fifty_thousand_records_stays_plain_json() -> None:
     joined = []
     for n, truth in enumerate(actual.tolist()):
         joined += [said(n, actual=truth), said(n, SHADOW, NEW, value=101.0, actual=truth)]
-    found = report(POSITIVE, split(SHADOW), Version.parse(OLD), "2026-11-01", joined)
+    found = report(POSITIVE, split(SHADOW), Version.parse(OLD), since="2026-11-01", joined=joined)
     assert json.loads(json.dumps(found.as_json(), allow_nan=False)) == found.as_json()
     assert found.comparisons[0].variant.outcomes == 25_000
 
