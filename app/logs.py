@@ -2,6 +2,7 @@
 
 import logging.config
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -10,6 +11,8 @@ from structlog.typing import FilteringBoundLogger
 from engine.domain.errors import InvalidSetting
 from engine.settings import Settings
 
+_QUIET_SECONDS = 10
+"""Between two log lines about one thing that happens again and again."""
 _SHARED: list[Any] = [
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
@@ -82,3 +85,17 @@ def _give_back(handlers: list[logging.Handler]) -> None:
     access = logging.getLogger("uvicorn.access")
     access.handlers, access.propagate = handlers, False
     access.setLevel(logging.INFO)
+
+
+class Seldom:
+    """Whether to say again what happens many times a second; counters miss none of it."""
+
+    def __init__(self) -> None:
+        self._said = float("-inf")
+
+    def is_due(self) -> bool:
+        """At most once in _QUIET_SECONDS."""
+        if monotonic() < self._said + _QUIET_SECONDS:
+            return False
+        self._said = monotonic()
+        return True

@@ -87,9 +87,9 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Content-Type", "X-Request-ID", "X-Unit-ID"],
-            expose_headers=["X-Request-ID", "X-Recorded"],
+            allow_methods=["GET", "POST", "PUT"],
+            allow_headers=["Content-Type", "X-API-Key", "X-Request-ID", "X-Unit-ID"],
+            expose_headers=["Retry-After", "X-Request-ID", "X-Recorded"],
         )
     app.add_middleware(monitoring.Observe, logs_requests=settings.log_requests)
 

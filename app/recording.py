@@ -9,6 +9,7 @@ from time import monotonic
 
 from structlog.typing import FilteringBoundLogger
 
+from app.logs import Seldom
 from app.metrics import Metrics
 from engine.domain.answer import Answer
 from engine.domain.errors import RecordsUnavailable
@@ -22,8 +23,6 @@ from engine.settings import Settings
 _TIDY_SECONDS = 3_600
 _STEP_SECONDS = 0.3
 """How long the end of the service waits for the step of forgetting that is under way."""
-_QUIET_SECONDS = 10
-"""Between two log lines about dropped records; the counters miss none."""
 
 
 @contextmanager
@@ -31,16 +30,13 @@ def recording(
     settings: Settings, records: Records, metrics: Metrics, *, log: FilteringBoundLogger
 ) -> Iterator[Recorder]:
     """A running recorder; at the end everything is written, or counted and logged as dropped."""
-
-    told = float(-_QUIET_SECONDS)
+    seldom = Seldom()
 
     def tell(event: str, rows: int, reason: str) -> None:
-        nonlocal told
         if rows:
             metrics.recorded(event, rows=rows, waiting=recorder.waiting)
-        if event == COMMITTED or (event == DROPPED and monotonic() < told + _QUIET_SECONDS):
+        if event == COMMITTED or (event == DROPPED and not seldom.is_due()):
             return
-        told = monotonic() if event == DROPPED else told
         state = {"waiting": recorder.waiting, "dropped": recorder.dropped}
         log.error(f"records_{event}", rows=rows, reason=reason, **state)
 

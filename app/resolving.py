@@ -2,17 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
 
 from structlog.typing import FilteringBoundLogger
 
+from app.logs import Seldom
 from app.metrics import Metrics
 from engine.assemble import open_features
 from engine.serving.lookup import Resolver
 from engine.settings import Settings
-
-_QUIET_SECONDS = 10
-"""Between two log lines about degraded answers; the counter misses none."""
 
 
 @contextmanager
@@ -20,13 +17,11 @@ def resolving(
     settings: Settings, metrics: Metrics, log: FilteringBoundLogger
 ) -> Iterator[Resolver]:
     """A resolver that counts and logs every request it could not look up."""
-    told = float(-_QUIET_SECONDS)
+    seldom = Seldom()
 
     def tell(problem_name: str, kind: str, reason: str) -> None:
-        nonlocal told
         metrics.degraded(problem_name, kind)
-        if monotonic() >= told + _QUIET_SECONDS:
-            told = monotonic()
+        if seldom.is_due():
             log.error("degraded", problem=problem_name, kind=kind, reason=reason)
 
     features = open_features(settings)

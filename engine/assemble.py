@@ -1,18 +1,20 @@
 """Which adapter stands behind which port, chosen by the settings."""
 
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from engine.domain.artifact import Artifact, ModelCard
-from engine.domain.ports import Artifacts, Champion, FeatureStore, Records
+from engine.domain.ports import Artifacts, Champion, FeatureStore, Records, Registry
 from engine.settings import Settings
 from engine.stores.champion import TrackedChampion
 from engine.stores.features import MemoryFeatures, SqlFeatures
 from engine.stores.files import ArtifactFile, FileArtifacts
 from engine.stores.lock import exclusive
-from engine.stores.records import SqlRecords
-from engine.stores.registry import SqlRegistry
+from engine.stores.records import MemoryRecords, SqlRecords
+from engine.stores.registry import MemoryRegistry, SqlRegistry
 from engine.stores.signer import ArtifactSigner
 
 
@@ -40,11 +42,11 @@ def open_stores(settings: Settings, problem: str) -> Stores:
     """Nothing is touched before it is needed: a server can start with an empty folder."""
     signer = open_signer(settings)
     artifacts = FileArtifacts(settings.data_dir / "models", signer)
-    url = settings.registry_url or f"sqlite:///{settings.data_dir / 'registry.db'}"
+    adapters = _opened(settings.registry_url, settings.data_dir / "registry.db")
     train_command = settings.script("train_model.py", "--problem", problem)
     champion = TrackedChampion(
         problem,
-        registry=SqlRegistry(url),
+        registry=adapters.registry(),
         artifacts=artifacts,
         file=ArtifactFile(settings.model_of(problem), signer),
         bundled=_bundled_model(settings, problem, signer),
@@ -72,8 +74,11 @@ def has_model(settings: Settings, problem: str) -> bool:
 
 
 def open_records(settings: Settings) -> Records:
-    """The records of every problem; nothing is touched before it is needed."""
-    return SqlRecords(settings.records_url or f"sqlite:///{settings.data_dir / 'records.db'}")
+    """The records of every problem; nothing is touched before it is needed.
+
+    Raises InvalidSetting for a URL that cannot work.
+    """
+    return _opened(settings.records_url, settings.data_dir / "records.db").records()
 
 
 def open_features(settings: Settings) -> FeatureStore:
@@ -81,15 +86,50 @@ def open_features(settings: Settings) -> FeatureStore:
 
     Raises InvalidSetting for a URL that cannot work.
     """
-    url = settings.features_url or f"sqlite:///{settings.data_dir / 'features.db'}"
-    scheme = url.partition(":")[0]
-    if scheme == "memory":
-        return MemoryFeatures()
-    if scheme in {"redis", "rediss"}:
+    return _opened(settings.features_url, settings.data_dir / "features.db").features()
+
+
+@dataclass(frozen=True)
+class _Adapters:
+    """What stands behind each port at a URL."""
+
+    registry: Callable[[], Registry]
+    records: Callable[[], Records]
+    features: Callable[[], FeatureStore]
+
+
+def _opened(url: str | None, file: Path) -> _Adapters:
+    """The adapters at a URL, by its scheme; by default SQLite in a file."""
+    url = url or f"sqlite:///{file}"
+    return _SCHEMES.get(url.partition(":")[0], _sql)(url)
+
+
+def _memory(url: str) -> _Adapters:
+    """For a try: it is empty at the start, and forgotten at the end."""
+    return _Adapters(MemoryRegistry, MemoryRecords, MemoryFeatures)
+
+
+def _sql(url: str) -> _Adapters:
+    return _Adapters(partial(SqlRegistry, url), partial(SqlRecords, url), partial(SqlFeatures, url))
+
+
+def _redis(url: str) -> _Adapters:
+    """Redis keeps features; SQLAlchemy says that it knows no such database for the others."""
+
+    def features() -> FeatureStore:
         from engine.stores.redis_features import RedisFeatures  # 40 ms that few have a use for
 
         return RedisFeatures(url)
-    return SqlFeatures(url)
+
+    return replace(_sql(url), features=features)
+
+
+_SCHEMES: Mapping[str, Callable[[str], _Adapters]] = {
+    "memory": _memory,
+    "redis": _redis,
+    "rediss": _redis,
+}
+"""Every other scheme is a database of SQLAlchemy's."""
 
 
 def open_signer(settings: Settings) -> ArtifactSigner:

@@ -342,6 +342,15 @@ async def test_only_named_origins_may_ask_from_a_browser(
             "/predict", headers={**headers, "Origin": "https://shop.example"}
         )
         other = await client.options("/predict", headers={**headers, "Origin": "https://x.example"})
+        admin = await client.options(
+            "/deployment",
+            headers={
+                "Origin": "https://shop.example",
+                "Access-Control-Request-Method": "PUT",
+                "Access-Control-Request-Headers": "X-API-Key, Content-Type",
+            },
+        )
+    assert admin.status_code == 200
     assert ours.headers["access-control-allow-origin"] == "https://shop.example"
     assert "access-control-allow-origin" not in other.headers
 

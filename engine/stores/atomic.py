@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_FOR_ALL_TO_READ = 0o644
+"""As any other file, which those of `mkstemp` are not."""
+
 
 def check_writable(path: Path) -> None:
     """Raises OSError now, rather than after an hour of training."""
@@ -25,13 +28,38 @@ def draft(path: Path) -> Iterator[Path]:
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a file")
+    with _beside(path) as (handle, made):
+        yield made
+        os.fsync(handle)
+        made.chmod(_FOR_ALL_TO_READ)
+        made.replace(path)
+
+
+@contextmanager
+def written_beside(path: Path, data: bytes, *, mode: int = _FOR_ALL_TO_READ) -> Iterator[Path]:
+    """A file beside `path`, on disk to the last byte; renamed or linked inside the block.
+
+    Never half a file, not even after a power cut; what was not renamed is gone afterwards.
+    """
+    with _beside(path) as (handle, made):
+        with os.fdopen(handle, "wb", closefd=False) as file:
+            file.write(data)
+        os.fsync(handle)
+        made.chmod(mode)
+        yield made
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[tuple[int, Path]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        yield Path(name)
-        os.fsync(handle)
-        Path(name).chmod(0o644)  # as any other file, which mkstemp's are not
-        Path(name).replace(path)
+        yield handle, Path(name)
     finally:
         os.close(handle)
         Path(name).unlink(missing_ok=True)

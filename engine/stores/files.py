@@ -7,10 +7,7 @@ version's card.
 
 import io
 import os
-import tempfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from engine.domain.errors import UnknownVersion, UntrustedArtifact, VersionExist
 from engine.domain.schema import Matrix, Vector
 from engine.domain.venn_abers import VennAbers
 from engine.domain.version import Version
+from engine.stores.atomic import written_beside
 from engine.stores.signer import FOOT, ArtifactSigner
 
 
@@ -71,12 +69,12 @@ class ArtifactFile:
 
     def replace(self, artifact: Artifact) -> None:
         """Whoever reads meanwhile gets the old one or the new one."""
-        with _written(self.path, pack(artifact, self._signer)) as draft:
+        with written_beside(self.path, pack(artifact, self._signer)) as draft:
             draft.replace(self.path)
 
     def copy(self, other: "ArtifactFile") -> None:
         """Become byte for byte what another file is."""
-        with _written(self.path, other.path.read_bytes()) as draft:
+        with written_beside(self.path, other.path.read_bytes()) as draft:
             draft.replace(self.path)
 
 
@@ -90,7 +88,7 @@ class FileArtifacts:
     def save(self, artifact: Artifact) -> None:
         path = self.file(artifact.card.problem, Version.parse(artifact.card.version)).path
         packed = pack(artifact, self._signer)
-        with _written(path, packed) as draft:
+        with written_beside(path, packed) as draft:
             try:
                 os.link(draft, path)
             except FileExistsError:
@@ -152,27 +150,3 @@ def _calibration(parts: dict[str, Any]) -> Calibration | VennAbers:
     if "distribution" not in parts:
         return VennAbers(**parts)
     return Calibration(**{**parts, "distribution": Distribution(**parts["distribution"])})
-
-
-@contextmanager
-def _written(path: Path, data: bytes) -> Iterator[Path]:
-    """A draft beside `path`, on disk to the last byte; renamed or linked inside the block.
-
-    Never half a file, not even after a power cut; the draft is gone afterwards.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -7,7 +7,7 @@ two lengths and a mark. A server holds public keys only; a private key is made w
 import base64
 import os
 import struct
-import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from engine.domain.errors import InvalidSetting, UntrustedArtifact
+from engine.stores.atomic import written_beside
 
 FOOT = struct.Struct(">64s32sQQ8s")
 _MARK = b"ARTIFACT"
@@ -84,17 +85,9 @@ class ArtifactSigner:
         pem = Ed25519PrivateKey.generate().private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
-        self.signing_key.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.signing_key.parent, prefix=".signing_key.")
-        draft = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(pem)
-        try:
+        made = written_beside(self.signing_key, pem, mode=0o600)
+        with made as draft, suppress(FileExistsError):  # another process was faster: its key holds
             os.link(draft, self.signing_key)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
 
     def _publish(self, name: str) -> None:
         own = self.trusted_folders[0]
