@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cli.retrain import RetrainingOrder, retraining_command
 from cli.rollback import roll_back
 from cli.rollout import roll_out
-from cli.shared import now, run
+from cli.shared import now, run, say
 from engine.assemble import Stores, open_records, open_stores
 from engine.domain.errors import InvalidSetting, NothingToJudge
 from engine.domain.history import attempts, candidates_of
@@ -67,7 +67,6 @@ def _challenge_champion(this: _Run, controller: RolloutController | None = None)
     """
     from engine.learning.retrain import Method, next_release, train_and_judge
     from engine.learning.train import Origin
-    from engine.reports.console import say
     from engine.reports.terminal import progress, show_trial
     from engine.tables.recorded import Sources
 
@@ -107,7 +106,6 @@ def _gather_rows(this: _Run, sources: "Sources", major: int) -> "Table":
     Raises NothingToJudge when too little became known in the records yet, else UnusableTable.
     """
     from engine.learning.refuse import nothing_to_judge_yet, refuse_unlearnable
-    from engine.reports.console import say
     from engine.reports.terminal import show_rows
     from engine.tables.recorded import gathered
     from engine.tables.table import check
@@ -135,7 +133,6 @@ def _act(
     """Register the challenger; the event in the history is what promotes it, rolls it out, or turns
     it away. Whether the champion changed."""
     from engine.learning.release import promote_challenger, turn_away
-    from engine.reports.console import say
     from engine.reports.models import write_report
 
     champion, artifacts, challenger = this.stores.champion, this.stores.artifacts, trial.challenger

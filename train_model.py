@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from cli.shared import now, run
+from cli.shared import now, run, say
 from cli.train import (
     TrainingOrder,
     asked_problem,
@@ -50,7 +50,6 @@ def _train_champion(name: str, order: TrainingOrder, settings: Settings) -> bool
     """Register every candidate; the best is champion from now on, whatever was before, if its
     intervals hold or that is accepted. Whether it is."""
     from engine.learning.release import promote_trained, register
-    from engine.reports.console import say
     from engine.reports.models import write_card
     from engine.reports.terminal import show_shortfall
     from engine.stores.atomic import check_writable
@@ -83,7 +82,6 @@ def _train_champion(name: str, order: TrainingOrder, settings: Settings) -> bool
 
 def _train_to_file(order: TrainingOrder, settings: Settings) -> bool:
     """Whether the file was written: not where intervals do not hold, unless that is accepted."""
-    from engine.reports.console import say
     from engine.reports.terminal import show_shortfall
     from engine.stores.atomic import check_writable
 

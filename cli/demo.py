@@ -27,7 +27,7 @@ import click
 import numpy as np
 
 from cli.server import ROOT, ask, serving
-from cli.shared import FAILED, command, now, option
+from cli.shared import FAILED, command, now, option, say
 from engine.assemble import open_stores
 from engine.domain.errors import InvalidSetting
 from engine.domain.history import Action, History
@@ -116,7 +116,7 @@ def demo(keep: Path | None) -> int:
     except (RuntimeError, URLError) as error:
         click.echo(f"error: {error}", err=True)
         return FAILED
-    click.echo(f"took {time.monotonic() - start:.0f} s")
+    say(f"took {time.monotonic() - start:.0f} s")
     return 0
 
 
@@ -137,7 +137,7 @@ def _folder(kept: Path | None) -> Iterator[Path]:
 def _live(place: Path) -> None:
     """Train, serve, live through the month, print what happened."""
     env = _settings_of_its_own(place)
-    click.echo("training the first champion on the market as it was ...")
+    say("training the first champion on the market as it was ...")
     _script(env, "train_model.py", "--rows", "3000")
     with serving(env) as url:
         month, rng, began = _Month(url), np.random.default_rng(0), {}
@@ -153,7 +153,7 @@ def _live(place: Path) -> None:
             else:
                 lines = _nightly(env, "--recalibrate")
             for line in lines:
-                click.echo(f"        night: {line}")
+                say(f"        night: {line}")
     past = _history_in(place)
     _print_history(past)
     _judge(past, month.low)
@@ -228,7 +228,7 @@ def _show(day: int, month: _Month, known: int) -> None:
     if coverage < _LOW:
         month.low.append(day)
     versions = ", ".join(f"{v} {n}" for v, n in sorted(month.versions.items()))
-    click.echo(
+    say(
         f"day {day:2}  {versions:34} {len(month.errors):4} sold, {known:4} outcomes known, "
         f"median error {np.median(month.errors):5.1%}, covered {coverage:5.1%}",
     )
@@ -246,9 +246,9 @@ def _history_in(place: Path) -> History:
 
 
 def _print_history(past: History) -> None:
-    click.echo("the history of the champion:")
+    say("the history of the champion:")
     for event in past:
         challenger = f" ({event.challenger})" if event.challenger else ""
-        click.echo(
+        say(
             f"{event.number:3}  {event.action:19} champion {event.version}{challenger}: {event.why}"
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cli.shared import Function, Parsed, group, option, problem_of, problem_option
+from cli.shared import Function, Parsed, group, option, problem_of, problem_option, say
 from engine.assemble import open_records, open_stores
 from engine.domain import history
 from engine.domain.errors import ServiceError
@@ -100,7 +100,6 @@ def _change(
 
 
 def _show_deployment(champion: Champion) -> None:
-    from engine.reports.console import say
 
     past = champion.history()
     made, traffic = history.arranged(past), history.traffic(past)
@@ -120,7 +119,6 @@ def _show_deployment(champion: Champion) -> None:
 def report(problem: str | None, out: Path | None) -> None:
     """How the variants do beside the champion."""
     from engine.reports.comparisons import draw_comparisons, write_page
-    from engine.reports.console import say
 
     settings = load_settings()
     asked = problem_of(problem, settings)

@@ -20,6 +20,7 @@ from cli.shared import (
     option,
     problem_of,
     problem_option,
+    say,
 )
 from engine.assemble import open_features
 from engine.domain.errors import FeaturesUnavailable, InvalidSetting, UnusableTable
@@ -107,7 +108,6 @@ def load(
     max_bad_share: float,
 ) -> None:
     """Write a table's features to the store: none of them when one row breaks the schema."""
-    from engine.reports.console import say
     from engine.tables.batches import of_columns, of_file
     from engine.tables.feature_table import FeatureTable
 
@@ -140,13 +140,13 @@ def show(problem: str | None, key_value: str | None) -> None:
     """Count the keys that have features, or show what was known of one key, and from when on."""
     with _looked_up(problem) as (asked, lookup, store):
         if key_value is None:
-            click.echo(f"{asked.name}: {store.count(asked.name):,} keys have features")
+            say(f"{asked.name}: {store.count(asked.name):,} keys have features")
             return
         history = list(store.history(asked.name, [key_value]))
     if not history:
-        click.echo(f"{asked.name}: nothing is known of {lookup.key} {key_value}")
+        say(f"{asked.name}: nothing is known of {lookup.key} {key_value}")
     for one in history:
-        click.echo(f"{one.at} {json.dumps(one.row, ensure_ascii=False)}")
+        say(f"{one.at} {json.dumps(one.row, ensure_ascii=False)}")
 
 
 @features.command(
@@ -161,7 +161,6 @@ def show(problem: str | None, key_value: str | None) -> None:
 )
 def as_of(problem: str | None, data: Path, key: str | None, *, time: str | None, out: Path) -> None:
     """Add to each event of a table the features that were known of its key at its time."""
-    from engine.reports.console import say
     from engine.tables.as_of import joined
     from engine.tables.batches import of_file
 
@@ -186,7 +185,6 @@ def _time_column(named: str | None, since: str | None, source: "Source") -> str 
 
 def _checked(table: "FeatureTable", max_bad_share: float) -> int:
     """How many rows keep the schema; raises UnusableTable when too few of them do."""
-    from engine.reports.console import say
 
     total = bad = 0
     findings: list[BrokenRule] = []

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import MISUSED, MOMENT, Function, flag, group, option, problem_of, problem_option
+from cli.shared import (
+    MISUSED,
+    MOMENT,
+    Function,
+    flag,
+    group,
+    option,
+    problem_of,
+    problem_option,
+    say,
+)
 from engine.assemble import open_records
 from engine.domain import retention
 from engine.domain.record import JoinedRecord, RecordQuery
@@ -52,7 +62,7 @@ def show(problem: str | None, since: str | None, until: str | None) -> None:
     """Count records by version and variant: when, how many failed, how many have an outcome."""
     from rich.table import Table as Grid
 
-    from engine.reports.console import console, say
+    from engine.reports.console import console
 
     settings = load_settings()
     name = problem_of(problem, settings).name
@@ -79,7 +89,6 @@ def export(problem: str | None, since: str | None, until: str | None, *, out: Pa
     """Write the records, joined with their outcomes, to a Parquet file; one row a record."""
     import pyarrow.parquet as pq
 
-    from engine.reports.console import say
     from engine.scoring.replay import chunks
     from engine.stores.atomic import draft
 
@@ -110,7 +119,7 @@ def forget(before: str, yes: bool) -> int:
             click.echo(f"error: {count:,} records would be removed for good: pass --yes", err=True)
             return MISUSED
         total = retention.forget(store, before, pause=sleep, clock=monotonic)
-    click.echo(f"{total:,} records removed, all before {before}")
+    say(f"{total:,} records removed, all before {before}")
     return 0
 
 

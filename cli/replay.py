@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.shared import FAILED, MOMENT, ROWS, command, now, option, problem_of, problem_option
+from cli.shared import (
+    FAILED,
+    MOMENT,
+    ROWS,
+    command,
+    now,
+    option,
+    problem_of,
+    problem_option,
+    say,
+)
 from engine.assemble import Stores, open_records, open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.errors import ServiceError, UnknownVersion, UntrustedArtifact
@@ -64,7 +74,7 @@ def replay(
     wanted = RecordQuery(asked.name, since, until, newest=newest)
     found = _ask_again(asked, wanted, version, settings=settings)
     for reason, count in found.left_out.reasons.items():
-        click.echo(f"left out: {count:,} records, {reason}")
+        say(f"left out: {count:,} records, {reason}")
     if found.finding is None:
         click.echo(f"error: no record of {asked.name} to ask again", err=True)
         return FAILED
@@ -107,7 +117,7 @@ def _show(
 ) -> None:
     """What was found, in the terminal and as a page."""
     from engine.reports.comparisons import draw_replay, write_page
-    from engine.reports.console import say, show_grid
+    from engine.reports.console import show_grid
 
     show_grid(finding.table)
     for note in finding.notes:

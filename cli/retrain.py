@@ -23,6 +23,7 @@ from cli.shared import (
     options,
     problem_of,
     problem_option,
+    say,
     words_of,
 )
 from engine.domain.errors import InvalidSetting
@@ -160,5 +161,5 @@ def _repeat(interval: int, words: Iterable[str]) -> NoReturn:
     while True:
         code = subprocess.run(again, check=False).returncode
         pause = interval * (1 + random.uniform(0, _JITTER))  # noqa: S311
-        click.echo(f"exit code {code}; next run in {pause:,.0f} s")
+        say(f"exit code {code}; next run in {pause:,.0f} s")
         time.sleep(pause)

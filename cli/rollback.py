@@ -2,7 +2,7 @@
 
 import click
 
-from cli.shared import command, problem_of, problem_option
+from cli.shared import command, problem_of, problem_option, say
 from engine.assemble import Stores, open_stores
 from engine.domain import history
 from engine.domain.errors import UnknownVersion
@@ -37,4 +37,4 @@ def roll_back(stores: Stores, wanted: str, who: str) -> None:
         history.Action.ROLLED_BACK, version, who=who, why=why, after=len(past)
     )
     note = "" if follows else f"; {stores.champion.place} could not be written"
-    click.echo(f"champion: {version}, {why}{note}")
+    say(f"champion: {version}, {why}{note}")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cli.retrain import RetrainingOrder, told
-from cli.shared import MOMENT, SEED, command, flag, now, option, problem_option
+from cli.shared import MOMENT, SEED, command, flag, now, option, problem_option, say
 from engine.domain.errors import InvalidSetting, NothingToJudge, UnusableTable
 from engine.domain.history import champion
 from engine.domain.ports import Records
@@ -40,7 +40,6 @@ def roll_out(
     """A look at the roll-out that is under way or else a challenger, and at the copy that stands
     by; whether the champion changed."""
     from engine.learning.standby import Post
-    from engine.reports.console import say
 
     if controller.champion.revision() is None:
         raise NothingToJudge("there is no champion yet; train one with train_model.py")
@@ -64,7 +63,6 @@ def roll_out(
 
 def _roll_on(controller: RolloutController, records: Records) -> bool:
     """One look at the candidate; whether it is champion now."""
-    from engine.reports.console import say
 
     step = controller.step(records, now())
     past = controller.champion.history()

@@ -184,6 +184,13 @@ def words_of(ctx: click.Context, *, without: str) -> Iterator[str]:
                 yield from (one.opts[-1], str(each))
 
 
+def say(text: str, style: str | None = None) -> None:
+    """Print one line as it is, however wide the terminal."""
+    from engine.reports.console import say as print_line  # not everybody has rich
+
+    print_line(text, style)
+
+
 def now() -> str:
     """The time in UTC as ISO 8601 with milliseconds."""
     return written(datetime.now(UTC))

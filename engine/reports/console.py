@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn, TaskID
 from rich.table import Table as Grid
 
-console = Console()
+console = Console(emoji=False)
 
 
 def say(text: str, style: str | None = None) -> None:
