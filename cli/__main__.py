@@ -46,9 +46,9 @@ for each in (
     predictive.add_command(each)
 
 
-def _main() -> None:
+def main() -> None:
     run(predictive)
 
 
 if __name__ == "__main__":
-    _main()
+    main()

@@ -26,7 +26,7 @@ FAILED, MISUSED, _INTERRUPTED, _TERMINATED = 1, 2, 130, 143
 _HIGHEST_SEED = 2**31
 _MOST_ROWS = 10_000_000
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_TRAINING = "pip install 'predictive-service[train]'"
+_TRAINING = "pip install '.[train]' in the checkout"
 
 
 class _Option(click.Option):

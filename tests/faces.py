@@ -1,6 +1,7 @@
 """What each module shows of itself, and who uses it: read off the source, nothing is imported."""
 
 import ast
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,9 @@ CODE = ("app", "cli", "engine", "problems")
 OTHERS = ("tests", "benchmarks")
 SCRIPTS = ("retrain.py", "train_model.py")
 LONGEST_REFERENCE = 100
+ENTRY_POINTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+    "scripts"
+]
 
 Uses = Mapping[str, set[str]]
 """A name with its module, `engine.domain.cells.number`, to the modules that use it."""
@@ -59,6 +63,8 @@ def name_of(node: ast.expr) -> str:
 
 def uses(code: Mapping[str, ast.Module]) -> Uses:
     found: defaultdict[str, set[str]] = defaultdict(set)
+    for entry in ENTRY_POINTS.values():
+        found[entry.replace(":", ".")].add("pyproject.toml")
     for module, tree in code.items():
         for name in references(tree, set(code)):
             found[name].add(module)
