@@ -50,7 +50,7 @@ def retrain_problem(order: RetrainingOrder, settings: Settings, problem: Problem
         if not order.rollout:
             changed = _challenge_champion(this)
         elif settings.records == "off":
-            raise InvalidSetting("RECORDS: off; a roll-out goes by what is recorded")
+            raise InvalidSetting("RECORDS is off, and a roll-out needs records; turn RECORDS on")
         else:
             controller = RolloutController(problem, stores.champion, stores.artifacts, _WHO)
             changed = roll_out(

@@ -54,7 +54,7 @@ def shared_folder(base: Path) -> Iterator[Path]:
     """
     base.mkdir(mode=0o700, exist_ok=True)
     if base.lstat().st_uid != os.getuid():
-        raise InvalidSetting(f"{_VARIABLE}: {base} belongs to somebody else; name another folder")
+        raise InvalidSetting(f"{_VARIABLE}: {base} belongs to another user; name another folder")
     folder = base / str(os.getppid())
     with ExitStack() as life:
         with _one_at_a_time(base):

@@ -115,8 +115,8 @@ def _methods_at(request: Request) -> list[str]:
 
 
 _ADVICE = {
-    404: "Nothing is served at this path; GET /docs lists what is.",
-    405: "This path does not answer this method; the Allow header lists those it answers.",
+    404: "No route has this path; GET /docs lists the routes.",
+    405: "This path does not support this method; the Allow header lists those it supports.",
 }
 
 

@@ -19,8 +19,8 @@ _HUNG_UP = 499
 _UNMATCHED = "unmatched"
 _REQUEST_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
 _NOT_STARTED = (
-    "the application has not been started: its lifespan has not run, so no model is loaded; a test "
-    "starts it by `with TestClient(app) as client`"
+    "the application has not been started: its lifespan has not run, so no model is loaded; in a "
+    "test, start it by `with TestClient(app) as client`"
 )
 
 
@@ -80,7 +80,9 @@ def _request_id(scope: Scope) -> str:
 
 
 def _crash(scope: Scope) -> Response:
-    return problem(scope, 500, "The service failed; the request id finds the cause in its logs.")
+    return problem(
+        scope, 500, "The service failed; search its logs for the request id to find the cause."
+    )
 
 
 def _template_of(scope: Scope) -> str:

@@ -168,7 +168,7 @@ def _judge(past: History, low: list[int]) -> None:
     ]
     if ends != [PROMOTED, STOPPED]:
         raise RuntimeError(
-            f"one challenger was to be promoted and the next stopped, but: {', '.join(ends)}"
+            f"expected one promoted and one stopped challenger, found: {', '.join(ends)}"
         )
     if len(low) > _MOST_LOW:
         raise RuntimeError(f"coverage was below {_LOW:.0%} on days {', '.join(map(str, low))}")

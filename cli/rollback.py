@@ -31,7 +31,7 @@ def roll_back(stores: Stores, wanted: str, who: str) -> None:
     version = Version.parse(wanted) if wanted else history.before(past)
     if version not in history.champions(past):
         known = ", ".join(map(str, history.champions(past))) or "none"
-        raise UnknownVersion(f"{version} never was champion; those were {known}")
+        raise UnknownVersion(f"{version} was never champion; the champions were {known}")
     why = f"back from {history.champion(past)}"
     follows = stores.champion.move(
         history.Action.ROLLED_BACK, version, who=who, why=why, after=len(past)

@@ -48,7 +48,9 @@ def roll_out(
         raise UnusableTable(f"{missing} does not exist")
     only_copies = order.recalibrate and controller.problem.target.kind.measure.has_coverage
     if only_copies and (order.data or order.since):
-        raise InvalidSetting("--rollout --recalibrate looks at the newest records, at no others")
+        raise InvalidSetting(
+            "--rollout --recalibrate always uses the newest records; leave --data and --since out"
+        )
     is_under_way = under_way(controller.champion.history()) is not None
     if not is_under_way:
         refuse_beside_others(controller.champion.history())

@@ -58,7 +58,7 @@ class _Option(click.Option):
             return f"{flags[str(self.name)]} needs {missing[0]}: {self.because}"
         beside = [flags[name] for name in self.excludes if name in given]
         if beside and not given & set(self.unless):
-            return f"{flags[str(self.name)]} does not go with {beside[0]}: {self.because}"
+            return f"{flags[str(self.name)]} cannot be used with {beside[0]}: {self.because}"
         return None
 
 
@@ -201,7 +201,7 @@ def options(*each: Callable[[Function], Function]) -> Callable[[Function], Funct
 
 
 def problem_option(function: Function) -> Function:
-    about = "What is predicted; default: the first of SERVE."
+    about = "The problem; default: the first one in SERVE."
     return option("--problem", help=about)(function)
 
 
@@ -236,7 +236,9 @@ def _seconds(text: str) -> int:
     except (KeyError, ValueError):
         found = 0
     if not 1 <= found <= 366 * _UNITS["d"]:
-        raise ValueError(f"{text!r} is no time span from 1s to 366d, such as 90s, 30m, 24h or 7d")
+        raise ValueError(
+            f"{text!r} is not a time span from 1s to 366d, such as 90s, 30m, 24h or 7d"
+        )
     return found
 
 

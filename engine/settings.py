@@ -97,14 +97,16 @@ class Settings(BaseSettings):
         if not names:
             raise ValueError("name at least one problem, as in housing,churn")
         if len(set(names)) < len(names):
-            raise ValueError("a problem stands there twice; name each once")
+            raise ValueError("a problem appears more than once; name each problem once")
         return names
 
     @field_validator("model_dir")
     @classmethod
     def _one_place(cls, folder: Path | None, before: ValidationInfo) -> Path | None:
         if folder is not None and before.data.get("model_path") is not None:
-            raise ValueError("MODEL_PATH says where the model is, too; set one of the two")
+            raise ValueError(
+                "MODEL_PATH is set, too, and also says where the model is; set one of the two"
+            )
         return folder
 
     def model_of(self, problem: str) -> Path:
@@ -121,8 +123,8 @@ class Settings(BaseSettings):
         path = str(self.model_path)
         if "{problem}" not in path and problem != self.serve[0]:
             raise InvalidSetting(
-                f"MODEL_PATH: {path} is the model of {self.serve[0]}; where {problem} is served or "
-                "trained, too, write {problem} into it, as in models/{problem}.joblib"
+                f"MODEL_PATH: {path} is the model of {self.serve[0]}; to serve or train {problem}, "
+                "too, write {problem} into the path, as in models/{problem}.joblib"
             )
         return Path(path.replace("{problem}", problem))
 
@@ -166,7 +168,7 @@ def load_settings() -> Settings:
     except SettingsError as error:
         name = str(error).split('"')[1].upper()
         raise InvalidSetting(
-            f'{name}: not JSON; a list looks like ["https://a.example"]'
+            f'{name}: the value is not JSON; write a list as ["https://a.example"]'
         ) from error
 
 
@@ -204,4 +206,4 @@ def _without_effect(name: str) -> str:
 
 
 def _no_setting(name: str, meant: str | None) -> str:
-    return f"{name} is no setting" + (f"; did you mean {meant}?" if meant else "")
+    return f"{name} is not a setting" + (f"; did you mean {meant}?" if meant else "")

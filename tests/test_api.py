@@ -354,4 +354,4 @@ async def test_a_parameter_that_is_unknown_or_stands_twice_is_refused(
 ) -> None:
     reply = await client.post(f"/predict?{query}", json=HOUSE)
     assert reply.status_code == 422
-    assert "unknown or stands twice" in reply.json()["detail"]
+    assert "unknown or appears more than once" in reply.json()["detail"]

@@ -153,5 +153,5 @@ def _known_time(text: str) -> str:
     """Raises ValueError for what is no time, and for one that is still to come."""
     moment = utc(text)
     if moment > written(datetime.now(UTC) + _LATEST):
-        raise ValueError(f"{text[:50]} is still to come; leave known_at out for now")
+        raise ValueError(f"{text[:50]} is in the future; leave known_at out to mean now")
     return moment

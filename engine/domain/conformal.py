@@ -251,7 +251,7 @@ class Calibration:
         if not LOWEST_CONFIDENCE <= confidence <= self.highest_confidence:
             raise UnsupportedConfidence(
                 f"confidence {confidence:g} is outside {LOWEST_CONFIDENCE:g} to "
-                f"{self.highest_confidence:.4g}, what {len(self.held_out)} calibration rows allow"
+                f"{self.highest_confidence:.4g}, the range of {len(self.held_out)} calibration rows"
             )
         return tail_ranks(len(self.held_out), _beyond_doubt(self.rows, confidence, self.doubt))
 

@@ -76,7 +76,7 @@ def refuse_unusable(evidence: Evidence) -> None:
     n = len(evidence.truth)
     for name, column, is_wrong in _columns(evidence):
         if column.shape != evidence.truth.shape:
-            raise ValueError(f"{name}: {len(column)} rows, the truth has {n}")
+            raise ValueError(f"{name} has {len(column)} rows, but the truth has {n}")
         if is_wrong.any():
             raise ValueError(f"{name}: {column[is_wrong][0]} in judged row {is_wrong.argmax() + 1}")
     numbers: dict[str, float] = {"attempt": evidence.attempt}

@@ -99,8 +99,9 @@ def unseen(table: Table, champion: Artifact, seed: int) -> tuple[Rows, Rows]:
     rest = np.flatnonzero(~np.isin(table.groups, table.groups[fresh]))
     if len(judged) < FEWEST_JUDGED or len(rest) < FEWEST_ROWS:
         raise NothingToJudge(
-            f"{table.source}: of {len(table)} rows, {len(judged)} are new to the champion and may "
-            f"judge (it takes {FEWEST_JUDGED}); {len(rest)} are left to learn from ({FEWEST_ROWS})"
+            f"{table.source}: of {len(table)} rows, {len(judged)} are new to the champion and can "
+            f"judge (at least {FEWEST_JUDGED} are needed); {len(rest)} are left to learn from "
+            f"(at least {FEWEST_ROWS} are needed)"
         )
     return rest, judged
 

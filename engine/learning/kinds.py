@@ -82,7 +82,7 @@ def _refuse_one_sided(problem: Problem, table: Table) -> None:
         rare = _class_name(problem, float(2 * happened < len(table)))
         raise UnusableTable(
             f"{table.source}: class imbalance, {name} is {rare} in {few} of {len(table)} rows, and "
-            f"probabilities take {_FEWEST_EVENTS}; add rows of that class (do not repeat any)"
+            f"probabilities need {_FEWEST_EVENTS}; add rows of that class (do not repeat any)"
         )
 
 

@@ -57,7 +57,7 @@ def recalibrate(
     fresh = fresh_rows(table, champion)
     if len(fresh) < _FEWEST_CALIBRATION + FEWEST_JUDGED:
         raise NothingToJudge(
-            f"{table.source}: {len(fresh)} rows are new to the champion; recalibration takes "
+            f"{table.source}: {len(fresh)} rows are new to the champion; recalibration needs "
             f"{_FEWEST_CALIBRATION} to calibrate and {FEWEST_JUDGED} to judge"
         )
     wanted = max(FEWEST_JUDGED, round(JUDGED_SHARE * len(fresh)))

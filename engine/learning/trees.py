@@ -81,7 +81,7 @@ def _trees_of(estimator: Any) -> Iterator[Tree]:
         for member in estimator.estimators_:
             yield _plain_tree(member.tree_, share=1 / len(estimator.estimators_))
     else:
-        raise TypeError(f"no way to compile a {type(estimator).__name__}")
+        raise TypeError(f"a {type(estimator).__name__} cannot be compiled")
 
 
 def _constant(value: float) -> Tree:

@@ -97,7 +97,7 @@ def refuse_other_contract(card: ModelCard, problem: Problem) -> None:
     if not same_contract(problem, card):
         raise UntrustedArtifact(
             f"{card.version} has another contract ({differences(problem, card)}); "
-            "to serve a champion with another one, restart the service"
+            "restart the service to serve a champion with another contract"
         )
 
 

@@ -106,7 +106,7 @@ def show_shortfall(found: Acceptance, *, is_promoted: bool, left: str) -> None:
     even = ", even after calibration on newer rows" if found.is_recalibrated else ""
     text = f"not promoted, {left}: {shortfall}{even}; {advice(found.judged)}, or --accept it"
     if is_promoted:
-        text = f"accepted: {shortfall}{even}; /health goes on saying it"
+        text = f"accepted: {shortfall}{even}; /health keeps reporting it"
     say(text, style="bold yellow")
 
 

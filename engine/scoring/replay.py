@@ -100,7 +100,7 @@ def _grouped(
         if version is not None and record.variant == SHADOW:
             continue
         if record.error is not None:
-            left_out.reasons["no answer was recorded, but an error"] += 1
+            left_out.reasons["an error was recorded, and no answer"] += 1
         elif record.variant == DEGRADED:
             left_out.reasons["the features could not be looked up, and a fallback answered"] += 1
         elif not _fits(record.row, schema):

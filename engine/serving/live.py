@@ -130,7 +130,7 @@ class Live:
                 self._artifacts.place(self.problem.name, version),
             }:
                 return version
-        raise UnknownVersion(f"no registered version of {self.problem.name} is kept there")
+        raise UnknownVersion(f"no registered version of {self.problem.name} has this path")
 
     def versions(self) -> list[str]:
         """What `?model_version=` can name, in semantic order."""
@@ -168,7 +168,9 @@ class Live:
             return
         if revision is None and self._current is not None:
             self._revision = None
-            self._refuse(f"{self.registered.place} is gone; the last version goes on")
+            self._refuse(
+                f"{self.registered.place} is missing; the last loaded version goes on answering"
+            )
         if revision is None or revision == self._revision:
             self._mend()
             return

@@ -90,7 +90,7 @@ class Resolver:
         if len(rows) == len(keys):
             return Instances(rows, keys)
         if problem.lookup is None:
-            raise UnknownEntity(f"{problem.name} knows features of no key; send the features")
+            raise UnknownEntity(f"{problem.name} looks up no features by key; send the features")
         try:
             found = await self._look_up(problem, entities, at)
         except _Trouble as trouble:
@@ -114,7 +114,7 @@ class Resolver:
         """Raises Trouble."""
         threads = THREADS + self._lost()
         if len(self._held_up) >= threads:
-            raise _Trouble(BUSY, f"{threads} look-ups have not come back from the store")
+            raise _Trouble(BUSY, f"{threads} look-ups still wait for the store")
         self._start(threads)
         keys = dict.fromkeys(e.key for e in entities if e.row is None and e.key is not None)
         question = _LookUp(problem, [*keys], at, asyncio.get_running_loop().create_future())
@@ -196,11 +196,11 @@ def _refuse_unknown(name: str, entities: Sequence[Entity], found: _Rows) -> None
     if not unknown:
         return
     if len(entities) == 1:
-        raise UnknownEntity(f"nothing is known of {name} {_shown(entities[0].key)}")
+        raise UnknownEntity(f"no features are known for {name} {_shown(entities[0].key)}")
     shown = [f"{_shown(entities[row].key)} (row {row})" for row in unknown[:_SHOWN]]
     more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
     raise UnknownEntity(
-        f"nothing is known of {name} {', '.join(shown)}{more}; "
+        f"no features are known for {name} {', '.join(shown)}{more}; "
         f"{len(unknown)} of {len(entities)} are unknown"
     )
 
@@ -213,4 +213,4 @@ def _broken_rule(error: ValidationError) -> str:
     """The first of them, in words; the key is data of somebody's and is not told."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"][1:]))
-    return f"what the store has breaks the schema: {where}: {first['msg']}"
+    return f"what the store holds breaks the schema: {where}: {first['msg']}"

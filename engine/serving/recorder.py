@@ -93,7 +93,7 @@ class Recorder:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await waiter
         except TimeoutError:
-            self._fail(f"no answer for {PATIENCE_SECONDS:g} s")
+            self._fail(f"the store has not answered for {PATIENCE_SECONDS:g} s")
             return QUEUED
         finally:
             pending.waiter = None
@@ -130,7 +130,7 @@ class Recorder:
     def _objection(self, pending: Pending) -> str:
         """Who waits takes no place: callers who wait are few."""
         if self._closing.is_set():
-            return "the service ends"
+            return "the service is stopping"
         is_full = self._queued_rows + pending.rows > self.limit
         return "the queue is full" if is_full and pending.waiter is None else ""
 
@@ -169,7 +169,7 @@ class Recorder:
             raise
         except Exception as error:  # something in the group cannot be kept: find out what
             if len(group) == 1:
-                self._settle(group, DROPPED, f"cannot be kept: {error!r}")
+                self._settle(group, DROPPED, f"cannot be written: {error!r}")
                 return
             for one in group:
                 self._append([one])

@@ -48,7 +48,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
-            raise MalformedBody(f"the key {name[:100]!r} stands twice in one object; send it once")
+            raise MalformedBody(
+                f"the key {name[:100]!r} appears more than once in one object; send it once"
+            )
 
 
 def _invalid(error: ValidationError) -> ServiceError:

@@ -75,7 +75,7 @@ class TrackedChampion:
         try:
             return self._own.load()
         except UntrustedArtifact as error:
-            way_out = f"remove it, and {version}, which is registered, takes its place"
+            way_out = f"remove it; then {version}, which is registered, takes its place"
             raise UntrustedArtifact(f"{error}; {way_out}") from error
 
     def adopt(self, who: str) -> None:

@@ -169,8 +169,8 @@ class SqlFeatures:
 
 def nothing_kept(problem: str) -> FeaturesUnavailable:
     """A store that holds nothing of a problem was lost, or never filled: nobody's key is wrong."""
-    way_out = f"python -m cli features load --problem {problem} puts some there"
-    return FeaturesUnavailable(f"no features of {problem} are kept: {way_out}")
+    way_out = f"load some with python -m cli features load --problem {problem}"
+    return FeaturesUnavailable(f"the store has no features of {problem}: {way_out}")
 
 
 def dumped(features: Iterable[Features]) -> dict[tuple[str, str], str]:
@@ -179,11 +179,11 @@ def dumped(features: Iterable[Features]) -> dict[tuple[str, str], str]:
     said = {}
     for one in features:
         if not 1 <= len(one.key) <= LONGEST_KEY:
-            raise ValueError(f"a key has 1 to {LONGEST_KEY} letters: {one.key[:40]!r}")
+            raise ValueError(f"a key must have 1 to {LONGEST_KEY} characters: {one.key[:40]!r}")
         try:
             said[one.key, one.at] = orjson.dumps(dict(one.row)).decode()
         except TypeError as error:
-            raise ValueError(f"the features of {one.key[:40]!r} are no JSON: {error}") from error
+            raise ValueError(f"the features of {one.key[:40]!r} are not JSON: {error}") from error
     return said
 
 

@@ -62,7 +62,7 @@ class ArtifactFile:
             return _unpack(facts, joblib.load(io.BytesIO(dump)))
         except Exception as error:
             raise UntrustedArtifact(
-                f"{self.path}: intact, but not loadable here: {error}"
+                f"{self.path}: the file is intact, but cannot be loaded here: {error}"
             ) from error
 
     def publish_key(self) -> None:
@@ -96,7 +96,9 @@ class FileArtifacts:
             except FileExistsError:
                 if path.read_bytes() != packed:
                     version = artifact.card.version
-                    raise VersionExists(f"{version} is registered and is another model") from None
+                    raise VersionExists(
+                        f"{version} is already registered and is another model"
+                    ) from None
 
     def load(self, problem: str, version: Version) -> Artifact:
         file = self.file(problem, version)
@@ -104,7 +106,9 @@ class FileArtifacts:
             raise UnknownVersion(f"{problem} has no version {version}")
         artifact = file.load()
         if artifact.card.version != str(version):
-            raise UntrustedArtifact(f"{file.path} holds {artifact.card.version}; it was renamed")
+            raise UntrustedArtifact(
+                f"{file.path} contains {artifact.card.version}; the file was renamed"
+            )
         return artifact
 
     def versions(self, problem: str) -> list[Version]:

@@ -61,7 +61,7 @@ class ArtifactSigner:
             sizes = struct.pack(">QQ", dump_size, card_size)
             Ed25519PublicKey.from_public_bytes(public).verify(signature, body + sizes)
         except (InvalidSignature, ValueError) as error:
-            raise UntrustedArtifact("the signature does not fit; the file was altered") from error
+            raise UntrustedArtifact("the signature does not match; the file was altered") from error
         return body[:dump_size], body[dump_size:]
 
     def publish(self, data: bytes) -> None:

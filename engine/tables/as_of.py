@@ -37,7 +37,9 @@ def joined(
     events.require(key, time)
     twice = [name for name in problem.schema.names if name in events.columns]
     if twice:
-        raise UnusableTable(f"{events.name} has {', '.join(twice)} already: leave features out")
+        raise UnusableTable(
+            f"{events.name} has {', '.join(twice)} already: leave these columns out"
+        )
     first = 1
     for batch in events.batches():
         pairs = list(_pairs(batch, first, key, time=time))

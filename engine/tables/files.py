@@ -77,7 +77,7 @@ def _header_of(path: Path) -> list[str]:
         try:
             names = next((cells for cells in csv.reader(file) if any(map(str.strip, cells))), [])
         except csv.Error as error:
-            raise ValueError(f"its header is none: {error}") from error
+            raise ValueError(f"its header cannot be read: {error}") from error
     if any("\0" in name for name in names):
         raise UnicodeError("a zero byte in the header")
     return names
@@ -87,8 +87,10 @@ def _refuse_twins(names: list[str]) -> None:
     """Raises ValueError where columns share a name; those without one are told apart by place."""
     twins = [name for name in dict.fromkeys(names) if name.strip() and names.count(name) > 1]
     if twins:
-        stand = "column {} stands" if len(twins) == 1 else "columns {} stand"
-        raise ValueError(f"the {stand.format(', '.join(twins))} there twice: rename one of them")
+        stand = "column {} appears" if len(twins) == 1 else "columns {} appear"
+        raise ValueError(
+            f"the {stand.format(', '.join(twins))} more than once: give each column its own name"
+        )
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

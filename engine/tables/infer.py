@@ -70,7 +70,7 @@ def infer(
     table = frame.rename(columns=str)
     frame, notes = _labelled(table, target)
     indexes = [n for n in _names_of(table) if n not in {target, *drop} and _is_index(n, table[n])]
-    notes += [f"column {name!r} is a running number, and left out" for name in indexes]
+    notes += [f"column {name!r} only numbers the rows and is left out" for name in indexes]
     wrong = _wrong_names(table, target, (*drop, *indexes)) + _wrong_order(table, order or ())
     if order is None or TIME in table:
         order = order_in(frame, {target, *drop, *indexes}, max_bad_share)
@@ -115,7 +115,7 @@ def _goal_of(frame: pd.DataFrame, target: str, positive: str | None) -> Target |
 
 def _left_out(dates: Dates) -> str:
     return (
-        f"{dates.name} holds dates, which are no features: left out; derive numbers from them, "
+        f"{dates.name} holds dates, which cannot be features: left out; derive numbers from them, "
         "such as the month or an age in days"
     )
 
@@ -160,7 +160,7 @@ def _wrong_order(frame: pd.DataFrame, order: Sequence[str]) -> list[str]:
     parts = {part_of(name) for name in order}
     if len(order) > 1 and (None in parts or not {"year", "month"} <= parts):
         wrong.append(
-            "--time: several columns are year and month, and day, hour, minute, second where known"
+            "--time: several columns must be year and month, and day, hour, minute, second if known"
         )
     return wrong
 
@@ -175,7 +175,7 @@ def _wrong_times(frame: pd.DataFrame, order: Sequence[str], max_bad_share: float
         return []
     bad = moments[is_bad].astype(object)
     told = bad[~is_blank(bad)]
-    said = "empty" if told.empty else f"no time, such as {str(told.iloc[0])[:25]!r},"
+    said = "empty" if told.empty else f"not a time, such as {str(told.iloc[0])[:25]!r},"
     return [
         f"{', '.join(order)} is {said} in {is_bad.mean():.0%} of the rows: write numbers or dates, "
         "such as 2024-01-31, or give the column another name"
@@ -207,8 +207,10 @@ def _cannot_be(
     """One finding a line, and the way to go on without the columns that are of no use."""
     lines = "".join(f"\n  - {one}" for one in wrong)
     words = join(dict.fromkeys((*dropped, *useless)))
-    way_out = f"\n  to go on without what is of no use: --drop {words}" if useless else ""
-    return UnusableTable(f"{source} cannot be learned from yet:{lines}{way_out}")
+    way_out = (
+        f"\n  to train without the columns that cannot be used: --drop {words}" if useless else ""
+    )
+    return UnusableTable(f"{source} cannot be trained on yet:{lines}{way_out}")
 
 
 def _inferred(

@@ -52,8 +52,8 @@ def suspicions(
             )
         if suspect.is_blurred(values):
             yield (
-                f"{column.name} has values that are one and the same to a model, which keeps seven "
-                "digits and nothing below 1e-38: subtract a constant, or change the unit"
+                f"{column.name} has different values that a model cannot tell apart: it keeps "
+                "seven digits and nothing below 1e-38: subtract a constant, or change the unit"
             )
 
 

@@ -58,7 +58,7 @@ class RolloutController:
         past = self.champion.history()
         rollout = under_way(past)
         if rollout is None:
-            raise Outpaced("no roll-out is under way any more; look again")
+            raise Outpaced("no roll-out is in progress any more; nothing was changed")
         taken = self._decided(rollout, past, records, now=now)
         if taken.move == ROLL_BACK:
             self._enter(None, rollout.candidate, why=taken.reason, revision=len(past))
@@ -137,7 +137,7 @@ def refuse_beside_others(past: History) -> None:
     """Raises InvalidTraffic while somebody's own variants are asked: a roll-out would end them."""
     if history.traffic(past).variants and under_way(past) is None:
         raise InvalidTraffic(
-            "variants were set by hand, and a roll-out would take their place; end them first: "
+            "variants were set by hand, and a roll-out would replace them; remove them first: "
             "python -m cli deployment clear"
         )
 
@@ -155,5 +155,5 @@ def _in_time(taken: Step, stage: Stage, joined: Sequence[JoinedRecord], *, now: 
     newest = joined[-1].record.at if joined else ""
     if taken.move != ADVANCE or newest <= latest:
         return taken
-    ahead = f"the newest record is of {newest}, and here it is {now}: set the clocks"
+    ahead = f"the newest record is from {newest}, after this machine's time {now}: set the clocks"
     return Step(STAY, f"{stage.name}: {ahead}.")

@@ -320,7 +320,7 @@ async def test_a_new_champion_starts_alone(admin: Settings) -> None:
         ({"variants": [{**HALF, "model_version": "v1.0.0"}]}, 422, "is the champion"),
         ({"variants": [{**HALF, "share": 1.5}]}, 422, "share"),
         ({"variants": [{**HALF, "share": "half"}]}, 422, "share"),
-        ({"variants": [{**SHADOW, "share": 0.5}]}, 422, "a shadow answers nobody"),
+        ({"variants": [{**SHADOW, "share": 0.5}]}, 422, "a shadow answers no request"),
         ({"variants": [HALF, HALF]}, 422, "twice"),
         ({"variants": [{**HALF, "mode": "mirror"}]}, 422, "mode"),
         ({"variants": [HALF], "revision": 7}, 409, "revision 1, not 7"),

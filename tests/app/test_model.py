@@ -74,7 +74,7 @@ async def test_a_refusal_names_the_ways_out(settings: Settings) -> None:
     settings.model_of("housing").write_bytes(settings.model_of("housing").read_bytes()[:-1] + b"x")
     async with running(settings) as client:
         refused = (await client.get("/ready")).json()["detail"]
-        assert "remove it, and v1.0.0, which is registered, takes its place" in refused
+        assert "remove it; then v1.0.0, which is registered, takes its place" in refused
         assert "python train_model.py --problem housing trains another one" in refused
         settings.model_of("housing").unlink()
         await until(client, "/ready", model_version="v1.0.0")

@@ -94,7 +94,7 @@ def test_it_survives_being_written_down() -> None:
         ([VariantRequest(CHAMPION, TEST, 0.1)], "is the champion"),
         ([VariantRequest(A, TEST, 0.1), VariantRequest(A, SHADOW)], "twice"),
         ([VariantRequest(A, CANARY, 0.1), VariantRequest(B, CANARY, 0.1)], "two canaries"),
-        ([VariantRequest(A, "mirror", 0.1)], "the mode is one of test, canary, shadow"),
+        ([VariantRequest(A, "mirror", 0.1)], "the mode must be one of test, canary, shadow"),
         ([VariantRequest(A, SHADOW, 0.1)], "has no share"),
         ([VariantRequest(A, TEST, 0.0)], "share from 0.0001"),
         ([VariantRequest(A, TEST, 0.00001)], "share from 0.0001"),
