@@ -21,7 +21,7 @@ _BY_ROUTE = "no valid body of this route is longer"
 
 def check_names(request: Request, known: Collection[str] = ()) -> None:
     """Raises InvalidInput for a parameter that is unknown, and for a parameter or X-Unit-ID that
-    stands twice: neither is guessed."""
+    appears more than once: no value is guessed."""
     names = [name for name, _ in request.query_params.multi_items()]
     wrong = [name for name in names if name not in known or names.count(name) > 1]
     if wrong:
@@ -42,7 +42,8 @@ async def read_only(request: Request, known: Collection[str], limit: int) -> byt
 
 
 async def read(request: Request, limit: int, why: str = _BY_ROUTE) -> bytes:
-    """The body, never more than `limit` bytes of it in memory, which is so because of `why`.
+    """The body, of which at most `limit` bytes are in memory; `why` explains the limit in the
+    error.
 
     Raises UnsupportedMediaType when it is not declared as JSON, BodyTooLarge or BodyTooSlow.
     """

@@ -25,7 +25,8 @@ _NOT_STARTED = (
 
 
 class _NotStarted(dict[str, Any]):
-    """The state that routes share, before the lifespan has run: empty, and it says why."""
+    """The state that routes share, before the lifespan has run: it is empty, and its error says
+    why."""
 
     def __missing__(self, name: str) -> Any:
         raise ModelNotReady(_NOT_STARTED)
@@ -37,7 +38,7 @@ class Observe:
     def __init__(self, app: ASGIApp, *, logs_requests: bool) -> None:
         self.app = app
         self.level = "info" if logs_requests else "debug"
-        """Of the line about a request that was answered as it should be."""
+        """The level of the log line about a request that was answered as it should be."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -22,7 +22,7 @@ from engine.watching.sequence import Difference
 from engine.watching.sides import Side
 
 _WHO = "deployment.py"
-"""As histories have it that were written before there was one command line."""
+"""The name in existing histories; they were written before there was one command line."""
 _EXAMPLES = """Examples:
   predictive deployment show
   predictive deployment set v1.1.0-rc.1:test:0.2               a fifth of the units

@@ -119,7 +119,7 @@ def forget(before: str, yes: bool) -> int:
 
 @dataclass
 class _Count:
-    """Of one version in one role."""
+    """Counts of one version in one role."""
 
     records: int = 0
     errors: int = 0
@@ -167,7 +167,8 @@ def _batch(chunk: Sequence[JoinedRecord], schema: Schema) -> "pa.RecordBatch":
 
 
 def _flat(joined: JoinedRecord, schema: Schema) -> dict[str, Any]:
-    """One line of the file; what does not fit today's schema stays together, as JSON."""
+    """One row of the file; a row that does not fit today's schema is written as JSON in one
+    column."""
     record, outcome = joined.record, joined.outcome
     row = record.row
     features = {

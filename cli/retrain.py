@@ -144,7 +144,7 @@ def retraining_command(story: _Story) -> Command:
 
 
 def told(order: RetrainingOrder, settings: Settings, story: _Story) -> int:
-    """The story of a problem there is; raises InvalidSetting for another one, or its layout."""
+    """Run the story of a problem; raises InvalidSetting if there is no such problem or layout."""
     problem = problem_of(order.problem, settings)
     if order.layout not in {None, *problem.layouts}:
         raise InvalidSetting(f"--layout: {problem.name} has no layout {order.layout}")

@@ -26,7 +26,7 @@ def rollback(problem: str | None, version: str | None) -> None:
 
 
 def roll_back(stores: Stores, wanted: str, who: str) -> None:
-    """Move the pointer, and say so; raises UnknownVersion for what never was champion."""
+    """Move the pointer, and say so; raises UnknownVersion for a version that was never champion."""
     past = stores.champion.history()
     version = Version.parse(wanted) if wanted else history.before(past)
     if version not in history.champions(past):

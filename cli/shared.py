@@ -64,7 +64,7 @@ class _Option(click.Option):
 
 class Command(click.Command):
     """A command that ends with the exit code its function returns, None for 0; where it fails one
-    line says why. `examples` stand below its help as they are written."""
+    line says why. `examples` are printed below its help as they are written."""
 
     def __init__(self, *args: Any, examples: str = "", **attributes: Any) -> None:
         super().__init__(*args, **attributes)
@@ -146,8 +146,8 @@ def _spread(params: Sequence[click.Parameter], args: Sequence[str]) -> Iterator[
 
 
 def _exit_code(act: Callable[[], int | None]) -> int:
-    """What `act` returns; where it fails one line says why, and a wrong setting is misuse. Names
-    that nobody reads are told before."""
+    """What `act` returns; where it fails one line says why, and a wrong setting is misuse. Warnings
+    about names that are not settings are printed first."""
     try:
         for unread in unread_names():
             click.echo(f"warning: {unread}", err=True)
@@ -208,7 +208,7 @@ def problem_option(function: Function) -> Function:
 def problem_of(name: str | None, settings: Settings) -> Problem:
     """A problem of ours, or one that a table declared before; without a name the first of SERVE.
 
-    Raises InvalidSetting for one that there is not.
+    Raises InvalidSetting if there is no such problem.
     """
     return named(name or settings.serve[0], partial(card_of, settings))
 

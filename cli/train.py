@@ -190,7 +190,8 @@ def asked_problem(name: str, order: TrainingOrder, settings: Settings) -> Proble
 
 
 def _from_table(name: str, file: Path, target: str, *, order: TrainingOrder) -> Problem:
-    """Raises UnusableTable with all that stands in the way, InvalidSetting if nobody agrees."""
+    """Raises UnusableTable naming everything that prevents training, InvalidSetting if the user
+    does not accept what was inferred."""
     from engine.reports.inferred import ask, show_inferred
     from engine.tables.files import read_file
     from engine.tables.infer import infer
@@ -226,8 +227,8 @@ def _from_table(name: str, file: Path, target: str, *, order: TrainingOrder) -> 
 def next_in_line(
     new: Problem, stores: Stores, order: TrainingOrder, *, who: str
 ) -> tuple[Problem, Version, int]:
-    """The problem in line with what has its name, the version its next model gets, and the length
-    of the history that this was decided on."""
+    """The problem in line with what has its name, the version of its next model, and the length of
+    the history when this was decided."""
     from engine.learning.release import next_release
 
     problem, is_major = _in_line(new, stores, order)
@@ -238,9 +239,9 @@ def next_in_line(
 
 
 def _in_line(new: Problem, stores: Stores, order: TrainingOrder) -> tuple[Problem, bool]:
-    """What a table declares, in line with what has its name; whether it is another contract.
-
-    Raises ContractChanged where it is, unless that is allowed: callers would be refused.
+    """The problem that a table declares, continued from the existing problem of its name, and
+    whether the contract changed. Raises ContractChanged where it did, unless that is allowed:
+    requests of present callers would be refused.
     """
     if order.target is None or stores.champion.revision() is None:
         return new, False

@@ -29,7 +29,7 @@ _KEYS_FOLDER = "trusted_keys"
 PROBLEM_NAME = r"^[a-z][a-z0-9_]{0,39}$"
 _MODEL_FILE = "{problem}_model.joblib"
 _ProblemName = Annotated[str, Field(pattern=PROBLEM_NAME)]
-"""A problem's name stands in URLs, file names and Python types."""
+"""A problem's name is used in URLs, file names and Python types."""
 
 _WITHOUT_EFFECT = {
     "DEFAULT_MODEL": "the champion answers, whatever its file is called; POST /model/load and "
@@ -42,8 +42,8 @@ _WITHOUT_EFFECT = {
 _OF_COMPOSE = re.compile(r"COMPOSE_.*|DOCKER_.*|BUILD_NETWORK|INCOMING")
 """Names that docker compose reads from `.env`, those of docker-compose.yml included."""
 _LIKELY, _NEARLY_SURE = 0.7, 0.92
-"""How like a setting a name is that may be meant for one. The environment is full of names of other
-programs, so there only a slip of a letter or two in a compound name counts."""
+"""How similar to a setting a name must be to be taken for a misspelt one. The environment has names
+of many other programs, so there only one or two wrong letters in a compound name count."""
 
 
 class Settings(BaseSettings):

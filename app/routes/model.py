@@ -141,7 +141,7 @@ def _promoted(live: Live, wanted: LoadRequest, why: str) -> Version:
 
 
 def authorise(offered: str, key: SecretStr | None) -> None:
-    """Raises Forbidden unless a key was set up and this is it."""
+    """Raises Forbidden unless a key is set on the server and this key equals it."""
     if key is None:
         raise Forbidden(
             "ADMIN_API_KEY is not set on the server, so no model can be changed over HTTP"

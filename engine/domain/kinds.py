@@ -1,7 +1,7 @@
 """What kinds of targets there are, and how a prediction of each is measured.
 
 A room that treats kinds differently has one table, `ByKind`, from kind to what it does: a table
-that lacks a kind fails type checking, and nobody compares kinds.
+that lacks a kind fails type checking, and no code compares kinds.
 """
 
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""Change who answers besides the champion: check what is wished for, then append the event."""
+"""Change who answers besides the champion: check the request, then append the event."""
 
 from collections.abc import Iterator, Sequence
 

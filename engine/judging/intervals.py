@@ -14,7 +14,7 @@ _LEVELS = (0.8, 0.9, 0.95)
 SLICE_LEVEL = 0.9
 _SLICES = 5
 SMALLEST_SLICE = 150
-"""Rows below which a slice's coverage says more about chance than about the model."""
+"""With fewer rows the coverage of a slice depends more on chance than on the model."""
 
 
 def evaluate(
@@ -43,8 +43,8 @@ def evaluate(
 
 
 def point_errors(values: Vector, truth: Vector, kind: TargetKind = POSITIVE) -> dict[str, float]:
-    """R2 (share of variance), RMSE and MAE (unit of the target), MAPE (share; of what is positive
-    alone)."""
+    """R2 (share of variance), RMSE and MAE (unit of the target), MAPE (share; for positive
+    quantities only)."""
     errors = values - truth
     figures = {
         "r2": float(1 - (errors**2).sum() / ((truth - truth.mean()) ** 2).sum()),

@@ -23,7 +23,7 @@ from engine.judging.intervals import slices
 
 _BINS = 10
 CHANCE = 0.95
-"""How often the share of a bin's rows where it happened lies within its bounds, or more often."""
+"""The least probability with which a bin's share of events lies within its bounds by chance."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from engine.tables.split import Split, hold_out
 from engine.tables.table import Table
 
 _CHANCE = 0.001
-"""How often a model whose intervals hold is turned away."""
+"""The probability that a model whose intervals hold is rejected by chance."""
 _FEWEST_HALF = 50
 
 

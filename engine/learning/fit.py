@@ -25,12 +25,12 @@ from engine.tables.table import Table
 _SMALLEST_SPREAD = 0.25
 """The floor of the spread, as a share of its median."""
 MOST_CALIBRATION_EVENTS = 10_000
-"""Rows that calibrate probabilities; with k of them it takes k^2 steps."""
+"""The most rows that calibrate probabilities; k rows take k^2 steps."""
 
 Tell = Callable[[str], None]
 """Called with the name of each step as it begins."""
 EVENT_STEPS, QUANTITY_STEPS = FOLDS, 3 * FOLDS + 1
-"""How many steps fitting tells of."""
+"""How many steps `fit` reports."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -121,7 +121,7 @@ def train(
 def measure(
     problem: Problem, table: Table, graph: bytes, *, calibration: Calibration | VennAbers
 ) -> dict[str, float]:
-    """The figures of a part of the table, all through the compiled graph."""
+    """The metrics of a part of the table, all computed by the compiled graph."""
     predict = Predictor(graph, calibration).asked(table.rows)
     sliced = slices_of(problem.schema.names, problem.slices, table.rows)
     judge = JUDGES[problem.target.kind]

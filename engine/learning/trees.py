@@ -39,7 +39,7 @@ STUMP = Tree(
     missing_goes_left=np.zeros(3, dtype=bool),
     value=np.zeros(3),
 )
-"""A tree that says nothing, whichever way a row goes."""
+"""A tree that adds 0 for every row."""
 
 
 _Boosted = HistGradientBoostingRegressor | HistGradientBoostingClassifier

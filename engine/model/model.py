@@ -17,7 +17,7 @@ from engine.model.runtime import Predictor
 _INLINE_SECONDS = 0.001
 """Work up to this long is done on the event loop; a hop to a thread costs about a fifth of it."""
 _TIMINGS = 3
-"""The fastest counts: the others say what else the machine does."""
+"""The fastest run counts: the slower ones measure what else the machine does."""
 
 
 @dataclass(frozen=True, eq=False)

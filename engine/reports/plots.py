@@ -33,7 +33,7 @@ def draw_gain(axes: Any, gain: Vector, loss_name: str) -> None:
 
 @dataclass(frozen=True)
 class _Coverage:
-    """Of all rows and of each slice: how many rows, and what share of truths each model covers."""
+    """For all rows and for each slice: how many rows, and the share of truths each model covers."""
 
     level: float
     rows: Mapping[str, int]

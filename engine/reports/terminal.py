@@ -99,7 +99,8 @@ def show_recalibrated(found: Acceptance) -> None:
 
 
 def show_shortfall(found: Acceptance, *, is_promoted: bool, left: str) -> None:
-    """The last line where intervals did not hold: why, what was `left` behind, and the way out."""
+    """The last line when intervals did not hold: why, where the model is (`left`), and what to
+    do."""
     shortfall = found.artifact.card.shortfall
     if shortfall is None:
         return

@@ -38,7 +38,7 @@ def now() -> str:
 
 
 class _Listener(Protocol):
-    """Who is told when another deployment answers, and why one may not."""
+    """Is called when a new deployment answers, and when one is refused, with the reason."""
 
     def model_loaded(self, problem: str, version: str, variants: Mapping[str, str]) -> None: ...
 
@@ -90,7 +90,7 @@ class Live:
 
     @property
     def doubt(self) -> str:
-        """What a person accepted of the champion although it did not hold; empty for most."""
+        """What did not hold of a champion that a person accepted all the same; usually empty."""
         if self._current is None or self.champion().card.shortfall is None:
             return ""
         return f"{self.loaded_version()} was accepted although {self.champion().card.shortfall}"

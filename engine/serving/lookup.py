@@ -23,12 +23,12 @@ from engine.domain.problem import Problem
 from engine.domain.schema import Row
 
 THREADS = 4
-"""How many look-ups run at once; as many that hang are all that a store can hold up."""
+"""How many look-ups run at once; a store that hangs can block at most this many."""
 _LOST_SECONDS, _MOST_LOST = 30.0, 12
-"""A look-up that has not come back for so long never will, as when a server died without a word;
-so many threads of a process may be lost to such ones."""
+"""A look-up without an answer after this many seconds is given up, as when a server died without
+closing its connection; a process may lose this many threads to such look-ups."""
 LAST_SECONDS = 1.0
-"""How long the end waits for look-ups, whatever the store does."""
+"""How long the service waits for look-ups when it stops, whatever the store does."""
 SLOW, BUSY, FAILING, INVALID = "slow", "busy", "failing", "invalid"
 _SHOWN, _SHOWN_LETTERS = 3, 100
 
@@ -148,7 +148,7 @@ class Resolver:
             thread.start()
 
     def _give_up(self, question: _LookUp) -> None:
-        """Nobody waits for it any more; nothing happens to one that was answered."""
+        """Stop waiting for a look-up; one that was answered is left as it is."""
         with self._lock:
             if not question.answer.done():
                 question.is_given_up = True
@@ -210,7 +210,7 @@ def _shown(key: str | None) -> str:
 
 
 def _broken_rule(error: ValidationError) -> str:
-    """The first of them, in words; the key is data of somebody's and is not told."""
+    """The first broken rule, in words; the key is personal data and is left out."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"][1:]))
     return f"what the store holds breaks the schema: {where}: {first['msg']}"

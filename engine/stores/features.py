@@ -38,7 +38,7 @@ SELECT asked.value, (
     WHERE problem = {0} AND key = asked.value AND at <= {0} ORDER BY at DESC LIMIT 1
 ) FROM {1}
 """
-"""One statement and one parameter for the keys, however many they are."""
+"""One statement, with one parameter for any number of keys."""
 _ANY = select(_KNOWN.c.problem).limit(1)
 _NEWEST_IN = {
     SQLITE: _NEWEST.format("?", "json_each(?) AS asked"),
@@ -168,7 +168,7 @@ class SqlFeatures:
 
 
 def nothing_kept(problem: str) -> FeaturesUnavailable:
-    """A store that holds nothing of a problem was lost, or never filled: nobody's key is wrong."""
+    """A store with no features of a problem was lost, or never filled: the keys are not wrong."""
     way_out = f"load some with python -m cli features load --problem {problem}"
     return FeaturesUnavailable(f"the store has no features of {problem}: {way_out}")
 
@@ -188,7 +188,7 @@ def dumped(features: Iterable[Features]) -> dict[tuple[str, str], str]:
 
 
 def loaded(text: str | bytes, key: str) -> dict[str, Any]:
-    """A row that was kept; raises FeaturesUnavailable when it is none any more."""
+    """A row that was kept; raises FeaturesUnavailable when it is not JSON any more."""
     try:
         row = orjson.loads(text)
         if isinstance(row, dict):

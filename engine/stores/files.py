@@ -66,7 +66,7 @@ class ArtifactFile:
             ) from error
 
     def publish_key(self) -> None:
-        """Go on trusting whoever signed this file, which was checked."""
+        """Add the key that signed this file, which was checked, to the trusted keys."""
         self._signer.publish(self.path.read_bytes())
 
     def replace(self, artifact: Artifact) -> None:
@@ -148,7 +148,8 @@ def _unpack(card: ModelCard, parts: dict[str, Any]) -> Artifact:
 
 
 def _golden(rows: Matrix, values: Vector, lower: Vector, *, upper: Vector) -> Golden:
-    """Today bounds hold the value, which those of older models did not always do."""
+    """Bounds are widened to hold the value, because the bounds of older models did not always hold
+    it."""
     return Golden(rows, values, np.minimum(lower, values), np.maximum(upper, values))
 
 

@@ -31,7 +31,7 @@ def joined(
 ) -> Iterator[_EventBatch]:
     """Event by event what `store.get` says of its key at its time, looked up once a batch.
 
-    Raises UnusableTable, naming the row, for a key or a time that is none, and where a column of
+    Raises UnusableTable, naming the row, for an invalid key or time, and where a column of
     the events has the name of a feature; FeaturesUnavailable.
     """
     events.require(key, time)

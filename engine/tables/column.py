@@ -20,7 +20,7 @@ _UNIT = "as in the table"
 _PROBABILITY = "probability"
 _YES = {"1", "on", "positive", "t", "true", "y", "yes"}
 _TEN = 10.0
-"""The truth about a positive quantity may lie so many times beyond what was seen."""
+"""A truth of a positive quantity may be this many times larger or smaller than those seen."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _filled(values: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _reason_against(cells: "pd.Series[Any]", *, may_be_missing: bool) -> str | None:
-    """What is wrong whatever the column is for, if anything is."""
+    """What is wrong with the column for any use, if anything."""
     if cells.empty:
         return "is empty in every row"
     strange = cells.map(lambda cell: not isinstance(cell, str | AnyNumber | np.bool_ | date))

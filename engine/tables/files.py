@@ -1,4 +1,4 @@
-"""A CSV or Parquet file as a table, or why it is none."""
+"""Reads a CSV or Parquet file as a table, or says why that is impossible."""
 
 import csv
 import warnings
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from engine.domain.errors import UnusableTable
 
 _SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
-"""What other programs write between columns, and how it is called."""
+"""Separators that other programs write between columns, with their names."""
 
 
 def read_file(path: Path) -> pd.DataFrame:
@@ -71,8 +71,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _header_of(path: Path) -> list[str]:
-    """The names of the columns as they stand in the first line that is not blank; raises
-    UnicodeError where zero bytes tell that each character has two."""
+    """The names of the columns in the first line that is not blank; raises UnicodeError where zero
+    bytes show that each character has two bytes."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         try:
             names = next((cells for cells in csv.reader(file) if any(map(str.strip, cells))), [])

@@ -21,7 +21,8 @@ _ALMOST = 0.999
 """A column that orders the target better than this is suspected to be made from it."""
 _FEWEST_PAIRS = 50
 _FEWEST_KEPT = 0.5
-"""Of its different values a column should keep so many in float32, in which trees compare."""
+"""The share of its different values that a column should keep in float32, in which trees
+compare."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def suspicions(
 
 
 def is_id(name: str, values: "pd.Series[Any]") -> bool:
-    """A name of ids, or another whole number in every row."""
+    """Whether the name is one of ids, or every row has a different whole number."""
     numbers = as_numbers(values.dropna()).dropna()
     is_whole = bool((numbers % 1 == 0).all())
     is_named = _ID_NAME.fullmatch(name) or _CAMEL_ID.fullmatch(name)

@@ -150,7 +150,7 @@ def _release_of(candidate: Version, past: History, taken: list[Version]) -> Vers
 
 
 def _in_time(taken: Step, stage: Stage, joined: Sequence[JoinedRecord], *, now: str) -> Step:
-    """Nobody advances on records of the future: the next stage would count them once more."""
+    """A stage does not advance on records of the future: the next stage would count them again."""
     latest = written(datetime.fromisoformat(now) + timedelta(seconds=_CLOCKS_APART_SECONDS))
     newest = joined[-1].record.at if joined else ""
     if taken.move != ADVANCE or newest <= latest:

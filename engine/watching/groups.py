@@ -41,7 +41,7 @@ class RecordedAnswers:
 
     @property
     def failed(self) -> NDArray[np.bool_]:
-        """What is no answer for this kind of target is a failure, too."""
+        """An invalid answer for this kind of target is also a failure."""
         return ~self.kind.measure.is_answer(self.value)
 
     @property

@@ -7,7 +7,8 @@ from engine.domain.ports import Records
 from engine.domain.record import JoinedRecord, RecordQuery
 
 LOOKED_AT = 50_000
-"""The newest so many records, and the newest so many with an outcome, are enough for figures."""
+"""This many of the newest records, and of the newest with an outcome, are enough for the
+figures."""
 
 
 def recent_records(

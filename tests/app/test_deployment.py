@@ -321,7 +321,7 @@ async def test_a_new_champion_starts_alone(admin: Settings) -> None:
         ({"variants": [{**HALF, "share": 1.5}]}, 422, "share"),
         ({"variants": [{**HALF, "share": "half"}]}, 422, "share"),
         ({"variants": [{**SHADOW, "share": 0.5}]}, 422, "a shadow answers no request"),
-        ({"variants": [HALF, HALF]}, 422, "twice"),
+        ({"variants": [HALF, HALF]}, 422, "more than once"),
         ({"variants": [{**HALF, "mode": "mirror"}]}, 422, "mode"),
         ({"variants": [HALF], "revision": 7}, 409, "revision 1, not 7"),
         ({"variants": [HALF], "color": "red"}, 422, "color"),

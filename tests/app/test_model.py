@@ -224,7 +224,7 @@ async def test_a_version_under_another_name_is_refused(settings: Settings) -> No
     async with running(settings) as client:
         reply = await client.post("/predict?model_version=v5.0.0-rc.1", json=HOUSE)
     assert reply.status_code == 500
-    assert "holds v1.0.0" in reply.json()["detail"]
+    assert "contains v1.0.0" in reply.json()["detail"]
 
 
 async def test_an_unforeseen_failure_of_the_watch_is_told_and_survived(

@@ -200,7 +200,7 @@ def test_who_was_right_is_said_only_when_outcomes_show_it(
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        ((), MISUSED, "--since TIME or --newest N is needed"),
+        ((), MISUSED, "pass --since TIME or --newest N to choose"),
         (
             ("--since", "soon"),
             MISUSED,
