@@ -104,7 +104,7 @@ def _challenge_champion(this: _Run, controller: RolloutController | None = None)
 def _gather_rows(this: _Run, sources: "Sources", major: int) -> "Table":
     """The rows of all sources that keep the schema.
 
-    Raises NothingToJudge when too little became known in the records yet, else UnusableTable.
+    Raises NothingToJudge when the records have too few outcomes yet, else UnusableTable.
     """
     from engine.learning.refuse import nothing_to_judge_yet, refuse_unlearnable
     from engine.reports.console import say

@@ -37,8 +37,8 @@ def roll_out(
     *,
     challenge: Callable[[], bool],
 ) -> bool:
-    """A look at the roll-out that is under way or else a challenger, and at the copy that stands
-    by; whether the champion changed."""
+    """Take a step of the roll-out under way, or else train a challenger, and check the copy that
+    stands by; returns whether the champion changed."""
     from engine.learning.standby import Post
     from engine.reports.console import say
 

@@ -257,9 +257,9 @@ def _in_line(new: Problem, stores: Stores, order: TrainingOrder) -> tuple[Proble
 
 
 def look_at(name: str, order: TrainingOrder, settings: Settings) -> None:
-    """Say so where the model will be refused, and write the features of simulated rows where the
-    store is new, or failed when the model was made. Nothing stops here: the service says the same,
-    and serves what it can."""
+    """Warn if the service will refuse the model, and write the features of simulated rows if the
+    store is new, or failed when the model was trained. A failure here stops nothing: the service
+    reports the same, and serves what it can."""
     try:
         card, known = card_of(settings, name), PROBLEMS.get(name)
         if known is not None and str(card.data["source"]).startswith(SIMULATED):

@@ -173,7 +173,8 @@ def load_settings() -> Settings:
 
 
 def unread_names() -> list[str]:
-    """A sentence for each name in `.env` and the environment that nobody reads, with what helps."""
+    """A sentence for each name in `.env` and the environment that has no effect, with the way
+    out."""
     return [*_of_file(), *_of_environment()]
 
 

@@ -1,4 +1,4 @@
-"""Prediction intervals that cover: a learned distribution, made honest by rows nobody has seen.
+"""Prediction intervals that cover: a learned distribution, calibrated on held-out rows.
 
 A model says three things of a row, on the scale of its target (the logarithm of a positive
 quantity): where the target lies (`location`), how far off that may be (`spread`), and how the
@@ -33,7 +33,7 @@ _OUTER_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Confidence levels at which the reach of the held-out rows' intervals is stored."""
 
 _MARGINAL_WEIGHT = 0.02
-"""Share of the distribution over all rows mixed into each row's own, so that it never stands still
+"""Share of the distribution over all rows mixed into each row's own, so that it always increases
 between two thresholds and every rank has one residual."""
 
 _MEAN, _MEDIAN, _LOCATION = "mean", "median", "location"

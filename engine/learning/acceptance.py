@@ -2,8 +2,8 @@
 
 Coverage of the judging rows is tested with the noise of these and of the calibration rows; of an
 event its probabilities are. What fails is calibrated anew on the older half of the judging rows and
-tested on the newer half: where things change slowly that is enough. What fails again is a model of
-the past, and somebody must decide whether to use it.
+tested on the newer half: where things change slowly that is enough. A model that fails again fits
+only the past, and a person must decide whether to use it.
 """
 
 from dataclasses import dataclass, replace

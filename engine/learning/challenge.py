@@ -29,7 +29,7 @@ _LATENCY_ROUNDS = 1_000
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A challenger and the verdict; no evidence where there was nobody to compare it with."""
+    """A challenger and the verdict; no evidence where there was no champion to compare it with."""
 
     challenger: Artifact
     evidence: Evidence | None

@@ -93,8 +93,8 @@ def _shortened(name: str) -> str:
 
 
 def draw_reliability(axes: Any, sides: _Chances, truth: Vector) -> None:
-    """What was said against what happened, by bins of like probability; a bar is where CHANCE of
-    such bins would lie, did the probabilities hold."""
+    """Mean probability against share of events, by bins of similar probability; a bar holds CHANCE
+    of such bins if the probabilities hold."""
     top = 0.0
     for name, (values, calibration_rows) in sides.items():
         found = list(bins(values, truth))

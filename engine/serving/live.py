@@ -149,7 +149,7 @@ class Live:
             await asyncio.sleep(every_seconds)
             try:
                 await asyncio.to_thread(self.refresh)
-            except Exception as error:  # unforeseen: told like a refusal, and looked at again
+            except Exception as error:  # unforeseen: reported like a refusal, and tried again
                 self._revision = None
                 self._refuse(f"the watch over the champion failed: {error!r}")
 

@@ -169,7 +169,7 @@ class Recorder:
             self._records.append([r for one in group for r in one.answered.records()])
         except RecordsUnavailable:
             raise
-        except Exception as error:  # something in the group cannot be kept: find out what
+        except Exception as error:  # something in the group cannot be written: find out what
             if len(group) == 1:
                 self._settle(group, DROPPED, f"cannot be written: {error!r}")
                 return

@@ -111,5 +111,5 @@ def _outages() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        reason = str(error).split("\n")[0].split(" caused error: ")[-1]  # before it stands the key
+        reason = str(error).split("\n")[0].split(" caused error: ")[-1]  # the key is before it
         raise FeaturesUnavailable(f"the features cannot be used: {reason}") from error
