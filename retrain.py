@@ -50,7 +50,7 @@ def retrain_problem(order: RetrainingOrder, settings: Settings, problem: Problem
         if not order.rollout:
             changed = _challenge_champion(this)
         elif settings.records == "off":
-            raise InvalidSetting("RECORDS: off; a roll-out goes by what is recorded")
+            raise InvalidSetting("RECORDS is off, and a roll-out needs records; turn RECORDS on")
         else:
             controller = RolloutController(problem, stores.champion, stores.artifacts, _WHO)
             changed = roll_out(
@@ -103,7 +103,7 @@ def _challenge_champion(this: _Run, controller: RolloutController | None = None)
 def _gather_rows(this: _Run, sources: "Sources", major: int) -> "Table":
     """The rows of all sources that keep the schema.
 
-    Raises NothingToJudge when too little became known in the records yet, else UnusableTable.
+    Raises NothingToJudge when the records have too few outcomes yet, else UnusableTable.
     """
     from engine.learning.refuse import nothing_to_judge_yet, refuse_unlearnable
     from engine.reports.terminal import show_rows

@@ -39,7 +39,7 @@ def train(order: TrainingOrder, settings: Settings) -> int:
 
 
 def _train_unless_there(name: str, order: TrainingOrder, settings: Settings) -> bool:
-    """Where there is a model this looks at it, and imports nothing to train."""
+    """If there is a model, check it without importing the training code."""
     if has_model(settings, name):
         look_at(name, order, settings)
         return True

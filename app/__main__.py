@@ -17,7 +17,7 @@ from problems import named
 
 _GRACE_SECONDS = 6
 _STARTUP_FAILURE = 3
-"""As uvicorn ends when it could not start."""
+"""The exit code of uvicorn when it cannot start."""
 _THIS_MACHINE = {"127.0.0.1", "0.0.0.0", "localhost", "::", "::1"}  # noqa: S104 - names, not a choice
 
 

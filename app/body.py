@@ -15,20 +15,20 @@ from engine.domain.errors import (
 from engine.serving.validation import LONGEST_NAME
 
 _BODY_SECONDS = 20
-BY_SETTING = "MAX_BODY_BYTES sets that; send fewer rows at a time"
-_BY_ROUTE = "nothing that this route takes is longer"
+BY_SETTING = "the setting MAX_BODY_BYTES is the limit; send fewer rows at a time"
+_BY_ROUTE = "no valid body of this route is longer"
 
 
 def check_names(request: Request, known: Collection[str] = ()) -> None:
     """Raises InvalidInput for a parameter that is unknown, and for a parameter or X-Unit-ID that
-    stands twice: neither is guessed."""
+    appears more than once: no value is guessed."""
     names = [name for name, _ in request.query_params.multi_items()]
     wrong = [name for name in names if name not in known or names.count(name) > 1]
     if wrong:
-        there = f"there are {' and '.join(sorted(known))}" if known else "there is none here"
-        _refuse("query", wrong[0][:LONGEST_NAME], f"is unknown or stands twice; {there}")
+        there = f"send {' and '.join(sorted(known))}" if known else "send none"
+        _refuse("query", wrong[0][:LONGEST_NAME], f"is unknown or appears more than once; {there}")
     if len(request.headers.getlist("X-Unit-ID")) > 1:
-        _refuse("header", "X-Unit-ID", "stands twice; send it once")
+        _refuse("header", "X-Unit-ID", "appears more than once; send it once")
 
 
 def _refuse(place: str, name: str, rule: str) -> None:
@@ -42,7 +42,8 @@ async def read_only(request: Request, known: Collection[str], limit: int) -> byt
 
 
 async def read(request: Request, limit: int, why: str = _BY_ROUTE) -> bytes:
-    """The body, never more than `limit` bytes of it in memory, which is so because of `why`.
+    """The body, of which at most `limit` bytes are in memory; `why` explains the limit in the
+    error.
 
     Raises UnsupportedMediaType when it is not declared as JSON, BodyTooLarge or BodyTooSlow.
     """
@@ -55,7 +56,7 @@ async def read(request: Request, limit: int, why: str = _BY_ROUTE) -> bytes:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:
-                    raise BodyTooLarge(f"the body may have {limit} bytes here: {why}")
+                    raise BodyTooLarge(f"the body is longer than {limit} bytes: {why}")
     except TimeoutError as error:
         raise BodyTooSlow(f"the body did not arrive within {_BODY_SECONDS} s") from error
     return body

@@ -1,8 +1,8 @@
 """The counts of several workers of one server, added up in a folder that they share.
 
 gunicorn and `uvicorn --workers` start workers that know nothing of each other. What they have in
-common is their parent, so the folder is named after its process id. Ids come again, so each worker
-holds a lock while it lives: a folder that nobody holds is left over, and is removed.
+common is their parent, so the folder is named after its process id. Process ids are reused, so each
+worker holds a lock while it lives: a folder that nobody holds is left over, and is removed.
 """
 
 import fcntl
@@ -20,7 +20,8 @@ from prometheus_client import values
 from engine.domain.errors import InvalidSetting
 
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""Where prometheus_client keeps counts of several processes. Who sets it chose a folder already."""
+"""The folder in which prometheus_client keeps the counts of several processes. If it is set, that
+folder is used."""
 
 
 @contextmanager
@@ -50,11 +51,11 @@ def _is_worker() -> bool:
 def shared_folder(base: Path) -> Iterator[Path]:
     """The folder of all workers of one parent: the first one makes it, the last one removes it.
 
-    Raises InvalidSetting where `base` belongs to somebody else, who could change what is counted.
+    Raises InvalidSetting where `base` belongs to another user, who could change the counts.
     """
     base.mkdir(mode=0o700, exist_ok=True)
     if base.lstat().st_uid != os.getuid():
-        raise InvalidSetting(f"{_VARIABLE}: {base} belongs to somebody else; name another folder")
+        raise InvalidSetting(f"{_VARIABLE}: {base} belongs to another user; name another folder")
     folder = base / str(os.getppid())
     with ExitStack() as life:
         with _one_at_a_time(base):

@@ -102,8 +102,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _methods_at(request: Request) -> list[str]:
-    """All methods of the path, of whichever route: Starlette tells those of the first one. None of
-    a folder of files, which knows its own."""
+    """All methods of all routes with this path: Starlette lists only those of the first route. A
+    folder of files is left out: it answers with its own methods."""
     root = request.scope.get("root_path", "")
     asked = {"type": "http", "path": request.scope["path"], "root_path": root}
     routes = [route for route in request.app.routes if not isinstance(route, Mount)]
@@ -115,8 +115,8 @@ def _methods_at(request: Request) -> list[str]:
 
 
 _ADVICE = {
-    404: "Nothing is served at this path; GET /docs lists what is.",
-    405: "This path does not answer this method; the Allow header lists those it answers.",
+    404: "No route has this path; GET /docs lists the routes.",
+    405: "This path does not support this method; the Allow header lists those it supports.",
 }
 
 

@@ -87,7 +87,7 @@ class Metrics:
         return Counter(f"predictive_{name}_total", meaning, labels, registry=self.registry)
 
     def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
-        """Over several workers: the last moment, and of everything else the sum."""
+        """Over several workers a time is the latest one, and every other value is a sum."""
         mode: Any = "max" if name.endswith("_timestamp_seconds") else "livesum"
         return Gauge(
             f"predictive_{name}", meaning, labels, multiprocess_mode=mode, registry=self.registry

@@ -19,13 +19,14 @@ _HUNG_UP = 499
 _UNMATCHED = "unmatched"
 _REQUEST_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
 _NOT_STARTED = (
-    "the application has not been started: its lifespan has not run, so no model is loaded; a test "
-    "starts it by `with TestClient(app) as client`"
+    "the application has not been started: its lifespan has not run, so no model is loaded; in a "
+    "test, start it by `with TestClient(app) as client`"
 )
 
 
 class _NotStarted(dict[str, Any]):
-    """The state that routes share, before the lifespan has run: empty, and it says why."""
+    """The state that routes share, before the lifespan has run: it is empty, and its error says
+    why."""
 
     def __missing__(self, name: str) -> Any:
         raise ModelNotReady(_NOT_STARTED)
@@ -37,7 +38,7 @@ class Observe:
     def __init__(self, app: ASGIApp, *, logs_requests: bool) -> None:
         self.app = app
         self.level = "info" if logs_requests else "debug"
-        """Of the line about a request that was answered as it should be."""
+        """The level of the log line about a request that was answered as it should be."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,7 +81,9 @@ def _request_id(scope: Scope) -> str:
 
 
 def _crash(scope: Scope) -> Response:
-    return problem(scope, 500, "The service failed; the request id finds the cause in its logs.")
+    return problem(
+        scope, 500, "The service failed; search its logs for the request id to find the cause."
+    )
 
 
 def _template_of(scope: Scope) -> str:

@@ -45,11 +45,11 @@ _FIRST_RISE, _SECOND_RISE, _FALL = 8, 19, 25
 _TRAINED = {12: _FIRST_RISE, 22: _SECOND_RISE}
 """On which days a challenger is trained, and on the records since which day."""
 _LOW, _MOST_LOW = 0.78, 6
-"""Days may cover less than this, and so many may: two at each change."""
+"""The coverage that a day should reach, and how many days may stay below it: two at each change."""
 _KEPT_CHAMPION = 10
 PROMOTED, STOPPED = Action.PROMOTED, Action.ROLLOUT_STOPPED
 _DAWN_SECONDS = 0.5
-"""How long after a night's decision the first caller comes: every server has seen it by then."""
+"""Seconds between a night's decision and the first request: every server has read it by then."""
 
 
 @dataclass
@@ -82,7 +82,7 @@ class _Month:
         self.due[known].append({"prediction_id": answer["prediction_id"], "actual": price})
 
     def report(self, day: int) -> int:
-        """Say what became known, the last first; how many outcomes."""
+        """Report the outcomes that became known, the latest first; returns how many."""
         outcomes = self.due.pop(day, [])[::-1]
         for start in range(0, len(outcomes), 1_000):
             body = {"outcomes": outcomes[start : start + 1_000]}
@@ -122,8 +122,8 @@ def demo(keep: Path | None) -> int:
 
 @contextmanager
 def _folder(kept: Path | None) -> Iterator[Path]:
-    """Raises InvalidSetting for a folder in which something is: nothing of it could be told from
-    what this run writes."""
+    """Raises InvalidSetting for a folder that is not empty: its files could be confused with the
+    files of this run."""
     if kept is not None:
         if kept.is_dir() and any(kept.iterdir()):
             raise InvalidSetting(f"--keep: {kept} is not empty; name an empty folder or a new one")
@@ -160,7 +160,7 @@ def _live(place: Path) -> None:
 
 
 def _judge(past: History, low: list[int]) -> None:
-    """Raises RuntimeError where the month went otherwise."""
+    """Raises RuntimeError if the month did not end as expected."""
     ends = [
         event.action
         for before, event in pairwise(past)
@@ -168,14 +168,15 @@ def _judge(past: History, low: list[int]) -> None:
     ]
     if ends != [PROMOTED, STOPPED]:
         raise RuntimeError(
-            f"one challenger was to be promoted and the next stopped, but: {', '.join(ends)}"
+            f"expected one promoted and one stopped challenger, found: {', '.join(ends)}"
         )
     if len(low) > _MOST_LOW:
         raise RuntimeError(f"coverage was below {_LOW:.0%} on days {', '.join(map(str, low))}")
 
 
 def _settings_of_its_own(place: Path) -> dict[str, str]:
-    """Nobody else's databases, keys or files, whatever the environment and `.env` name."""
+    """Settings that use only this folder for databases, keys and files, whatever the environment
+    and `.env` name."""
     data = place / "data"
     return {
         "DATA_DIR": str(data),
@@ -201,7 +202,7 @@ def _settings_of_its_own(place: Path) -> dict[str, str]:
 
 
 def _nightly(env: dict[str, str], *arguments: str) -> list[str]:
-    """What the scheduled run decides; that yet another copy stands by is no news."""
+    """What the scheduled run decides; lines about another copy that stands by are left out."""
     lines = _script(env, "retrain.py", "--rollout", *arguments).splitlines()
     time.sleep(_DAWN_SECONDS)
     told = [line for line in lines if line.startswith(("Keep", "Promote", "roll-out"))]

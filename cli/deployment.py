@@ -22,7 +22,7 @@ from engine.watching.sequence import Difference
 from engine.watching.sides import Side
 
 _WHO = "deployment.py"
-"""As histories have it that were written before there was one command line."""
+"""The name in existing histories; they were written before there was one command line."""
 _EXAMPLES = """Examples:
   predictive deployment show
   predictive deployment set v1.1.0-rc.1:test:0.2               a fifth of the units
@@ -39,7 +39,7 @@ def _variant_request(text: str) -> VariantRequest:
         return VariantRequest(Version.parse(version), mode, float(*share))
     except (ServiceError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{text!r} is not VERSION:MODE[:SHARE]; MODE is {', '.join(MODES)}"
+            f"{text!r} is not of the form VERSION:MODE[:SHARE]; MODE is one of {', '.join(MODES)}"
         ) from error
 
 
@@ -54,7 +54,9 @@ def deployment() -> None:
 def _reasons(function: Function) -> Function:
     """Why the deployment is changed, and what it was when that was decided."""
     why = option("--why", default="by hand", show_default=True, help="The reason, for the history.")
-    revision = option("--revision", type=int, help="Refuse unless this is the revision.")
+    revision = option(
+        "--revision", type=int, help="Change nothing unless the deployment is at this revision."
+    )
     return problem_option(why(revision(function)))
 
 
@@ -104,7 +106,7 @@ def _show_deployment(champion: Champion) -> None:
     past = champion.history()
     made, traffic = history.arranged(past), history.traffic(past)
     if made is None:
-        say("no champion is registered yet")
+        say("no champion is registered yet; train one with train_model.py")
         return
     rest = 1 - sum(variant.share for variant in traffic.variants)
     say(f"revision {len(past)}, {made.action} at {made.at} by {made.who}: {made.why}")

@@ -59,10 +59,12 @@ def _looked_up(name: str | None) -> Iterator[tuple[Problem, Lookup, FeatureStore
     problem = problem_of(name, settings)
     if problem.lookup is None:
         raise InvalidSetting(
-            f"{problem.name} looks nothing up: its requests carry every feature themselves"
+            f"{problem.name} looks up no features by key: its requests contain every feature"
         )
     if (settings.features_url or "").startswith("memory:"):
-        raise InvalidSetting("FEATURES_URL: memory: is empty, and forgotten when this command ends")
+        raise InvalidSetting(
+            "FEATURES_URL: memory: is lost when this command ends; name a database"
+        )
     with closing(open_features(settings)) as store:
         yield problem, problem.lookup, store
 
@@ -82,18 +84,18 @@ def _columns_option(function: Function) -> Function:
 @flag(
     "--simulated",
     excludes=("data",),
-    because="there is one source",
+    because="the features come from one source",
     help="The problem's simulated table.",
 )
 @option("--rows", type=ROWS, default=_SIMULATED_ROWS, show_default=True, help="Rows to simulate.")
 @option("--seed", type=SEED, default=0, show_default=True, help="Seed of the simulation.")
-@option("--as-of", type=MOMENT, help="Every row is known from then on; default: now.")
+@option("--as-of", type=MOMENT, help="The time from which every row is known; default: now.")
 @option(
     "--max-bad-share",
     type=SHARE,
     default=0.0,
     show_default=True,
-    help="Leave bad rows out; load nothing when they are a larger share.",
+    help="Leave out rows that break the schema; load nothing if they are a larger share.",
 )
 def load(
     problem: str | None,
@@ -144,7 +146,7 @@ def show(problem: str | None, key_value: str | None) -> None:
             return
         history = list(store.history(asked.name, [key_value]))
     if not history:
-        say(f"{asked.name}: nothing is known of {lookup.key} {key_value}")
+        say(f"{asked.name}: no features are known for {lookup.key} {key_value}")
     for one in history:
         say(f"{one.at} {json.dumps(one.row, ensure_ascii=False)}")
 
@@ -171,7 +173,9 @@ def as_of(problem: str | None, data: Path, key: str | None, *, time: str | None,
             write(part.events)
             total += part.events.num_rows
             left_out += part.left_out
-    unknown = f"; {left_out:,} left out: nothing was known of their {keys} then" if left_out else ""
+    unknown = (
+        f"; {left_out:,} left out: no features were known for their {keys}" if left_out else ""
+    )
     say(f"{out}: {total:,} events{unknown}")
 
 
@@ -179,7 +183,9 @@ def _time_column(named: str | None, since: str | None, source: "Source") -> str 
     """Raises UnusableTable where the table says when, and --as-of says otherwise."""
     column = named or ("at" if "at" in source.columns else None)
     if column is not None and since is not None:
-        raise UnusableTable(f"{source.name} says when, in {column}; leave --as-of out")
+        raise UnusableTable(
+            f"{source.name} has its times in the column {column}; leave --as-of out"
+        )
     return column
 
 
@@ -211,7 +217,7 @@ def _put(store: FeatureStore, table: "FeatureTable", total: int) -> int:
         try:
             new += store.put(table.problem.name, part.features)
         except FeaturesUnavailable as error:
-            how_far = f"{done:,} of {total:,} rows are loaded; load again to have all"
+            how_far = f"{done:,} of {total:,} rows were loaded; load again for the rest"
             raise FeaturesUnavailable(f"{error}; {how_far}") from error
         done += len(part.features)
     return new
@@ -255,4 +261,4 @@ def _batches_into(path: Path) -> "Iterator[Callable[[pa.RecordBatch], None]]":
 
         yield write
         if not opened:
-            raise UnusableTable("there are no events")
+            raise UnusableTable("there are no events to write")

@@ -51,8 +51,8 @@ def records() -> None:
 
 def _span(function: Function) -> Function:
     """Which records are asked for."""
-    since = option("--since", type=MOMENT, help="From this date or time (UTC) on.")
-    until = option("--until", type=MOMENT, help="Up to, and without, this date or time.")
+    since = option("--since", type=MOMENT, help="Only records from this date or time (UTC) on.")
+    until = option("--until", type=MOMENT, help="Only records before this date or time.")
     return problem_option(since(until(function)))
 
 
@@ -108,7 +108,7 @@ def export(problem: str | None, since: str | None, until: str | None, *, out: Pa
 
 @records.command(examples="Example:\n  predictive records forget --before 2026-01-01 --yes\n")
 @option("--before", type=MOMENT, required=True, help="A date or time (UTC).")
-@flag("--yes", help="Remove them, for good.")
+@flag("--yes", help="Remove the records; this cannot be undone.")
 def forget(before: str, yes: bool) -> int:
     """Remove what is older than a date, of every problem, with its outcomes."""
     settings = load_settings()
@@ -116,7 +116,10 @@ def forget(before: str, yes: bool) -> int:
         if not yes:
             old = (store.read(RecordQuery(name, until=before)) for name in _known_names(settings))
             count = sum(1 for joined in old for _ in joined)
-            click.echo(f"error: {count:,} records would be removed for good: pass --yes", err=True)
+            click.echo(
+                f"error: {count:,} records would be removed and cannot be restored: pass --yes",
+                err=True,
+            )
             return MISUSED
         total = retention.forget(store, before, pause=sleep, clock=monotonic)
     say(f"{total:,} records removed, all before {before}")
@@ -125,7 +128,7 @@ def forget(before: str, yes: bool) -> int:
 
 @dataclass
 class _Count:
-    """Of one version in one role."""
+    """Counts of one version in one role."""
 
     records: int = 0
     errors: int = 0
@@ -173,7 +176,8 @@ def _batch(chunk: Sequence[JoinedRecord], schema: Schema) -> "pa.RecordBatch":
 
 
 def _flat(joined: JoinedRecord, schema: Schema) -> dict[str, Any]:
-    """One line of the file; what does not fit today's schema stays together, as JSON."""
+    """One row of the file; a row that does not fit today's schema is written as JSON in one
+    column."""
     record, outcome = joined.record, joined.outcome
     row = record.row
     features = {

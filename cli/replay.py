@@ -50,8 +50,8 @@ Exit code: 0 all equal (or --version), 10 some differ or their version cannot be
 
 @command(examples=_EXAMPLES)
 @problem_option
-@option("--since", type=MOMENT, help="From this date or time (UTC) on.")
-@option("--until", type=MOMENT, help="Up to, and without, this date or time.")
+@option("--since", type=MOMENT, help="Only records from this date or time (UTC) on.")
+@option("--until", type=MOMENT, help="Only records before this date or time.")
 @option("--newest", type=ROWS, metavar="N", help="Only the latest N records.")
 @option("--version", help="Ask this version instead of each record's own.")
 @option("--out", type=click.Path(path_type=Path), help="The page; default: in DATA_DIR/reports.")
@@ -66,9 +66,9 @@ def replay(
 ) -> int:
     """Ask recorded requests again: of the version that answered, or of another one."""
     if since is None and newest is None:
-        raise click.UsageError("--since TIME or --newest N is needed: which records?")
+        raise click.UsageError("pass --since TIME or --newest N to choose the records")
     if since and until and until <= since:
-        raise click.UsageError("--until lies before --since")
+        raise click.UsageError("--until must be later than --since")
     settings = load_settings()
     asked = problem_of(problem, settings)
     wanted = RecordQuery(asked.name, since, until, newest=newest)
@@ -76,7 +76,7 @@ def replay(
     for reason, count in found.left_out.reasons.items():
         say(f"left out: {count:,} records, {reason}")
     if found.finding is None:
-        click.echo(f"error: no record of {asked.name} to ask again", err=True)
+        click.echo(f"error: there are no records of {asked.name} to replay", err=True)
         return FAILED
     page = out or settings.reports / f"replay-{now()[:19].replace(':', '-')}.html"
     _show(found, found.finding, asked, wanted=wanted, page=page)

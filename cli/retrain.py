@@ -81,7 +81,7 @@ _OPTIONS = options(
         type=click.Path(path_type=Path),
         multiple=True,
         metavar="FILE ...",
-        help="CSV or Parquet tables, old and new; without, the records with outcomes.",
+        help="CSV or Parquet tables with old and new rows; default: the records with outcomes.",
     ),
     flag("--with-records", help="Add the records to --data."),
     option(
@@ -89,14 +89,14 @@ _OPTIONS = options(
         type=MOMENT,
         excludes=("data",),
         unless=("with_records",),
-        because="it is about records; add them with --with-records",
+        because="it selects records; add them with --with-records",
         help="Only records from this date or time on.",
     ),
     option(
         "--layout",
         needs=("data",),
-        because="it says whose columns the tables have",
-        help="Whose columns the tables have; default: ours.",
+        because="it names the layout of the tables",
+        help="Layout of the tables' columns; default: the problem's own.",
     ),
     option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random."),
     option(
@@ -104,7 +104,7 @@ _OPTIONS = options(
         type=SHARE,
         default=0.05,
         show_default=True,
-        help="As of train_model.py.",
+        help="As for train_model.py.",
     ),
     option("--every", type=SPAN, help="Run again and again: 90s, 30m, 24h, 7d."),
     flag("--dry-run", help="Judge, but change nothing."),
@@ -115,7 +115,7 @@ _OPTIONS = options(
         "--rollout",
         excludes=("dry_run", "yes_major"),
         because="it compares on live traffic",
-        help="Step by step: shadow, canary, champion; or go on with the one under way.",
+        help="Roll out step by step: shadow, canary, champion; or take the next step.",
     ),
     option(
         "--rollback",
@@ -123,8 +123,8 @@ _OPTIONS = options(
         flag_value="",
         metavar="[VERSION]",
         excludes=("since", "data", "with_records", "every", "dry_run", "recalibrate", "rollout"),
-        because="it moves the pointer, at once and once",
-        help="Back to an earlier champion; default: the one before.",
+        because="it only makes an earlier champion the champion again",
+        help="Make an earlier champion the champion again; default: the previous one.",
     ),
 )
 
@@ -145,7 +145,7 @@ def retraining_command(story: _Story) -> Command:
 
 
 def told(order: RetrainingOrder, settings: Settings, story: _Story) -> int:
-    """The story of a problem there is; raises InvalidSetting for another one, or its layout."""
+    """Run the story of a problem; raises InvalidSetting if there is no such problem or layout."""
     problem = problem_of(order.problem, settings)
     if order.layout not in {None, *problem.layouts}:
         raise InvalidSetting(f"--layout: {problem.name} has no layout {order.layout}")

@@ -26,12 +26,12 @@ def rollback(problem: str | None, version: str | None) -> None:
 
 
 def roll_back(stores: Stores, wanted: str, who: str) -> None:
-    """Move the pointer, and say so; raises UnknownVersion for what never was champion."""
+    """Move the pointer, and say so; raises UnknownVersion for a version that was never champion."""
     past = stores.champion.history()
     version = Version.parse(wanted) if wanted else history.before(past)
     if version not in history.champions(past):
         known = ", ".join(map(str, history.champions(past))) or "none"
-        raise UnknownVersion(f"{version} never was champion; those were {known}")
+        raise UnknownVersion(f"{version} was never champion; the champions were {known}")
     why = f"back from {history.champion(past)}"
     follows = stores.champion.move(
         history.Action.ROLLED_BACK, version, who=who, why=why, after=len(past)

@@ -37,8 +37,8 @@ def roll_out(
     *,
     challenge: Callable[[], bool],
 ) -> bool:
-    """A look at the roll-out that is under way or else a challenger, and at the copy that stands
-    by; whether the champion changed."""
+    """Take a step of the roll-out under way, or else train a challenger, and check the copy that
+    stands by; returns whether the champion changed."""
     from engine.learning.standby import Post
 
     if controller.champion.revision() is None:
@@ -47,7 +47,9 @@ def roll_out(
         raise UnusableTable(f"{missing} does not exist")
     only_copies = order.recalibrate and controller.problem.target.kind.measure.has_coverage
     if only_copies and (order.data or order.since):
-        raise InvalidSetting("--rollout --recalibrate looks at the newest records, at no others")
+        raise InvalidSetting(
+            "--rollout --recalibrate always uses the newest records; leave --data and --since out"
+        )
     is_under_way = under_way(controller.champion.history()) is not None
     if not is_under_way:
         refuse_beside_others(controller.champion.history())

@@ -58,13 +58,13 @@ class _Option(click.Option):
             return f"{flags[str(self.name)]} needs {missing[0]}: {self.because}"
         beside = [flags[name] for name in self.excludes if name in given]
         if beside and not given & set(self.unless):
-            return f"{flags[str(self.name)]} does not go with {beside[0]}: {self.because}"
+            return f"{flags[str(self.name)]} cannot be used with {beside[0]}: {self.because}"
         return None
 
 
 class Command(click.Command):
     """A command that ends with the exit code its function returns, None for 0; where it fails one
-    line says why. `examples` stand below its help as they are written."""
+    line says why. `examples` are printed below its help as they are written."""
 
     def __init__(self, *args: Any, examples: str = "", **attributes: Any) -> None:
         super().__init__(*args, **attributes)
@@ -146,8 +146,8 @@ def _spread(params: Sequence[click.Parameter], args: Sequence[str]) -> Iterator[
 
 
 def _exit_code(act: Callable[[], int | None]) -> int:
-    """What `act` returns; where it fails one line says why, and a wrong setting is misuse. Names
-    that nobody reads are told before."""
+    """What `act` returns; where it fails one line says why, and a wrong setting is misuse. Warnings
+    about names that are not settings are printed first."""
     try:
         for unread in unread_names():
             click.echo(f"warning: {unread}", err=True)
@@ -208,14 +208,14 @@ def options(*each: Callable[[Function], Function]) -> Callable[[Function], Funct
 
 
 def problem_option(function: Function) -> Function:
-    about = "What is predicted; default: the first of SERVE."
+    about = "The problem; default: the first one in SERVE."
     return option("--problem", help=about)(function)
 
 
 def problem_of(name: str | None, settings: Settings) -> Problem:
     """A problem of ours, or one that a table declared before; without a name the first of SERVE.
 
-    Raises InvalidSetting for one that there is not.
+    Raises InvalidSetting if there is no such problem.
     """
     return named(name or settings.serve[0], partial(card_of, settings))
 
@@ -243,7 +243,9 @@ def _seconds(text: str) -> int:
     except (KeyError, ValueError):
         found = 0
     if not 1 <= found <= 366 * _UNITS["d"]:
-        raise ValueError(f"{text!r} is no time span from 1s to 366d, such as 90s, 30m, 24h or 7d")
+        raise ValueError(
+            f"{text!r} is not a time span from 1s to 366d, such as 90s, 30m, 24h or 7d"
+        )
     return found
 
 

@@ -85,7 +85,7 @@ class TrainingOrder:
 
 def _of_table(*names: str, **attributes: Any) -> Callable[[Function], Function]:
     """An option that goes with --target alone."""
-    because = "it is about a table of your own"
+    because = "it applies only to a table of your own"
     return option(*names, needs=("target",), because=because, **attributes)
 
 
@@ -99,8 +99,8 @@ _OPTIONS = options(
     option(
         "--layout",
         needs=("data",),
-        because="it says whose columns the table has",
-        help="Whose columns the table has; default: ours.",
+        because="it names the layout of the table",
+        help="Layout of the table's columns; default: the problem's own.",
     ),
     option(
         "--rows", type=ROWS, default=_SIMULATED_ROWS, show_default=True, help="Rows to simulate."
@@ -111,40 +111,42 @@ _OPTIONS = options(
         type=SHARE,
         default=_MAX_BAD_SHARE,
         show_default=True,
-        help="Stop when more rows than this break the schema.",
+        help="Stop if a larger share of the rows breaks the schema.",
     ),
     option(
         "--out",
         type=click.Path(path_type=Path),
-        help="Write the best here, registering nothing; default: MODEL_PATH.",
+        help="Write the best model here and register nothing; default: MODEL_PATH.",
     ),
     flag("--accept", help="Promote it even if its intervals do not hold."),
     flag(
         "--served",
         excludes=("problem", "data", "layout", "out", "target"),
         because="it trains on simulated rows",
-        help="Train what is served and has no model, if any.",
+        help="Train only the served problems that have no model.",
     ),
     option(
         "--target",
         metavar="COLUMN",
         needs=("data",),
         excludes=("problem", "layout"),
-        because="it makes a problem of the table's own columns",
+        because="it declares a new problem from the table's columns",
         help="The column to predict, of a table of your own: see docs/your-own-data.md.",
     ),
-    _of_table("--name", help="What the problem is called; default: as the file."),
+    _of_table("--name", help="Name of the problem; default: the name of the file."),
     _of_table("--drop", multiple=True, metavar="COLUMN ...", help="Columns to leave out."),
-    _of_table("--positive", metavar="VALUE", help="Which of two texts is what happens."),
+    _of_table(
+        "--positive", metavar="VALUE", help="Which of the two texts means that the event happens."
+    ),
     _of_table(
         "--time",
         multiple=True,
         metavar="COLUMN ...",
-        help="What says when a row happened.",
+        help="Columns that say when a row happened.",
     ),
-    _of_table("--no-time", is_flag=True, help="Rows are in no order of time."),
-    _of_table("--yes", is_flag=True, help="What was inferred is right; do not ask."),
-    _of_table("--yes-major", is_flag=True, help="Allow other columns under an old name."),
+    _of_table("--no-time", is_flag=True, help="The rows have no order in time."),
+    _of_table("--yes", is_flag=True, help="Accept what was inferred without asking."),
+    _of_table("--yes-major", is_flag=True, help="Allow other columns under an existing name."),
 )
 
 
@@ -170,7 +172,7 @@ def name_of(order: TrainingOrder, settings: Settings) -> str:
             f"--name: {name!r} is not a name; write a letter, then a-z, 0-9 or _, 40 at most"
         )
     if name in PROBLEMS:
-        raise InvalidSetting(f"--name: {name} is a problem of ours; call yours --name my_{name}")
+        raise InvalidSetting(f"--name: {name} is a built-in problem; pass --name my_{name}")
     return name
 
 
@@ -183,12 +185,13 @@ def asked_problem(name: str, order: TrainingOrder, settings: Settings) -> Proble
         there = ", ".join(known.layouts) or "none"
         raise InvalidSetting(f"--layout: {name} has no layout {order.layout}; it has {there}")
     if known.simulate is None and order.data is None:
-        raise InvalidSetting(f"{name} is learned from a table: name it with --data")
+        raise InvalidSetting(f"{name} needs a table to learn from: pass --data")
     return known
 
 
 def _from_table(name: str, file: Path, target: str, *, order: TrainingOrder) -> Problem:
-    """Raises UnusableTable with all that stands in the way, InvalidSetting if nobody agrees."""
+    """Raises UnusableTable naming everything that prevents training, InvalidSetting if the user
+    does not accept what was inferred."""
     from engine.reports.inferred import ask, show_inferred
     from engine.tables.files import read_file
     from engine.tables.infer import infer
@@ -208,7 +211,7 @@ def _from_table(name: str, file: Path, target: str, *, order: TrainingOrder) -> 
             raise InvalidSetting("not a terminal: pass --yes to accept what was inferred")
         if ask("Train on this? [y/N] ") not in {"y", "yes"}:
             raise InvalidSetting(
-                "nothing was trained; change the table, or leave columns out: --drop"
+                "nothing was trained; change the table, or leave columns out with --drop"
             )
     declaration = declared.Declaration(
         f"{target} of {name}",
@@ -224,8 +227,8 @@ def _from_table(name: str, file: Path, target: str, *, order: TrainingOrder) -> 
 def next_in_line(
     new: Problem, stores: Stores, order: TrainingOrder, *, who: str
 ) -> tuple[Problem, Version, int]:
-    """The problem in line with what has its name, the version its next model gets, and the length
-    of the history that this was decided on."""
+    """The problem in line with what has its name, the version of its next model, and the length of
+    the history when this was decided."""
     from engine.learning.release import next_release
 
     problem, is_major = _in_line(new, stores, order)
@@ -236,9 +239,9 @@ def next_in_line(
 
 
 def _in_line(new: Problem, stores: Stores, order: TrainingOrder) -> tuple[Problem, bool]:
-    """What a table declares, in line with what has its name; whether it is another contract.
-
-    Raises ContractChanged where it is, unless that is allowed: callers would be refused.
+    """The problem that a table declares, continued from the existing problem of its name, and
+    whether the contract changed. Raises ContractChanged where it did, unless that is allowed:
+    requests of present callers would be refused.
     """
     if order.target is None or stores.champion.revision() is None:
         return new, False
@@ -254,9 +257,9 @@ def _in_line(new: Problem, stores: Stores, order: TrainingOrder) -> tuple[Proble
 
 
 def look_at(name: str, order: TrainingOrder, settings: Settings) -> None:
-    """Say so where the model will be refused, and write the features of simulated rows where the
-    store is new, or failed when the model was made. Nothing stops here: the service says the same,
-    and serves what it can."""
+    """Warn if the service will refuse the model, and write the features of simulated rows if the
+    store is new, or failed when the model was trained. A failure here stops nothing: the service
+    reports the same, and serves what it can."""
     try:
         card, known = card_of(settings, name), PROBLEMS.get(name)
         if known is not None and str(card.data["source"]).startswith(SIMULATED):

@@ -29,7 +29,7 @@ _KEYS_FOLDER = "trusted_keys"
 PROBLEM_NAME = r"^[a-z][a-z0-9_]{0,39}$"
 _MODEL_FILE = "{problem}_model.joblib"
 _ProblemName = Annotated[str, Field(pattern=PROBLEM_NAME)]
-"""A problem's name stands in URLs, file names and Python types."""
+"""A problem's name is used in URLs, file names and Python types."""
 
 _WITHOUT_EFFECT = {
     "DEFAULT_MODEL": "the champion answers, whatever its file is called; POST /model/load and "
@@ -42,8 +42,8 @@ _WITHOUT_EFFECT = {
 _OF_COMPOSE = re.compile(r"COMPOSE_.*|DOCKER_.*|BUILD_NETWORK|INCOMING")
 """Names that docker compose reads from `.env`, those of docker-compose.yml included."""
 _LIKELY, _NEARLY_SURE = 0.7, 0.92
-"""How like a setting a name is that may be meant for one. The environment is full of names of other
-programs, so there only a slip of a letter or two in a compound name counts."""
+"""How similar to a setting a name must be to be taken for a misspelt one. The environment has names
+of many other programs, so there only one or two wrong letters in a compound name count."""
 
 
 class Settings(BaseSettings):
@@ -97,14 +97,16 @@ class Settings(BaseSettings):
         if not names:
             raise ValueError("name at least one problem, as in housing,churn")
         if len(set(names)) < len(names):
-            raise ValueError("a problem stands there twice; name each once")
+            raise ValueError("a problem appears more than once; name each problem once")
         return names
 
     @field_validator("model_dir")
     @classmethod
     def _one_place(cls, folder: Path | None, before: ValidationInfo) -> Path | None:
         if folder is not None and before.data.get("model_path") is not None:
-            raise ValueError("MODEL_PATH says where the model is, too; set one of the two")
+            raise ValueError(
+                "MODEL_PATH is set, too, and also says where the model is; set one of the two"
+            )
         return folder
 
     def model_of(self, problem: str) -> Path:
@@ -121,8 +123,8 @@ class Settings(BaseSettings):
         path = str(self.model_path)
         if "{problem}" not in path and problem != self.serve[0]:
             raise InvalidSetting(
-                f"MODEL_PATH: {path} is the model of {self.serve[0]}; where {problem} is served or "
-                "trained, too, write {problem} into it, as in models/{problem}.joblib"
+                f"MODEL_PATH: {path} is the model of {self.serve[0]}; to serve or train {problem}, "
+                "too, write {problem} into the path, as in models/{problem}.joblib"
             )
         return Path(path.replace("{problem}", problem))
 
@@ -166,12 +168,13 @@ def load_settings() -> Settings:
     except SettingsError as error:
         name = str(error).split('"')[1].upper()
         raise InvalidSetting(
-            f'{name}: not JSON; a list looks like ["https://a.example"]'
+            f'{name}: the value is not JSON; write a list as ["https://a.example"]'
         ) from error
 
 
 def unread_names() -> list[str]:
-    """A sentence for each name in `.env` and the environment that nobody reads, with what helps."""
+    """A sentence for each name in `.env` and the environment that has no effect, with the way
+    out."""
     return [*_of_file(), *_of_environment()]
 
 
@@ -204,4 +207,4 @@ def _without_effect(name: str) -> str:
 
 
 def _no_setting(name: str, meant: str | None) -> str:
-    return f"{name} is no setting" + (f"; did you mean {meant}?" if meant else "")
+    return f"{name} is not a setting" + (f"; did you mean {meant}?" if meant else "")

@@ -71,7 +71,7 @@ _UserId = Annotated[Key, Field(description="Names the user. Unit: none.", exampl
 def _day(text: str) -> str:
     """Raises ValueError for what is no day of the calendar."""
     if not re.fullmatch(DAY, text):
-        raise ValueError("is no day such as 2025-01-15")
+        raise ValueError("is not a day such as 2025-01-15")
     return text
 
 

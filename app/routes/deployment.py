@@ -29,8 +29,8 @@ from engine.watching.recent import recent_records
 _LARGEST_BODY = 4_096
 REPORT_SECONDS = 2
 REST = 20
-"""A report is good for REPORT_SECONDS, and for so many times as long as it took: nobody who asks in
-a loop keeps the machine busy."""
+"""A report is kept for REPORT_SECONDS, or for REST times as long as it took to make if that is
+longer: a client that asks in a loop does not keep the machine busy."""
 
 
 _STRICT = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
@@ -44,7 +44,7 @@ _ONE_CANARY: JsonDict = {
     "minContains": 0,
     "maxContains": 1,
 }
-"""What documents say of rules that `engine.domain.variants` keeps."""
+"""Rules that `engine.domain.variants` checks, as the OpenAPI document states them."""
 
 
 class WishedVariant(BaseModel):
@@ -69,7 +69,7 @@ class WishedVariant(BaseModel):
 
 
 def _whole(value: Any) -> Any:
-    """JSON knows no difference between 3 and 3.0."""
+    """JSON does not distinguish 3 and 3.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -168,7 +168,8 @@ class _Made:
 
 
 class Reports:
-    """Of every problem. One is made at a time, and serves all who ask while it is good."""
+    """The reports of all problems. One report is made at a time, and it answers all requests while
+    it is recent."""
 
     def __init__(self) -> None:
         self._making = asyncio.Lock()
@@ -194,7 +195,7 @@ async def _make(deployment: Deployment, live: Live, records: Records) -> _Made:
 
 
 def _reported(live: Live, records: Records) -> dict[str, Any]:
-    """Of what was answered since the traffic is as it is."""
+    """A report on the answers since the traffic was last changed."""
     at, past = now(), live.registered.history()
     made, traffic = history.arranged(past), history.traffic(past)
     since = None if made is None else made.at

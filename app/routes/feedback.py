@@ -29,9 +29,9 @@ from engine.settings import Settings
 _MOST_OUTCOMES = 1_000
 _MANY = re.compile(rb'"outcomes"\s*:')
 WRITERS = 2
-"""Threads of their own: outcomes that wait for the database hold up no prediction."""
+"""Outcomes have their own threads, so that waiting for the database does not delay predictions."""
 _LATEST = timedelta(days=1)
-"""A truth may be known so long after now, as clocks go."""
+"""How far in the future `known_at` may lie, because clocks differ."""
 _PREDICTION = "019a9c1e2f3b5cf04e53a9a0f0b0a9f4-0"
 
 
@@ -80,7 +80,7 @@ def _examples(target: Target) -> dict[str, Any]:
 
 
 def _label(request: Request, problem: str, outcomes: list[Outcome]) -> int:
-    """How many were new. Nobody waits for a database that is known to fail."""
+    """How many outcomes were new. A database that is known to fail is not waited for."""
     if request.state.recorder.refusal:
         raise RecordsUnavailable(request.state.recorder.refusal)
     return int(request.state.records.label(problem, outcomes))
@@ -88,7 +88,7 @@ def _label(request: Request, problem: str, outcomes: list[Outcome]) -> int:
 
 @dataclass(frozen=True)
 class _OutcomeKind:
-    """How an outcome stands in a body: an example, and the type with its description."""
+    """How an outcome is written in a body: an example, and the type with its description."""
 
     example: Callable[[Target], float]
     annotation: Callable[[Any], Any]
@@ -150,8 +150,8 @@ def _outcome_of(body: Any) -> Outcome:
 
 
 def _known_time(text: str) -> str:
-    """Raises ValueError for what is no time, and for one that is still to come."""
+    """Raises ValueError for a text that is not a time, and for a time in the future."""
     moment = utc(text)
     if moment > written(datetime.now(UTC) + _LATEST):
-        raise ValueError(f"{text[:50]} is still to come; leave known_at out for now")
+        raise ValueError(f"{text[:50]} is in the future; leave known_at out to mean now")
     return moment

@@ -77,7 +77,7 @@ _NOTHING_KNOWN = {
     "records": None,
     "uptime_seconds": 0.0,
 }
-"""Of an application that has not been started."""
+"""The status of an application that has not been started."""
 
 
 def _looked_at(request: Request) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class LoadRequest(BaseModel):
     @model_validator(mode="after")
     def _names_one(self) -> Self:
         if (self.model_version is None) == (self.model_path is None):
-            raise ValueError("name the version by model_version or by model_path, not by both")
+            raise ValueError("send either model_version or model_path, not both")
         return self
 
 
@@ -141,9 +141,11 @@ def _promoted(live: Live, wanted: LoadRequest, why: str) -> Version:
 
 
 def authorise(offered: str, key: SecretStr | None) -> None:
-    """Raises Forbidden unless a key was set up and this is it."""
+    """Raises Forbidden unless a key is set on the server and this key equals it."""
     if key is None:
-        raise Forbidden("ADMIN_API_KEY is not set, so nobody may change the model over HTTP")
+        raise Forbidden(
+            "ADMIN_API_KEY is not set on the server, so no model can be changed over HTTP"
+        )
     if not secrets.compare_digest(offered.encode(), key.get_secret_value().encode()):
         raise Forbidden("send the admin key in the header X-API-Key")
 

@@ -1,4 +1,5 @@
-"""ReDoc without a connection: the bundle that is at hand asks its maker's site for a logo."""
+"""ReDoc without an internet connection: the installed bundle would load a logo from its maker's
+site."""
 
 from functools import cache
 from pathlib import Path

@@ -38,7 +38,7 @@ class About(TypedDict):
 class Answer:
     """A request of n rows and what was said about it, part by part.
 
-    `notes` are what is to be said of each row, whoever answers it; `units` what each row was
+    `notes` are the warnings on each row, whichever version answers it; `units` what each row was
     assigned by, where the caller named it. From `threshold` on an event is predicted, where the
     request names no other. `place_of` tells where a version is kept, `elapsed_ms` how long the
     request has taken until now.

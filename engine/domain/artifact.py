@@ -35,7 +35,7 @@ class Feature(Fact):
     @model_validator(mode="before")
     @classmethod
     def _type_of_older_cards(cls, facts: Any) -> Any:
-        """Older cards say it by the categories alone."""
+        """Older cards have no type: a feature with categories is a category."""
         if "type" in facts:
             return facts
         is_category = bool(facts.get("categories"))
@@ -61,7 +61,7 @@ class ModelCard(Fact):
     data: dict[str, Any]
     libraries: dict[str, str]
     shortfall: str | None = None
-    """What did not hold on the rows that judged it when it was trained; None where all did."""
+    """What did not hold on the judging rows when it was trained; None where everything held."""
     declared: dict[str, Any] | None = None
     """The problem itself, where no file declares it but somebody's own table."""
 
@@ -94,8 +94,8 @@ class Artifact:
     calibration: Calibration | VennAbers
     golden: Golden
     seen: NDArray[np.uint64]
-    """Hashes of the features of every row that was fitted or calibrated on, as often as there were
-    such rows: none of them may judge this model."""
+    """Hashes of the features of every row that was fitted or calibrated on, each as often as it
+    occurred: these rows must not judge this model."""
 
     def named(self, version: Version) -> "Artifact":
         """The same model under another version."""

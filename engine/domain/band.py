@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from engine.domain.schema import Matrix, Vector
 
 _HALVINGS = 25
-"""Enough for seven digits."""
+"""Halvings of the interval: enough for seven digits."""
 
 _Counts = NDArray[np.int64]
 
@@ -41,7 +41,7 @@ def nearest(rows: int) -> int:
 
 
 def at_least(happened: _Counts, rows: _Counts, tail: float) -> Vector:
-    """The smallest probability at which so many events or more happen with chance `tail`, (k,).
+    """The smallest probability at which at least `happened` events happen with chance `tail`, (k,).
 
     It solves P(Binomial(rows, p) >= happened) = tail by halving; 0 where nothing happened.
     """

@@ -1,4 +1,4 @@
-"""What one cell says, whoever wrote it: a table in a file, a feature store, or a request's JSON.
+"""How one cell is read, whoever wrote it: a table in a file, a feature store, or a request's JSON.
 
 There is one way to read a cell, for training, serving, loading features and replay alike. So a row
 means to a service what it meant to the model that learned from it.
@@ -24,7 +24,7 @@ _MISSING = frozenset(
         *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
     }
 )
-"""What people and programs write where there is nothing: what pandas reads as missing."""
+"""What people and programs write for a missing value: the words that pandas reads as missing."""
 _NOTHING = "|".join(sorted(word.replace(".", r"\.") for word in _MISSING - {""}))
 _NUMBER = r"[+-]?([0-9]{1,20}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9])?"
 NUMBER_AS_TEXT = rf"^[ \t]*({_NUMBER}|{_NOTHING})?[ \t]*$"
@@ -41,7 +41,7 @@ def is_missing(cell: Any) -> bool:
 def number(cell: Any) -> float | None:
     """A number, a text that is one, or a boolean as 1 or 0; None where there is nothing.
 
-    Raises ValueError for anything else, an infinite number included.
+    Raises ValueError for anything else, also for an infinite number.
     """
     if is_missing(cell):
         return None

@@ -14,7 +14,7 @@ from engine.domain import cells
 _T = TypeVar("_T")
 LONGEST_CATEGORY = 200
 LARGEST = 1e30
-"""Numbers beyond are mistakes: trees compare in float32."""
+"""Larger numbers are treated as mistakes: trees compare in float32."""
 
 
 def _whole(value: float) -> float:
@@ -51,7 +51,7 @@ class ByColumnType(Generic[_T]):
 class Number:
     """One numeric feature: its unit and the bounds outside of which a value is a mistake.
 
-    `warns_of_gap`: a gap is answered, with a warning, because there was none in the table.
+    `warns_of_gap`: a missing value is answered with a warning, because the table had none missing.
     """
 
     name: str
@@ -121,7 +121,7 @@ class Number:
         return not isinstance(value, str)
 
     def knows(self, value: Any) -> bool:
-        """Whether a value says what training has seen; a number may be any."""
+        """Whether training has seen this value; any number counts as seen."""
         return True
 
     def code(self, value: Any) -> float:

@@ -1,4 +1,4 @@
-"""Prediction intervals that cover: a learned distribution, made honest by rows nobody has seen.
+"""Prediction intervals that cover: a learned distribution, calibrated on held-out rows.
 
 A model says three things of a row, on the scale of its target (the logarithm of a positive
 quantity): where the target lies (`location`), how far off that may be (`spread`), and how the
@@ -30,10 +30,10 @@ LOWEST_CONFIDENCE = 0.5
 HIGHEST_CONFIDENCE = 0.99
 DEFAULT_CONFIDENCE = 0.9
 _OUTER_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-"""Levels at which it is kept how far the intervals of held-out rows reach."""
+"""Confidence levels at which the reach of the held-out rows' intervals is stored."""
 
 _MARGINAL_WEIGHT = 0.02
-"""Share of the distribution over all rows mixed into each row's own, so that it never stands still
+"""Share of the distribution over all rows mixed into each row's own, so that it always increases
 between two thresholds and every rank has one residual."""
 
 _MEAN, _MEDIAN, _LOCATION = "mean", "median", "location"
@@ -41,7 +41,7 @@ POINTS = (_MEDIAN, _MEAN, _LOCATION)
 """What a point prediction may be: the median or the mean of a row's distribution, or its location,
 which is the mean of the target's logarithm where that is the scale."""
 _LARGEST_LOG = 700.0
-"""Beyond, numbers are infinite or 0."""
+"""Beyond these logarithms, numbers are infinite or 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +68,11 @@ class Outputs:
 class Distribution:
     """Turns a row's outputs into ranks of residuals, and ranks back into residuals.
 
-    thresholds: (t,) ascending, standardised residuals at which the shape is known.
-    marginal: (t,) ascending, share of all rows at or below each threshold, inside (0, 1).
-    floor: the smallest spread that is believed.
-    lowest, highest: targets that were seen, on the scale; an expected value counts nothing beyond.
-    is_log: whether the scale is the target's logarithm, and not the target itself.
-    point: which of POINTS is predicted.
+    thresholds: (t,) ascending, standardised residuals at which the shape is known. marginal: (t,)
+    ascending, share of all rows at or below each threshold, inside (0, 1). floor: the smallest
+    spread that is used; smaller ones are raised to it. lowest, highest: targets that were seen, on
+    the scale; an expected value ignores what lies beyond them. is_log: whether the scale is the
+    target's logarithm, and not the target itself. point: which of POINTS is predicted.
 
     Ranks are log-odds. Between thresholds the residual is a straight line in the rank; beyond the
     first and the last it goes on with the slope of the marginal distribution there.
@@ -251,7 +250,7 @@ class Calibration:
         if not LOWEST_CONFIDENCE <= confidence <= self.highest_confidence:
             raise UnsupportedConfidence(
                 f"confidence {confidence:g} is outside {LOWEST_CONFIDENCE:g} to "
-                f"{self.highest_confidence:.4g}, what {len(self.held_out)} calibration rows allow"
+                f"{self.highest_confidence:.4g}, the range of {len(self.held_out)} calibration rows"
             )
         return tail_ranks(len(self.held_out), _beyond_doubt(self.rows, confidence, self.doubt))
 

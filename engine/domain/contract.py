@@ -13,11 +13,11 @@ from engine.domain.kinds import TargetKind
 from engine.domain.problem import Problem
 
 _Terms = Mapping[str, object]
-"""What is agreed on, in words, to how it is agreed."""
+"""From the name of a term of the contract, in words, to its value."""
 _MOST_TOLD = 3
 _LONGEST_TOLD = 120
-"""How many differences are told, and how many characters of each side: a table may have hundreds of
-columns or categories."""
+"""How many differences are shown, and how many characters of each side: a table may have hundreds
+of columns or categories."""
 
 
 def same_contract(problem: Problem, card: ModelCard) -> bool:

@@ -1,4 +1,4 @@
-"""What zeros and ones say: how many there are of the rarer class, how well values order them."""
+"""Figures of zeros and ones: the size of the rarer class, and how well values order them."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from engine.domain.schema import Vector
 
 
 def is_event(target: Vector) -> bool:
-    """Whether all that is there is 0 and 1."""
+    """Whether the values are 0 and 1 only."""
     return bool(np.isin(target, (0, 1)).all())
 
 

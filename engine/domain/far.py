@@ -27,11 +27,11 @@ from engine.domain.kinds import TargetKind
 from engine.domain.schema import Vector
 
 FEWEST = 50
-"""Rows below which nothing is said."""
+"""With fewer rows nothing is decided."""
 _FAR = 0.05
 """Of coverage."""
 LESS, MORE = np.linspace(0.02, 0.98, 49), np.linspace(1.02, 1.98, 49)
-"""Alternatives: how many times as likely as was claimed something is."""
+"""Alternatives: the true probability as a multiple of the claimed one."""
 
 
 @dataclass(frozen=True, eq=False)

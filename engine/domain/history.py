@@ -113,12 +113,12 @@ def copies(history: History) -> int:
 
 
 def champions(history: History) -> list[Version]:
-    """All that were ever champion, in semantic order."""
+    """All versions that were ever champion, in semantic order."""
     return sorted({event.version for event in history})
 
 
 def next_minor(history: History, taken: Sequence[Version]) -> Version:
-    """The release a retrained model gets: v1.0.0, or one above all there ever were.
+    """The release a retrained model gets: v1.0.0, or the minor after the highest version so far.
 
     A number that a crash left on a model without an event is not given again.
     """
@@ -143,7 +143,7 @@ def next_patch(history: History, taken: Sequence[Version]) -> Version:
 
 
 def candidates_of(release: Version, taken: Sequence[Version]) -> Iterator[Version]:
-    """The names of its candidates that are free yet, in order."""
+    """The names of its candidates that are not taken yet, in order."""
     return (name for name in map(release.candidate, count(1)) if name not in taken)
 
 
@@ -152,7 +152,7 @@ def _releases_of(history: History, taken: Sequence[Version]) -> list[Version]:
 
 
 def servable(history: History, versions: Sequence[Version]) -> list[Version]:
-    """Candidates, and releases that were earned; all there are while nothing has happened yet."""
+    """Candidates, and releases that were champion; all versions while the history is empty."""
     earned = set(champions(history))
     return [one for one in versions if one.is_candidate or one in earned or not history]
 

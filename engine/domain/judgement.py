@@ -1,11 +1,11 @@
-"""What counts as better, and as shown: the same at the gate and on live traffic."""
+"""What counts as better, and as significant: the same at the gate and on live traffic."""
 
 import math
 
 ALPHA = 0.05
-"""How often a model that is not better may be called so by chance."""
+"""The largest probability with which a model that is not better may be called better by chance."""
 MINIMUM_EFFECT = 0.005
-"""Share by which the mean loss must be lower: what is not worth a release is not promoted."""
+"""Share by which the mean loss must be lower: a smaller gain is not worth a release."""
 SLOWEST = 1.2
 """How many times as long as the champion a version may take."""
 

@@ -1,7 +1,7 @@
 """What kinds of targets there are, and how a prediction of each is measured.
 
 A room that treats kinds differently has one table, `ByKind`, from kind to what it does: a table
-that lacks a kind fails type checking, and nobody compares kinds.
+that lacks a kind fails type checking, and no code compares kinds.
 """
 
 from abc import ABC, abstractmethod
@@ -57,12 +57,12 @@ class _Measure(ABC):
     is_log: bool
     """Whether it is judged on the scale of its logarithm, so that a ratio counts."""
     has_coverage: bool
-    """Whether bounds are of what comes true: those of an event are of its probability, which nobody
-    ever sees."""
+    """Whether bounds are bounds of the outcome: those of an event are of its probability, which is
+    never observed."""
 
     @abstractmethod
     def loss(self, values: _Values, truth: _Values) -> _Values:
-        """The declared loss of each row, lower is better."""
+        """The declared loss of each row, (n,); lower is better."""
 
     @abstractmethod
     def distance(self, values: _Values, others: _Values) -> _Values:
@@ -70,11 +70,11 @@ class _Measure(ABC):
 
     @abstractmethod
     def is_answer(self, values: _Values) -> _Flags:
-        """Whether each value is one that a model of this kind may say."""
+        """Whether each value (n,) is a possible prediction of this kind."""
 
     @abstractmethod
     def is_outcome(self, actual: _Values) -> _Flags:
-        """Whether each value is one that may come true."""
+        """Whether each value (n,) is a possible outcome."""
 
     @abstractmethod
     def scaled(self, values: _Values) -> _Values:

@@ -1,14 +1,14 @@
-"""What is too old is forgotten, slowly: whoever records an answer always gets a turn."""
+"""Old records are removed in small steps, so that recording an answer never waits long."""
 
 from collections.abc import Callable
 
 from engine.domain.ports import Records
 
 STEP_ROWS = 500
-"""One transaction removes so many, in some 10 ms."""
+"""Rows that one transaction removes, in about 10 ms."""
 REST = 4
-"""A pause takes so many times as long as the step before it: SQLite lets nobody queue for its lock,
-so who waits must find it free at most of the moments it looks."""
+"""A pause takes this many times as long as the step before it. SQLite has no queue for its lock: a
+writer polls it, and must find it free most of the time."""
 LEAST_REST_SECONDS = 0.02
 
 

@@ -43,7 +43,7 @@ class Target:
     labels: tuple[str, str] | None = None
 
     may_be_missing = False
-    """Rows without one teach nothing."""
+    """A row without it cannot be learned from."""
     is_whole = False
 
 
@@ -115,7 +115,7 @@ class Schema:
 
     @cached_property
     def _full(self) -> tuple[str, ...]:
-        """Columns without any gap in the table they were read off."""
+        """Columns that had no missing value in the table they were inferred from."""
         return tuple(column.name for column in self.columns if column.warns_of_gap)
 
     @cached_property

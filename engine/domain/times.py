@@ -23,7 +23,8 @@ def utc(text: str) -> str:
         return written(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     except (ValueError, OverflowError) as error:
         raise ValueError(
-            f"{text[:50]!r} is no date such as 2026-11-01 and no time such as 2026-11-01T14:30:00Z"
+            f"{text[:50]!r} is neither a date such as 2026-11-01 nor a time such as "
+            "2026-11-01T14:30:00Z"
         ) from error
 
 

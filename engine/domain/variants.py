@@ -1,4 +1,4 @@
-"""Change who answers besides the champion: check what is wished for, then append the event."""
+"""Change who answers besides the champion: check the request, then append the event."""
 
 from collections.abc import Iterator, Sequence
 
@@ -30,10 +30,10 @@ def set_variants(
     """
     past = champion.history()
     if revision not in {None, len(past)}:
-        raise Outpaced(f"the deployment is at revision {len(past)}, not {revision}; look again")
+        raise Outpaced(f"the deployment is at revision {len(past)}, not {revision}; read it again")
     now = history.champion(past)
     if now is None:
-        raise ModelNotReady("no champion is registered; train_model.py or retrain.py does that")
+        raise ModelNotReady("no champion is registered; train one with train_model.py")
     traffic = traffic_for(past, known, requests)
     champion.move(
         action, now, who=who, why=why, after=len(past), challenger=challenger, traffic=traffic
@@ -58,19 +58,19 @@ def _broken_rules(champion: Version | None, requests: Sequence[VariantRequest]) 
     """In words, with the way out."""
     versions = [request.version for request in requests]
     if len(requests) > MOST_VARIANTS:
-        yield f"{len(requests)} variants; at most {MOST_VARIANTS} are asked besides the champion"
+        yield f"{len(requests)} variants; at most {MOST_VARIANTS} are allowed besides the champion"
     if champion in versions:
-        yield f"{champion} is the champion and has whatever the variants leave; leave it out"
+        yield f"{champion} is the champion, which gets all other units; leave it out"
     if len(set(versions)) < len(versions):
-        yield "a version stands there twice; name each once"
+        yield "a version appears more than once; name each version once"
     if sum(request.mode == CANARY for request in requests) > 1:
-        yield "two canaries; only one version at a time is on its way to be champion"
+        yield "there are two canaries; only one version at a time can be a canary"
     for request in requests:
         if request.mode not in MODES:
-            yield f"{request.version}: the mode is one of {', '.join(MODES)}"
+            yield f"{request.version}: the mode must be one of {', '.join(MODES)}"
         if request.mode == SHADOW and request.share:
-            yield f"{request.version}: a shadow answers nobody, so it has no share"
+            yield f"{request.version}: a shadow answers no request; leave its share out"
         if request.mode != SHADOW and not 1 / SLOTS <= request.share < 1:
-            yield f"{request.version}: a {request.mode} has a share from {1 / SLOTS:g} to below 1"
+            yield f"{request.version}: the share must be from {1 / SLOTS:g} to below 1"
     if sum(round(request.share * SLOTS) for request in requests) >= SLOTS:
-        yield "the shares add up to 1 or more; the champion must keep some"
+        yield "the shares add up to 1 or more; leave a share to the champion"

@@ -26,7 +26,8 @@ from engine.domain.prediction import Interval
 from engine.domain.schema import Matrix, Vector
 
 LEVELS = np.array([0.5, 0.8, 0.9, 0.95, 0.99])
-"""Levels at which intervals are kept; what is asked for between two gets the higher one's."""
+"""Levels at which intervals are kept; a confidence between two of them gets the interval of the
+higher one."""
 
 
 @dataclass(frozen=True, eq=False)

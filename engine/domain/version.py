@@ -17,7 +17,7 @@ class Version:
 
     @classmethod
     def parse(cls, text: str) -> "Version":
-        """Read `v1.2.3` or `1.2.3-rc.1`; raises UnknownVersion when it is neither."""
+        """Read `v1.2.3` or `1.2.3-rc.1`; raises UnknownVersion for any other text."""
         try:
             return cls(semver.Version.parse(text.removeprefix("v")))
         except (ValueError, TypeError) as error:

@@ -63,7 +63,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report: what was looked at, what was found, what is asked for."""
+    """One line of the report: what was checked, what was found, what is required."""
 
     name: str
     passed: bool
@@ -72,11 +72,11 @@ class Check:
 
 
 def refuse_unusable(evidence: Evidence) -> None:
-    """Raises ValueError, naming what, for a number that is none, or a column of another length."""
+    """Raises ValueError, naming what, for an invalid number, or a column of another length."""
     n = len(evidence.truth)
     for name, column, is_wrong in _columns(evidence):
         if column.shape != evidence.truth.shape:
-            raise ValueError(f"{name}: {len(column)} rows, the truth has {n}")
+            raise ValueError(f"{name} has {len(column)} rows, but the truth has {n}")
         if is_wrong.any():
             raise ValueError(f"{name}: {column[is_wrong][0]} in judged row {is_wrong.argmax() + 1}")
     numbers: dict[str, float] = {"attempt": evidence.attempt}
@@ -88,7 +88,7 @@ def refuse_unusable(evidence: Evidence) -> None:
 
 
 def _columns(evidence: Evidence) -> Iterator[tuple[str, Vector, NDArray[np.bool_]]]:
-    """Each column by name, and which of its values cannot be."""
+    """Each column by name, and which of its values (n,) are invalid."""
     measure, truth = evidence.kind.measure, evidence.truth
     for name, column in evidence.sliced.items():
         yield name, column, np.isinf(column)

@@ -52,7 +52,8 @@ class Verdict:
 def judge(evidence: Evidence) -> Verdict:
     """Promote only if the loss is shown to be lower and no guardrail objects.
 
-    Raises ValueError, naming what, when evidence holds what cannot be, or is of another length.
+    Raises ValueError, naming what, when the evidence has an invalid value or a column of another
+    length.
     """
     refuse_unusable(evidence)
     alpha = level(evidence.attempt)

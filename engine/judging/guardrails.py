@@ -1,4 +1,4 @@
-"""What may only say no: reasons to keep the champion that a lower loss does not outweigh.
+"""Guardrails: reasons to keep the champion that a lower loss does not outweigh.
 
 Of a quantity: the absolute error, coverage and the interval score; of an event: the Brier score and
 calibration; of both: slices, latency, contract and parity.
@@ -18,7 +18,7 @@ from engine.judging.evidence import Check, Evidence, percent
 from engine.judging.intervals import SMALLEST_SLICE, covered, slices, winkler
 
 VETO_LEVEL = 0.01
-"""A guardrail that is a test objects when chance does so much harm less often than this."""
+"""A guardrail that is a test objects when its p-value is below this."""
 _ERROR_MARGIN = 0.01
 
 
@@ -49,7 +49,8 @@ def of_event(evidence: Evidence) -> Iterator[Check]:
 
 
 def _as_measured(name: str, words: str, old: float, *, new: float) -> Check:
-    """Not proven: a few expensive rows carry this error, a proof would cost much power."""
+    """A measured comparison, not a test: a few expensive rows dominate this error, and a test would
+    have little power."""
     figure = f"{words} {new:,.6g}, the champion's {old:,.6g}"
     holds = new <= (1 + _ERROR_MARGIN) * old
     return Check(name, holds, figure, f"at most {percent(_ERROR_MARGIN)} higher")

@@ -14,7 +14,7 @@ _LEVELS = (0.8, 0.9, 0.95)
 SLICE_LEVEL = 0.9
 _SLICES = 5
 SMALLEST_SLICE = 150
-"""Rows below which a slice's coverage says more about chance than about the model."""
+"""With fewer rows the coverage of a slice depends more on chance than on the model."""
 
 
 def evaluate(
@@ -43,8 +43,8 @@ def evaluate(
 
 
 def point_errors(values: Vector, truth: Vector, kind: TargetKind = POSITIVE) -> dict[str, float]:
-    """R2 (share of variance), RMSE and MAE (unit of the target), MAPE (share; of what is positive
-    alone)."""
+    """Of predictions and truths, (n,) in the target's unit: R2 (share of variance), RMSE and MAE
+    (unit of the target), MAPE (share; for positive quantities only)."""
     errors = values - truth
     figures = {
         "r2": float(1 - (errors**2).sum() / ((truth - truth.mean()) ** 2).sum()),
@@ -61,7 +61,7 @@ def covered(interval: Interval, truth: Vector) -> NDArray[np.bool_]:
 
 
 def winkler(interval: Interval, truth: Vector) -> Vector:
-    """The interval score of each row, in the target's unit; lower is better.
+    """The interval score of each row, (n,) in the target's unit; lower is better.
 
     Width, plus 2 / (1 - confidence) for every unit by which the truth is missed.
     Source: Gneiting and Raftery, "Strictly proper scoring rules", JASA 102 (2007), section 6.2.
@@ -93,7 +93,8 @@ def _slice_coverage(hits: NDArray[np.bool_], sliced: Mapping[str, Vector]) -> di
 
 
 def worst_slice(hits: NDArray[np.bool_], sliced: Mapping[str, Vector]) -> float:
-    """The lowest coverage of any slice; of all rows where no slice is large enough."""
+    """The lowest coverage of any slice of the hits (n,); of all rows where no slice is large
+    enough."""
     return min(_slice_coverage(hits, sliced).values(), default=float(hits.mean()))
 
 

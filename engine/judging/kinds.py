@@ -14,7 +14,7 @@ from engine.judging.intervals import covered
 from engine.model.runtime import Predict
 
 _FEWEST_JUDGED_EVENTS = 20
-"""Of the rarer class: where it is rare, its few rows carry most of the loss."""
+"""Fewest judged rows of the rarer class: its few rows carry most of the loss."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _promise_of_probabilities(answers: ModelAnswers, truth: Vector, rows: str) -
 
 
 def _enough(truth: Vector) -> Iterator[Check]:
-    """Of a quantity any rows can judge."""
+    """For a quantity any rows can judge."""
     yield from ()
 
 

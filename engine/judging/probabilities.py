@@ -23,12 +23,13 @@ from engine.judging.intervals import slices
 
 _BINS = 10
 CHANCE = 0.95
-"""How often the share of a bin's rows where it happened lies within its bounds, or more often."""
+"""The least probability with which a bin's share of events lies within its bounds by chance."""
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Rows of like probability: what was said on average, and the share where it happened."""
+    """Rows of similar probability: the mean probability, and the share of rows where the event
+    happened."""
 
     rows: int
     said: float
@@ -61,13 +62,13 @@ def skill(brier: float, truth: Vector) -> float:
 
 
 def _calibration_error(values: Vector, truth: Vector) -> float:
-    """|what was said - what happened|, mean over rows, each taken with its bin."""
+    """|mean probability - share of events| of each row's bin, as a mean over the n rows."""
     parts = [(one.rows, abs(one.said - one.happened)) for one in bins(values, truth)]
     return sum(rows * gap for rows, gap in parts) / len(truth)
 
 
 def bins(values: Vector, truth: Vector) -> Iterator[Bin]:
-    """About equally many rows each, ascending."""
+    """Bins of n probabilities and truths, ascending, with about equally many rows each."""
     part = _bin_numbers(values)
     for number in range(part.max() + 1):
         rows = part == number
@@ -75,8 +76,8 @@ def bins(values: Vector, truth: Vector) -> Iterator[Bin]:
 
 
 def by_chance(parts: Sequence[Bin], calibration_rows: int) -> Matrix:
-    """Between which shares of each bin's rows it would happen in CHANCE of all cases, did the
-    probabilities hold, (2, bins).
+    """Bounds of the share of events in each bin, (2, bins): if the probabilities hold, the share
+    lies between them with probability CHANCE.
 
     What was said is itself a rate, of the calibration rows that fall into the bin: of m such rows,
     rather than of endlessly many, n rows are beta-binomial, with 1 + n / m times the variance.
@@ -110,6 +111,6 @@ def _worst_slice_error(values: Vector, truth: Vector, sliced: Mapping[str, Vecto
 
 
 def _slice_gaps(values: Vector, truth: Vector, sliced: Mapping[str, Vector]) -> dict[str, float]:
-    """How much more is said than happens, by slice."""
+    """By slice: mean probability less share of events."""
     gap = values - truth
     return {name: float(gap[rows].mean()) for name, rows in slices(sliced).items()}

@@ -2,8 +2,8 @@
 
 Coverage of the judging rows is tested with the noise of these and of the calibration rows; of an
 event its probabilities are. What fails is calibrated anew on the older half of the judging rows and
-tested on the newer half: where things change slowly that is enough. What fails again is a model of
-the past, and somebody must decide whether to use it.
+tested on the newer half: where things change slowly that is enough. A model that fails again fits
+only the past, and a person must decide whether to use it.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from engine.tables.split import Split, hold_out
 from engine.tables.table import Table
 
 _CHANCE = 0.001
-"""How often a model whose intervals hold is turned away."""
+"""The probability that a model whose intervals hold is rejected by chance."""
 _FEWEST_HALF = 50
 
 

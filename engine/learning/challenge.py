@@ -23,13 +23,13 @@ from engine.tables.split import Rows, Split, calibration_share_of, hold_out, spl
 from engine.tables.table import FEWEST_ROWS, Table, row_hashes
 
 JUDGED_SHARE = 0.2
-"""Of the table, as far as the champion has not seen it."""
+"""Share of the table that judges, if that much is new to the champion."""
 _LATENCY_ROUNDS = 1_000
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A challenger and the verdict; no evidence where there was nobody to compare it with."""
+    """A challenger and the verdict; no evidence where there was no champion to compare it with."""
 
     challenger: Artifact
     evidence: Evidence | None
@@ -87,8 +87,8 @@ def unseen(table: Table, champion: Artifact, seed: int) -> tuple[Rows, Rows]:
     """Row numbers to learn from, and to judge on: the newest that are new to the champion.
 
     New is a row that the champion has not seen, nor one of the same group; the challenger learns
-    from no row of those groups. Of copies one judges. All of this goes by features, groups and
-    times, never by the target: the rows that judge have the outcomes that such rows have.
+    from no row of those groups. Duplicates are judged once. All of this goes by features, groups
+    and times, never by the target: the rows that judge have the outcomes that such rows have.
     """
     fresh = fresh_rows(table, champion)
     wanted = round(JUDGED_SHARE * len(table))
@@ -99,8 +99,9 @@ def unseen(table: Table, champion: Artifact, seed: int) -> tuple[Rows, Rows]:
     rest = np.flatnonzero(~np.isin(table.groups, table.groups[fresh]))
     if len(judged) < FEWEST_JUDGED or len(rest) < FEWEST_ROWS:
         raise NothingToJudge(
-            f"{table.source}: of {len(table)} rows, {len(judged)} are new to the champion and may "
-            f"judge (it takes {FEWEST_JUDGED}); {len(rest)} are left to learn from ({FEWEST_ROWS})"
+            f"{table.source}: of {len(table)} rows, {len(judged)} are new to the champion and can "
+            f"judge (at least {FEWEST_JUDGED} are needed); {len(rest)} are left to learn from "
+            f"(at least {FEWEST_ROWS} are needed)"
         )
     return rest, judged
 
@@ -122,8 +123,8 @@ def fresh_rows(table: Table, champion: Artifact) -> Rows:
 def _seen_before(table: Table, champion: Artifact) -> NDArray[np.bool_]:
     """Of the rows with the same features, as many as the champion has seen, the oldest (n,).
 
-    Where few values are told apart many rows are alike, and only their number says that some are
-    new; a table of new rows alone loses some of them so.
+    Where the features have few different values, many rows are equal, and only their number shows
+    that some are new. A table of new rows alone then loses some of them.
     """
     numbers = row_hashes(table)
     order = np.arange(len(table)) if table.times is None else np.argsort(table.times, kind="stable")

@@ -2,8 +2,8 @@
 
 All of them share the spread and the shape; they differ in what learns the location. Few steps with
 a high learning rate, because every tree is paid for at each request, and three times as many gain
-nothing (`docs/decisions/0002-intervals.md`). Of an event a location is all there is: its score, of
-which the order alone counts.
+nothing (`docs/decisions/0002-intervals.md`). For an event there is only a location: its score, of
+which only the order matters.
 """
 
 from collections.abc import Callable, Iterator
@@ -111,7 +111,7 @@ def shape(seed: int, trees: int = _SHAPE_TREES) -> Any:
 
 
 def small_shape(seed: int) -> list[Any]:
-    """Enough to compare point predictions on rows that it has not seen."""
+    """A small forest: enough to compare point predictions on rows that it has not seen."""
     return [shape(seed, _FEW_SHAPE_TREES)]
 
 
@@ -119,7 +119,7 @@ CANDIDATES = (
     Candidate("HistGradientBoosting", boosted_location),
     Candidate("RandomForest", forest_location),
 )
-"""Of a quantity."""
+"""The candidates for a quantity."""
 EVENT_CANDIDATES = (
     Candidate("HistGradientBoosting", _boosted_score),
     Candidate("RandomForest", _forest_score),

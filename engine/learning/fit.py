@@ -25,12 +25,12 @@ from engine.tables.table import Table
 _SMALLEST_SPREAD = 0.25
 """The floor of the spread, as a share of its median."""
 MOST_CALIBRATION_EVENTS = 10_000
-"""Rows that calibrate probabilities; with k of them it takes k^2 steps."""
+"""The most rows that calibrate probabilities; k rows take k^2 steps."""
 
 Tell = Callable[[str], None]
 """Called with the name of each step as it begins."""
 EVENT_STEPS, QUANTITY_STEPS = FOLDS, 3 * FOLDS + 1
-"""How many steps fitting tells of."""
+"""How many steps `fit` reports."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,9 @@ def fit_quantity(
     at_most = (standardised[:, None] <= thresholds).astype(np.float64)
     marginal = at_most.mean(axis=0)
     if floor <= 0 or (np.diff(thresholds) <= 0).any() or marginal.max() >= 1:
-        raise UnusableTable(f"{table.source}: too many equal targets to learn how far off one is")
+        raise UnusableTable(
+            f"{table.source}: too many rows have the same target to learn how far off it is"
+        )
     shape = _cross_fit(estimators.small_shape, table.rows, at_most, parts=parts, tell=tell)
     distribution = Distribution(thresholds, marginal, floor, target.min(), target.max(), is_log)
     said = Outputs(location.out_of_fold, spread.out_of_fold, shape.out_of_fold)

@@ -44,11 +44,11 @@ class _Learner:
     """What differs between kinds.
 
     method: how it is calibrated, as the card says it. chosen_by: the cross-fitted figure that
-    candidates are compared by. steps: how many steps `fit` tells of. refuse_table and refuse_part
-    raise UnusableTable for a table, and for the targets (n,) of a part of it, that cannot do their
-    work; has_too_few tells whether rows of these targets are too few to learn from.
-    calibrating: the rows that calibrate, of those that may. parity_unit: what differences between
-    a graph and its source are measured in. recalibrated: the verdict on newer calibration rows.
+    candidates are compared by. steps: how many steps `fit` reports. refuse_table and refuse_part
+    raise UnusableTable for a table, and for the targets (n,) of a part of it, that are not enough;
+    has_too_few tells whether rows of these targets are too few to learn from. calibrating: the rows
+    that calibrate, of those that may. parity_unit: what differences between a graph and its source
+    are measured in. recalibrated: the verdict on newer calibration rows.
     """
 
     method: str
@@ -82,7 +82,7 @@ def _refuse_one_sided(problem: Problem, table: Table) -> None:
         rare = _class_name(problem, float(2 * happened < len(table)))
         raise UnusableTable(
             f"{table.source}: class imbalance, {name} is {rare} in {few} of {len(table)} rows, and "
-            f"probabilities take {_FEWEST_EVENTS}; add rows of that class (do not repeat any)"
+            f"probabilities need {_FEWEST_EVENTS}; add rows of that class (do not repeat any)"
         )
 
 
@@ -92,7 +92,7 @@ def _class_name(problem: Problem, value: float) -> str:
 
 
 def _refuse_no_part(problem: Problem, target: Vector, work: str, *, source: str) -> None:
-    """Of a quantity any rows will do."""
+    """For a quantity any rows are enough."""
 
 
 def _refuse_few(problem: Problem, target: Vector, work: str, *, source: str) -> None:

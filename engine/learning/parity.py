@@ -21,7 +21,7 @@ _PARITY = 1e-9
 of a logarithm, of log-odds or a probability, or in multiples of the largest target that is none."""
 _PARITY_ROWS = 4_000
 _HOLES = 0.3
-"""Share of cells taken out where one may be missing."""
+"""Share of cells that are made missing, where a cell may be missing."""
 
 
 @one_thread()

@@ -30,10 +30,11 @@ from engine.tables.table import Table, row_hashes
 
 _FEWEST_CALIBRATION = 199
 WINDOW = 199
-"""So many of the newest rows calibrate what is to follow a changing world, or half of those that
-are new: what is older misleads, of fewer the scatter is large, and none vouch for 99 %."""
+"""This many of the newest rows, or half of the new ones, calibrate a model that follows a changing
+world: older rows mislead, fewer rows scatter too much and cannot support 99 %."""
 _DOUBT = 0.003
-"""How often 90 % intervals may then cover less than they claim by the scatter of so few rows."""
+"""The probability with which 90 % intervals may then cover less than they claim, because so few
+rows calibrate them."""
 _LEFT_TO_SHADOW = ("coverage", "intervals")
 """What the gate need not ask of a challenger that is calibrated again when it becomes a shadow, and
 that live answers show."""
@@ -57,7 +58,7 @@ def recalibrate(
     fresh = fresh_rows(table, champion)
     if len(fresh) < _FEWEST_CALIBRATION + FEWEST_JUDGED:
         raise NothingToJudge(
-            f"{table.source}: {len(fresh)} rows are new to the champion; recalibration takes "
+            f"{table.source}: {len(fresh)} rows are new to the champion; recalibration needs "
             f"{_FEWEST_CALIBRATION} to calibrate and {FEWEST_JUDGED} to judge"
         )
     wanted = max(FEWEST_JUDGED, round(JUDGED_SHARE * len(fresh)))
@@ -104,8 +105,8 @@ def for_shadow(trial: Trial, judged: Table, origin: Origin) -> Trial:
 
 
 def _points_only(metrics: Mapping[str, float]) -> dict[str, float]:
-    """What other scores leave as it was measured; the figures of the old intervals, and those of
-    the old probabilities, go."""
+    """The metrics that other scores do not change; the figures of the old intervals or
+    probabilities are removed."""
     kept = ("r2", "rmse", "mae", "mape", "base_rate")
     return {name: value for name, value in metrics.items() if name in kept}
 

@@ -44,7 +44,8 @@ def refuse_unlearnable(
 
 
 def refuse_parts(problem: Problem, table: Table, parts: Split, *, seed: int) -> None:
-    """Raises UnusableTable when a part of the table cannot do its work."""
+    """Raises UnusableTable when a part of the table is too small or lacks values for its
+    purpose."""
     fitted, refuse_part = table.take(parts.fit), LEARNERS[problem.target.kind].refuse_part
     for seen, _ in folds(fitted, seed):
         for name in _missing_everywhere(problem, fitted.take(seen)):

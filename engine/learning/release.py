@@ -37,7 +37,7 @@ def promote_trained(champion: Champion, best: Artifact, *, who: str, after: int)
 
 
 def turn_away(champion: Champion, challenger: Artifact, *, who: str, why: str, after: int) -> None:
-    """Note that the champion was kept, and why."""
+    """Append an event which says that the champion was kept, and why."""
     now = history.champion(champion.history())
     assert now is not None  # noqa: S101
     candidate = Version.parse(challenger.card.version)

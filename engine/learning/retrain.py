@@ -42,7 +42,7 @@ def next_release(
     if method.is_recalibration or not method.allows_major:
         raise ContractChanged(
             f"{reigning.card.version} was made for other features, units or target than "
-            f"{problem.name} declares today; a new major version takes --yes-major"
+            f"{problem.name} declares today; pass --yes-major for a new major version"
         )
     return history.next_major(past, taken)
 

@@ -36,14 +36,14 @@ from engine.tables.recorded import is_reply
 from engine.tables.table import Table, check
 
 FRESH = 100
-"""After so many new outcomes a copy makes room for a newer one."""
+"""After this many new outcomes a newer copy replaces the copy."""
 _LOOKED_AT = 5_000
-"""No more of the newest outcomes are read."""
+"""At most this many of the newest outcomes are read."""
 
 
 @dataclass(frozen=True)
 class Night:
-    """What was done, in words, and whether there is another champion now."""
+    """What was done, in words, and whether the champion changed."""
 
     told: tuple[str, ...] = ()
     is_replaced: bool = False
@@ -70,7 +70,7 @@ class Post:
         return Night(tuple(filter(None, (relieved, self.renew(rows)))), is_replaced)
 
     def relieve(self, rows: Table) -> tuple[str, bool]:
-        """What came of the comparison, and whether the copy is champion."""
+        """The result of the comparison, and whether the copy is champion now."""
         past = self.champion.history()
         frozen = history.standing_by(past)
         if frozen is None or frozen.challenger is None:
@@ -100,8 +100,8 @@ class Post:
         return f"{release} replaces {frozen.version} at once: {why}", True
 
     def renew(self, rows: Table) -> str:
-        """Freeze a copy unless there is one that has seen too little, or too few outcomes are
-        known; what was done."""
+        """Freeze a copy, unless the present one has too few new outcomes or too few outcomes are
+        known; returns what was done."""
         past = self.champion.history()
         frozen = history.standing_by(past)
         if frozen is not None and len(_newer(rows, frozen.at)) < FRESH:
@@ -163,7 +163,7 @@ def _newer(rows: Table, than: str) -> Table:
 
 
 def _blind(rows: Table, copy: Version) -> str:
-    """Why nothing can be compared, where there are outcomes enough but hardly any units."""
+    """Why nothing can be compared, if there are enough outcomes but too few units."""
     units = len(np.unique(rows.groups))
     if len(rows) < FRESH or units >= FEWEST:
         return ""

@@ -121,7 +121,7 @@ def train(
 def measure(
     problem: Problem, table: Table, graph: bytes, *, calibration: Calibration | VennAbers
 ) -> dict[str, float]:
-    """The figures of a part of the table, all through the compiled graph."""
+    """The metrics of a part of the table, all computed by the compiled graph."""
     predict = Predictor(graph, calibration).asked(table.rows)
     sliced = slices_of(problem.schema.names, problem.slices, table.rows)
     judge = JUDGES[problem.target.kind]
@@ -188,7 +188,7 @@ def _features(problem: Problem, seen: Matrix) -> tuple[Feature, ...]:
 
 def _profile(problem: Problem, table: Table) -> dict[str, dict[str, list[float]]]:
     """Twentieths of every feature and of the target, of what is not missing, and where something is
-    the share that is: what drift is measured against."""
+    the share that is: drift is measured against it."""
     columns = dict(zip(problem.schema.names, table.rows.T, strict=True))
     columns[problem.target.name] = table.target
     found = {}

@@ -39,7 +39,7 @@ STUMP = Tree(
     missing_goes_left=np.zeros(3, dtype=bool),
     value=np.zeros(3),
 )
-"""A tree that says nothing, whichever way a row goes."""
+"""A tree that adds 0 for every row."""
 
 
 _Boosted = HistGradientBoostingRegressor | HistGradientBoostingClassifier
@@ -81,7 +81,7 @@ def _trees_of(estimator: Any) -> Iterator[Tree]:
         for member in estimator.estimators_:
             yield _plain_tree(member.tree_, share=1 / len(estimator.estimators_))
     else:
-        raise TypeError(f"no way to compile a {type(estimator).__name__}")
+        raise TypeError(f"a {type(estimator).__name__} cannot be compiled")
 
 
 def _constant(value: float) -> Tree:

@@ -17,7 +17,7 @@ from engine.model.runtime import Predictor
 _INLINE_SECONDS = 0.001
 """Work up to this long is done on the event loop; a hop to a thread costs about a fifth of it."""
 _TIMINGS = 3
-"""The fastest counts: the others say what else the machine does."""
+"""The fastest run counts: the slower ones measure what else the machine does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +57,13 @@ class Model:
         return Prediction(values, interval, warnings)
 
     def predict_widely(self, rows: Matrix, confidence: float) -> Prediction:
-        """The same for rows that stand in for features nobody knows: bounds that cover anyhow."""
+        """The same for fallback rows (n, features), whose true features are unknown: wider bounds
+        that cover all the same."""
         values, bounds = self.predictor.predict_widely(rows, confidence)
         return Prediction(values, bounds, [[] for _ in rows])
 
     def _warnings(self, rows: Matrix) -> list[list[str]]:
-        """For each row, the numbers outside of the range seen in training."""
+        """For each row of (n, features), the numbers outside of the range seen in training."""
         outside = (rows < self.low) | (rows > self.high)
         warnings: list[list[str]] = [[] for _ in rows]
         for row, column in np.argwhere(outside):
@@ -97,7 +98,7 @@ def refuse_other_contract(card: ModelCard, problem: Problem) -> None:
     if not same_contract(problem, card):
         raise UntrustedArtifact(
             f"{card.version} has another contract ({differences(problem, card)}); "
-            "to serve a champion with another one, restart the service"
+            "restart the service to serve a champion with another contract"
         )
 
 
@@ -112,7 +113,8 @@ def _checked(served: Model, artifact: Artifact) -> Matrix:
 
 
 def _timed(served: Model, rows: Matrix) -> Model:
-    """Measure how many rows fit into the time the event loop may be held."""
+    """Measure how many rows (n, features) can be answered before the event loop is blocked too
+    long."""
     times = []
     for _ in range(_TIMINGS):
         start = time.perf_counter()

@@ -60,6 +60,7 @@ class Predictor:
         return self.calibration.predict(self._model.outputs(rows), confidence)
 
     def predict_widely(self, rows: Matrix, confidence: float) -> tuple[Vector, Interval]:
-        """The same with bounds that cover whatever the features are."""
+        """The same, (n,) each in the target's unit, with bounds that cover whatever the features
+        are."""
         outputs = self._model.outputs(rows)
         return self.calibration.values(outputs), self.calibration.widest(outputs, confidence)

@@ -1,4 +1,4 @@
-"""What the pages of a comparison and of a replay show. The server never comes here."""
+"""What the pages of a comparison and of a replay show. The server never imports this file."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -14,7 +14,7 @@ _SHOWN_CATEGORIES = 4
 
 
 def ask(question: str) -> str:
-    """One word in small letters; none where the input ends."""
+    """The answer as one word in lower case; empty where the input ends."""
     try:
         return console.input(question, markup=False).strip().lower()
     except EOFError:

@@ -77,5 +77,5 @@ def of_event(evidence: Evidence, side: ModelAnswers) -> dict[str, str]:
 
 
 def _amount(value: float) -> str:
-    """Whole numbers where they say enough."""
+    """A whole number from 1,000 on, else four significant digits."""
     return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""A page with pictures: one HTML file that needs nothing else. The server never comes here.
+"""A page with pictures: one HTML file that needs nothing else. The server never imports this file.
 
 Each picture is an image of its own, as wide as a telephone's screen, so that its text is readable
 there; on a wide screen two of them stand side by side.
@@ -31,7 +31,7 @@ img{{width:100%}}</style>
 </html>
 """
 _WIDTH, _HEIGHT = 4.8, 4.2
-"""Of a picture, in inches: at this width a point of its text is a point on the page."""
+"""Width of a picture, in inches: at this width a point of its text is a point on the page."""
 _POINTS, _DOTS_PER_INCH = 12, 150
 
 

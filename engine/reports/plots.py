@@ -33,7 +33,7 @@ def draw_gain(axes: Any, gain: Vector, loss_name: str) -> None:
 
 @dataclass(frozen=True)
 class _Coverage:
-    """Of all rows and of each slice: how many rows, and what share of truths each model covers."""
+    """For all rows and for each slice: how many rows, and the share of truths each model covers."""
 
     level: float
     rows: Mapping[str, int]
@@ -93,8 +93,8 @@ def _shortened(name: str) -> str:
 
 
 def draw_reliability(axes: Any, sides: _Chances, truth: Vector) -> None:
-    """What was said against what happened, by bins of like probability; a bar is where CHANCE of
-    such bins would lie, did the probabilities hold."""
+    """Mean probability against share of events, by bins of similar probability; a bar holds CHANCE
+    of such bins if the probabilities hold."""
     top = 0.0
     for name, (values, calibration_rows) in sides.items():
         found = list(bins(values, truth))

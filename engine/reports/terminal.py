@@ -99,14 +99,15 @@ def show_recalibrated(found: Acceptance) -> None:
 
 
 def show_shortfall(found: Acceptance, *, is_promoted: bool, left: str) -> None:
-    """The last line where intervals did not hold: why, what was `left` behind, and the way out."""
+    """The last line when intervals did not hold: why, where the model is (`left`), and what to
+    do."""
     shortfall = found.artifact.card.shortfall
     if shortfall is None:
         return
     even = ", even after calibration on newer rows" if found.is_recalibrated else ""
     text = f"not promoted, {left}: {shortfall}{even}; {advice(found.judged)}, or --accept it"
     if is_promoted:
-        text = f"accepted: {shortfall}{even}; /health goes on saying it"
+        text = f"accepted: {shortfall}{even}; /health keeps reporting it"
     say(text, style="bold yellow")
 
 

@@ -21,7 +21,7 @@ _FIRST_FEW = 5
 _FORM = ByKind(positive=".4f", real=".4g", binary=".4f")
 """How a loss or a distance is printed: a real quantity may be of any size."""
 _NORMAL_97_5 = 1.959964
-"""Two-sided 95 % of a normal distribution."""
+"""Standard errors of a two-sided 95 % interval of a normal distribution."""
 
 Models = Callable[[str], Model | ServiceError]
 """A version to its model, or to the reason why there is none."""
@@ -93,14 +93,14 @@ def chunks(joined: Iterable[JoinedRecord], rows: int) -> Iterator[list[JoinedRec
 def _grouped(
     chunk: Sequence[JoinedRecord], schema: Schema, version: str | None, *, left_out: LeftOut
 ) -> dict[tuple[str, float], list[JoinedRecord]]:
-    """What one model can be asked at once: a version and a level."""
+    """The records that one model can answer at once: of one version and one level."""
     groups = defaultdict(list)
     for joined in chunk:
         record = joined.record
         if version is not None and record.variant == SHADOW:
             continue
         if record.error is not None:
-            left_out.reasons["no answer was recorded, but an error"] += 1
+            left_out.reasons["an error was recorded, and no answer"] += 1
         elif record.variant == DEGRADED:
             left_out.reasons["the features could not be looked up, and a fallback answered"] += 1
         elif not _fits(record.row, schema):

@@ -127,7 +127,8 @@ async def _infer(
     units: Sequence[str | None],
     request: PredictionRequest,
 ) -> list[AnswerPart]:
-    """On the event loop while it takes microseconds, in a thread when it would hold it up."""
+    """Runs on the event loop while it takes microseconds, and in a thread when it would block the
+    loop."""
     if instances.is_degraded:
         ask = partial(deployment.infer_degraded, rows, request.confidence)
     else:

@@ -44,7 +44,7 @@ class VariantModel:
 
 @dataclass(frozen=True, eq=False)
 class Deployment:
-    """Frozen: a change of the champion or of the traffic makes another one."""
+    """Frozen: a change of the champion or of the traffic makes a new deployment."""
 
     champion: VariantModel
     variants: tuple[VariantModel, ...] = ()
@@ -91,8 +91,8 @@ class Deployment:
         return parts
 
     def infer_degraded(self, rows: Matrix, confidence: float) -> list[AnswerPart]:
-        """The champion's answer to rows that only stand in for the features; no variant is asked
-        what nothing can be learned from."""
+        """The champion's answer to the fallback rows; variants are not asked, because nothing can
+        be learned from these rows."""
         arm = VariantModel(self.champion.version, DEGRADED, self.champion.model)
         return [_answered(arm, rows, np.arange(len(rows)), confidence=confidence)]
 
@@ -133,7 +133,7 @@ def asked(
 
 
 def _refuse_nonsense(prediction: Prediction | None) -> None:
-    """Raises ValueError for an answer that is no number; a graph can hold anything."""
+    """Raises ValueError for an answer that is not finite; a graph may compute anything."""
     if prediction is not None:
         interval = prediction.interval
         if not np.isfinite([prediction.values, interval.lower, interval.upper]).all():

@@ -38,7 +38,7 @@ def now() -> str:
 
 
 class _Listener(Protocol):
-    """Who is told when another deployment answers, and why one may not."""
+    """Is called when a new deployment answers, and when one is refused, with the reason."""
 
     def model_loaded(self, problem: str, version: str, variants: Mapping[str, str]) -> None: ...
 
@@ -90,7 +90,7 @@ class Live:
 
     @property
     def doubt(self) -> str:
-        """What a person accepted of the champion although it did not hold; empty for most."""
+        """What did not hold of a champion that a person accepted all the same; usually empty."""
         if self._current is None or self.champion().card.shortfall is None:
             return ""
         return f"{self.loaded_version()} was accepted although {self.champion().card.shortfall}"
@@ -130,7 +130,7 @@ class Live:
                 self._artifacts.place(self.problem.name, version),
             }:
                 return version
-        raise UnknownVersion(f"no registered version of {self.problem.name} is kept there")
+        raise UnknownVersion(f"no registered version of {self.problem.name} has this path")
 
     def versions(self) -> list[str]:
         """What `?model_version=` can name, in semantic order."""
@@ -149,7 +149,7 @@ class Live:
             await asyncio.sleep(every_seconds)
             try:
                 await asyncio.to_thread(self.refresh)
-            except Exception as error:  # unforeseen: told like a refusal, and looked at again
+            except Exception as error:  # unforeseen: reported like a refusal, and tried again
                 self._revision = None
                 self._refuse(f"the watch over the champion failed: {error!r}")
 
@@ -168,7 +168,9 @@ class Live:
             return
         if revision is None and self._current is not None:
             self._revision = None
-            self._refuse(f"{self.registered.place} is gone; the last version goes on")
+            self._refuse(
+                f"{self.registered.place} is missing; the last loaded version goes on answering"
+            )
         if revision is None or revision == self._revision:
             self._mend()
             return

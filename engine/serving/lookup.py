@@ -23,12 +23,12 @@ from engine.domain.problem import Problem
 from engine.domain.schema import Row
 
 THREADS = 4
-"""How many look-ups run at once; as many that hang are all that a store can hold up."""
+"""How many look-ups run at once; a store that hangs can block at most this many."""
 _LOST_SECONDS, _MOST_LOST = 30.0, 12
-"""A look-up that has not come back for so long never will, as when a server died without a word;
-so many threads of a process may be lost to such ones."""
+"""A look-up without an answer after this many seconds is given up, as when a server died without
+closing its connection; a process may lose this many threads to such look-ups."""
 LAST_SECONDS = 1.0
-"""How long the end waits for look-ups, whatever the store does."""
+"""How long the service waits for look-ups when it stops, whatever the store does."""
 SLOW, BUSY, FAILING, INVALID = "slow", "busy", "failing", "invalid"
 _SHOWN, _SHOWN_LETTERS = 3, 100
 
@@ -90,7 +90,7 @@ class Resolver:
         if len(rows) == len(keys):
             return Instances(rows, keys)
         if problem.lookup is None:
-            raise UnknownEntity(f"{problem.name} knows features of no key; send the features")
+            raise UnknownEntity(f"{problem.name} looks up no features by key; send the features")
         try:
             found = await self._look_up(problem, entities, at)
         except _Trouble as trouble:
@@ -114,7 +114,7 @@ class Resolver:
         """Raises Trouble."""
         threads = THREADS + self._lost()
         if len(self._held_up) >= threads:
-            raise _Trouble(BUSY, f"{threads} look-ups have not come back from the store")
+            raise _Trouble(BUSY, f"{threads} look-ups still wait for the store")
         self._start(threads)
         keys = dict.fromkeys(e.key for e in entities if e.row is None and e.key is not None)
         question = _LookUp(problem, [*keys], at, asyncio.get_running_loop().create_future())
@@ -148,7 +148,7 @@ class Resolver:
             thread.start()
 
     def _give_up(self, question: _LookUp) -> None:
-        """Nobody waits for it any more; nothing happens to one that was answered."""
+        """Stop waiting for a look-up; one that was answered is left as it is."""
         with self._lock:
             if not question.answer.done():
                 question.is_given_up = True
@@ -196,11 +196,11 @@ def _refuse_unknown(name: str, entities: Sequence[Entity], found: _Rows) -> None
     if not unknown:
         return
     if len(entities) == 1:
-        raise UnknownEntity(f"nothing is known of {name} {_shown(entities[0].key)}")
+        raise UnknownEntity(f"no features are known for {name} {_shown(entities[0].key)}")
     shown = [f"{_shown(entities[row].key)} (row {row})" for row in unknown[:_SHOWN]]
     more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
     raise UnknownEntity(
-        f"nothing is known of {name} {', '.join(shown)}{more}; "
+        f"no features are known for {name} {', '.join(shown)}{more}; "
         f"{len(unknown)} of {len(entities)} are unknown"
     )
 
@@ -210,7 +210,7 @@ def _shown(key: str | None) -> str:
 
 
 def _broken_rule(error: ValidationError) -> str:
-    """The first of them, in words; the key is data of somebody's and is not told."""
+    """The first broken rule, in words; the key is personal data and is left out."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"][1:]))
-    return f"what the store has breaks the schema: {where}: {first['msg']}"
+    return f"what the store holds breaks the schema: {where}: {first['msg']}"

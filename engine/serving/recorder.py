@@ -26,12 +26,12 @@ PATIENCE_SECONDS = 2.0
 """How long a reply waits for its commit before it goes out as queued."""
 _RETRY_SECONDS = 0.5
 LAST_TRIES_SECONDS, _LAST_RETRY_SECONDS = 1.5, 0.05
-"""How long a store that fails is asked again while the service ends."""
+"""How long a failing store is tried again while the service stops."""
 LAST_SECONDS = 3.0
-"""How long the end waits for the writer, whatever the store does."""
+"""How long the service waits for the writer when it stops, whatever the store does."""
 _LINGER_SECONDS = 0.002
-"""How long a group may grow where others came during the last commit: small groups are dear, and a
-caller who is alone never waits for company."""
+"""How long a group may grow if requests arrived during the last commit: small groups are expensive.
+A single caller never waits for others."""
 
 
 class _Recordable(Protocol):
@@ -93,7 +93,7 @@ class Recorder:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await waiter
         except TimeoutError:
-            self._fail(f"no answer for {PATIENCE_SECONDS:g} s")
+            self._fail(f"the store has not answered for {PATIENCE_SECONDS:g} s")
             return QUEUED
         finally:
             pending.waiter = None
@@ -128,9 +128,10 @@ class Recorder:
         self._release(left, DROPPED)
 
     def _objection(self, pending: Pending) -> str:
-        """Who waits takes no place: callers who wait are few."""
+        """Why it cannot be queued, if so. A caller who waits for the commit takes no place in the
+        queue: such callers are few."""
         if self._closing.is_set():
-            return "the service ends"
+            return "the service is stopping"
         is_full = self._queued_rows + pending.rows > self.limit
         return "the queue is full" if is_full and pending.waiter is None else ""
 
@@ -162,14 +163,15 @@ class Recorder:
             return group
 
     def _append(self, group: list[Pending]) -> None:
-        """What is settled leaves the queue; the rest stays in it when the store cannot be used."""
+        """Write a group: what was written or dropped leaves the queue, the rest stays when the
+        store fails."""
         try:
             self._records.append([r for one in group for r in one.answered.records()])
         except RecordsUnavailable:
             raise
-        except Exception as error:  # something in the group cannot be kept: find out what
+        except Exception as error:  # something in the group cannot be written: find out what
             if len(group) == 1:
-                self._settle(group, DROPPED, f"cannot be kept: {error!r}")
+                self._settle(group, DROPPED, f"cannot be written: {error!r}")
                 return
             for one in group:
                 self._append([one])
@@ -177,7 +179,7 @@ class Recorder:
             self._settle(group, COMMITTED)
 
     def _wait_out(self, reason: str) -> None:
-        """Let the replies go, pause."""
+        """Answer the waiting requests, then pause."""
         self._fail(reason)
         with self._changed:
             waiting = [*self._queue]
@@ -186,13 +188,13 @@ class Recorder:
             sleep(_LAST_RETRY_SECONDS)
 
     def _fail(self, reason: str) -> None:
-        """From now on nobody waits, until something is written again."""
+        """From now on no request waits, until something is written again."""
         if not self.refusal:
             self._tell("failing", 0, reason)
         self.refusal = reason
 
     def _settle(self, group: list[Pending], what: str, reason: str = "") -> None:
-        """Take the group, the head of the queue, out of it; unless the end gave it up already."""
+        """Remove the group from the head of the queue, unless `close` gave it up already."""
         rows = sum(one.rows for one in group)
         with self._changed:
             if not self._queue:

@@ -1,4 +1,4 @@
-"""Shadows are asked behind the caller's back: each from a bounded queue, by a thread of its own."""
+"""Shadows are asked after the reply: each from a bounded queue, by a thread of its own."""
 
 from collections import deque
 from collections.abc import Callable
@@ -59,7 +59,7 @@ class _Shadow:
             self._changed.notify()
 
     def left(self, patience_seconds: float) -> list[tuple[VariantModel, ShadowRequest]]:
-        """What still waits after so long, and is not asked any more."""
+        """The requests that still wait after this time; they are not asked any more."""
         self._thread.join(patience_seconds)
         with self._changed:
             left = list(self._waiting)
@@ -101,7 +101,7 @@ class Shadows:
                 self._skip(question.answer.problem, arm, len(question.rows))
 
     def close(self) -> None:
-        """Ask what waits, but not for long; the rest is passed over."""
+        """Ask what waits, but not for long; the rest is skipped."""
         for shadow in self.running.values():
             shadow.end()
         for shadow in self.running.values():

@@ -44,11 +44,13 @@ def _count_keys(parsed: Any) -> int:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> None:
-    """Two values for one key mean two readings of one request; neither is guessed."""
+    """A key with two values is ambiguous, so the body is refused."""
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
-            raise MalformedBody(f"the key {name[:100]!r} stands twice in one object; send it once")
+            raise MalformedBody(
+                f"the key {name[:100]!r} appears more than once in one object; send it once"
+            )
 
 
 def _invalid(error: ValidationError) -> ServiceError:
@@ -60,7 +62,7 @@ def _invalid(error: ValidationError) -> ServiceError:
 
 
 def violation(found: Any) -> Violation:
-    """One of pydantic's findings; of a field name that is not ours only the start is repeated."""
+    """One of pydantic's findings; of an unknown field name only the start is repeated."""
     place = [str(part)[:LONGEST_NAME] for part in found["loc"]]
     rows = [part for part in found["loc"] if isinstance(part, int)]
     names = [part[:LONGEST_NAME] for part in found["loc"] if isinstance(part, str)]

@@ -1,9 +1,9 @@
 """The champion: the history says which version it is, one file is what is served.
 
 An event in the history is the moment a change happens; the file follows, and whoever looks next
-finishes what a crash left undone. A file that the history does not know is somebody's own: it is
-served as it is, and adopted into the history before anything is trained to replace it. While there
-is neither a history nor a file, a model that came with the program may answer.
+finishes what a crash left undone. A file that the history does not know is a user's own model: it
+is served as it is, and adopted into the history before anything is trained to replace it. While
+there is neither a history nor a file, a model that came with the program may answer.
 """
 
 from dataclasses import replace
@@ -75,7 +75,7 @@ class TrackedChampion:
         try:
             return self._own.load()
         except UntrustedArtifact as error:
-            way_out = f"remove it, and {version}, which is registered, takes its place"
+            way_out = f"remove it; then {version}, which is registered, takes its place"
             raise UntrustedArtifact(f"{error}; {way_out}") from error
 
     def adopt(self, who: str) -> None:
@@ -149,6 +149,6 @@ class TrackedChampion:
 def _made(
     action: str, version: Version, challenger: Version | None, *, who: str, why: str, after: int
 ) -> Event:
-    """The event that happens now, and is the next one."""
+    """The next event of the history, at the present time."""
     at = written(datetime.now(UTC))
     return Event(after + 1, at, action, version, challenger, who, why)

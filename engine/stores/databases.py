@@ -32,11 +32,11 @@ from engine.stores.upgrade import make_indexes, make_tables
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 _WAITS = "connect_timeout", "keepalives_idle", "keepalives_interval"
 _CACHED_STATEMENTS = 8
-"""SQLite keeps so many prepared a connection; one that inserts 2,000 rows takes 4 MB."""
+"""Prepared statements kept by a SQLite connection; one that inserts 2,000 rows takes 4 MB."""
 _LOOK_SECONDS = 0.01
-"""Between two looks whether SQLite lets one do what it does not wait for by itself."""
+"""Seconds between two tries of what SQLite refuses at once instead of waiting."""
 _CONNECT_SECONDS, _SILENT_MS = 5, 10_000
-"""A PostgreSQL server that acknowledges nothing for so long is given up."""
+"""A PostgreSQL server that acknowledges nothing for this long is given up."""
 
 
 class Database:

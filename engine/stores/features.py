@@ -38,7 +38,7 @@ SELECT asked.value, (
     WHERE problem = {0} AND key = asked.value AND at <= {0} ORDER BY at DESC LIMIT 1
 ) FROM {1}
 """
-"""One statement and one parameter for the keys, however many they are."""
+"""One statement, with one parameter for any number of keys."""
 _ANY = select(_KNOWN.c.problem).limit(1)
 _NEWEST_IN = {
     SQLITE: _NEWEST.format("?", "json_each(?) AS asked"),
@@ -168,9 +168,9 @@ class SqlFeatures:
 
 
 def nothing_kept(problem: str) -> FeaturesUnavailable:
-    """A store that holds nothing of a problem was lost, or never filled: nobody's key is wrong."""
-    way_out = f"python -m cli features load --problem {problem} puts some there"
-    return FeaturesUnavailable(f"no features of {problem} are kept: {way_out}")
+    """A store with no features of a problem was lost, or never filled: the keys are not wrong."""
+    way_out = f"load some with python -m cli features load --problem {problem}"
+    return FeaturesUnavailable(f"the store has no features of {problem}: {way_out}")
 
 
 def dumped(features: Iterable[Features]) -> dict[tuple[str, str], str]:
@@ -179,16 +179,16 @@ def dumped(features: Iterable[Features]) -> dict[tuple[str, str], str]:
     said = {}
     for one in features:
         if not 1 <= len(one.key) <= LONGEST_KEY:
-            raise ValueError(f"a key has 1 to {LONGEST_KEY} letters: {one.key[:40]!r}")
+            raise ValueError(f"a key must have 1 to {LONGEST_KEY} characters: {one.key[:40]!r}")
         try:
             said[one.key, one.at] = orjson.dumps(dict(one.row)).decode()
         except TypeError as error:
-            raise ValueError(f"the features of {one.key[:40]!r} are no JSON: {error}") from error
+            raise ValueError(f"the features of {one.key[:40]!r} are not JSON: {error}") from error
     return said
 
 
 def loaded(text: str | bytes, key: str) -> dict[str, Any]:
-    """A row that was kept; raises FeaturesUnavailable when it is none any more."""
+    """A row that was kept; raises FeaturesUnavailable when it is not JSON any more."""
     try:
         row = orjson.loads(text)
         if isinstance(row, dict):

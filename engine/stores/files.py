@@ -60,11 +60,11 @@ class ArtifactFile:
             return _unpack(facts, joblib.load(io.BytesIO(dump)))
         except Exception as error:
             raise UntrustedArtifact(
-                f"{self.path}: intact, but not loadable here: {error}"
+                f"{self.path}: the file is intact, but cannot be loaded here: {error}"
             ) from error
 
     def publish_key(self) -> None:
-        """Go on trusting whoever signed this file, which was checked."""
+        """Add the key that signed this file, which was checked, to the trusted keys."""
         self._signer.publish(self.path.read_bytes())
 
     def replace(self, artifact: Artifact) -> None:
@@ -94,7 +94,9 @@ class FileArtifacts:
             except FileExistsError:
                 if path.read_bytes() != packed:
                     version = artifact.card.version
-                    raise VersionExists(f"{version} is registered and is another model") from None
+                    raise VersionExists(
+                        f"{version} is already registered and is another model"
+                    ) from None
 
     def load(self, problem: str, version: Version) -> Artifact:
         file = self.file(problem, version)
@@ -102,7 +104,9 @@ class FileArtifacts:
             raise UnknownVersion(f"{problem} has no version {version}")
         artifact = file.load()
         if artifact.card.version != str(version):
-            raise UntrustedArtifact(f"{file.path} holds {artifact.card.version}; it was renamed")
+            raise UntrustedArtifact(
+                f"{file.path} contains {artifact.card.version}; the file was renamed"
+            )
         return artifact
 
     def versions(self, problem: str) -> list[Version]:
@@ -142,7 +146,8 @@ def _unpack(card: ModelCard, parts: dict[str, Any]) -> Artifact:
 
 
 def _golden(rows: Matrix, values: Vector, lower: Vector, *, upper: Vector) -> Golden:
-    """Today bounds hold the value, which those of older models did not always do."""
+    """Bounds are widened to hold the value, because the bounds of older models did not always hold
+    it."""
     return Golden(rows, values, np.minimum(lower, values), np.maximum(upper, values))
 
 

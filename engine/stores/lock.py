@@ -1,4 +1,4 @@
-"""One at a time: trainings of all processes, writers of one."""
+"""Locks: one training at a time over all processes, one writer at a time in a process."""
 
 import fcntl
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from engine.domain.errors import Outpaced
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Raises Outpaced at once when another process holds the lock, which the operating system lets
-    go when its holder dies."""
+    """Raises Outpaced at once when another process holds the lock, which the operating system
+    releases when its holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
@@ -25,8 +25,8 @@ def exclusive(path: Path) -> Iterator[None]:
 class Turn:
     """For `with`: the threads of a process wait for each other, so long; then TimeoutError.
 
-    SQLite has no queue for its own lock. Who waits there looks now and then whether it is free, and
-    may never find it so while others write one after the other.
+    SQLite has no queue for its own lock. A waiting writer polls it, and may never find it free
+    while others write one after the other.
     """
 
     def __init__(self, seconds: float) -> None:

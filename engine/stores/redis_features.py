@@ -19,11 +19,11 @@ from engine.domain.schema import Row
 from engine.stores.features import dumped, loaded, nothing_kept
 
 SILENT_SECONDS = 2.0
-"""A server that says nothing for so long is given up; the URL may say otherwise."""
+"""A server that does not answer for this long is given up; the URL may set another limit."""
 
 
 class RedisFeatures:
-    """Nothing is tried twice: who asks has a fallback, and the next one who asks connects anew."""
+    """Nothing is retried: the caller has a fallback, and the next request connects again."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -111,5 +111,5 @@ def _outages() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        reason = str(error).split("\n")[0].split(" caused error: ")[-1]  # before it stands the key
+        reason = str(error).split("\n")[0].split(" caused error: ")[-1]  # the key is before it
         raise FeaturesUnavailable(f"the features cannot be used: {reason}") from error

@@ -94,7 +94,7 @@ class SqlRegistry:
 
 
 def _outpaced(event: Event) -> str:
-    return f"event {event.number} was written by another process first; look again and retry"
+    return f"event {event.number} was written by another process first; read the history and retry"
 
 
 def _values(event: Event) -> dict[str, Any]:

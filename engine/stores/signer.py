@@ -1,7 +1,8 @@
 """Who made an artifact, and is it still what they made? Ed25519 over its bytes, checked first.
 
 The seal closes a file: a signature of everything before it, the public key it can be checked with,
-two lengths and a mark. A server holds public keys only; a private key is made where models are.
+two lengths and a mark. A server holds public keys only; a private key is made where models are
+trained.
 """
 
 import base64
@@ -62,11 +63,12 @@ class ArtifactSigner:
             sizes = struct.pack(">QQ", dump_size, card_size)
             Ed25519PublicKey.from_public_bytes(public).verify(signature, body + sizes)
         except (InvalidSignature, ValueError) as error:
-            raise UntrustedArtifact("the signature does not fit; the file was altered") from error
+            raise UntrustedArtifact("the signature does not match; the file was altered") from error
         return body[:dump_size], body[dump_size:]
 
     def publish(self, data: bytes) -> None:
-        """Go on trusting the key that signed a trusted file, wherever that key was found."""
+        """Add the key that signed a trusted file to the own trusted keys, wherever that key was
+        found."""
         self._publish(base64.b64encode(FOOT.unpack(data[-FOOT.size :])[1]).decode())
 
     def private_key(self) -> Ed25519PrivateKey:

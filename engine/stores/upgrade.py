@@ -12,7 +12,7 @@ _log = logging.getLogger("predictive.stores")
 
 
 def make_tables(connection: Connection, tables: MetaData) -> None:
-    """Nothing works without them; in a transaction."""
+    """Make the tables, in one transaction: nothing works without them."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MAKING_TABLES})")
     tables.create_all(connection)
@@ -21,7 +21,8 @@ def make_tables(connection: Connection, tables: MetaData) -> None:
 
 
 def make_indexes(connection: Connection, tables: MetaData) -> None:
-    """Those of older tables. One that cannot be made is told: all works without it, only slower.
+    """Make the indexes that older tables lack. An index that cannot be made is logged: everything
+    works without it, only slower.
 
     Each is a transaction by itself. While SQLite makes one, nobody else writes.
     """

@@ -31,13 +31,15 @@ def joined(
 ) -> Iterator[_EventBatch]:
     """Event by event what `store.get` says of its key at its time, looked up once a batch.
 
-    Raises UnusableTable, naming the row, for a key or a time that is none, and where a column of
+    Raises UnusableTable, naming the row, for an invalid key or time, and where a column of
     the events has the name of a feature; FeaturesUnavailable.
     """
     events.require(key, time)
     twice = [name for name in problem.schema.names if name in events.columns]
     if twice:
-        raise UnusableTable(f"{events.name} has {', '.join(twice)} already: leave features out")
+        raise UnusableTable(
+            f"{events.name} has {', '.join(twice)} already: leave these columns out"
+        )
     first = 1
     for batch in events.batches():
         pairs = list(_pairs(batch, first, key, time=time))

@@ -54,7 +54,7 @@ def of_file(path: Path) -> Source:
         raise _unreadable(path, error) from error
     if len(set(columns)) < len(columns):
         twice = next(name for name in columns if columns.count(name) > 1)
-        raise UnusableTable(f"{path}: the column {twice} stands there twice")
+        raise UnusableTable(f"{path}: the column {twice} appears more than once")
     return Source(str(path), tuple(columns), batches)
 
 

@@ -70,7 +70,7 @@ def _events_named(target: Target) -> _Reading:
 
 
 def as_numbers(cells: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Numbers, and NaN for what is none."""
+    """Numbers (n,), and NaN for what is not a number."""
     if pd.api.types.is_numeric_dtype(cells.dtype):
         return cells.astype(float)
     numbers = np.array([*map(_number, _plain(cells))], dtype=float)
@@ -78,7 +78,7 @@ def as_numbers(cells: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def as_names(cells: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Text without blanks around it, and None for what is missing."""
+    """Texts (n,) without blanks around them, and None for what is missing."""
     return pd.Series([*map(one.name, _plain(cells))], index=cells.index, dtype=object)
 
 
@@ -96,7 +96,7 @@ def _number(cell: Any) -> float | None:
 
 
 def _as_events(cells: "pd.Series[Any]", labels: tuple[str, str] | None) -> "pd.Series[Any]":
-    """1.0 where the event happened, 0.0 where not, and NaN for what says neither.
+    """(n,): 1.0 where the event happened, 0.0 where not, and NaN for any other cell.
 
     0 and 1, false and true, and the two labels, where the target has some.
     """
@@ -124,7 +124,7 @@ def is_blank(cells: "pd.Series[Any]") -> "pd.Series[Any]":
 def findings(
     cells: "pd.Series[Any]", known: "pd.Series[Any]", column: Column | Target, *, reading: _Reading
 ) -> pd.DataFrame:
-    """What one column gets wrong, as a table: row, column, rule and the cell as it stands there."""
+    """What one column gets wrong, as a table: row, column, rule and the cell as it was written."""
     rules = pd.Series("", index=cells.index)
     for broken, rule in reading.broken(known):
         rules[broken] = rule

@@ -20,7 +20,7 @@ _UNIT = "as in the table"
 _PROBABILITY = "probability"
 _YES = {"1", "on", "positive", "t", "true", "y", "yes"}
 _TEN = 10.0
-"""The truth about a positive quantity may lie so many times beyond what was seen."""
+"""A truth of a positive quantity may be this many times larger or smaller than those seen."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _filled(values: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _reason_against(cells: "pd.Series[Any]", *, may_be_missing: bool) -> str | None:
-    """What is wrong whatever the column is for, if anything is."""
+    """What is wrong with the column for any use, if anything."""
     if cells.empty:
         return "is empty in every row"
     strange = cells.map(lambda cell: not isinstance(cell, str | AnyNumber | np.bool_ | date))
@@ -125,7 +125,7 @@ def _reason_against_many(cells: "pd.Series[Any]") -> str | None:
     """What keeps names from being categories: that they are too many, or too long."""
     distinct = cells.nunique()
     if distinct > _MOST_CATEGORIES and cells.str.count(r"\s+").mean() >= _WORDS_OF_TEXT - 1:
-        return "is free text, which is not read here: derive numbers or categories from it"
+        return "is free text, which cannot be used as it is: derive numbers or categories from it"
     if distinct > _MOST_CATEGORIES:
         what = "a name or an id, " if distinct == len(cells) else ""
         return (
@@ -168,7 +168,9 @@ def _number_of(name: str, seen: "pd.Series[Any]", *, may_be_missing: bool) -> Nu
 
 def _quantity_of(name: str, seen: "pd.Series[Any]", positive: str | None) -> Target | Unfit:
     if positive is not None:
-        return Unfit(name, f"is a number with {seen.nunique()} values: --positive is for two")
+        return Unfit(
+            name, f"is a number with {seen.nunique()} values: --positive needs exactly two"
+        )
     low, high = float(seen.min()), float(seen.max())
     unit, description = f"{name} {_UNIT}", f"From {low:g} to {high:g} in the table."
     if low > 0:
@@ -200,7 +202,9 @@ def _event_of_texts(name: str, names: "pd.Series[Any]", positive: str | None) ->
             "make it a question of yes or no, such as one of them against the rest",
         )
     if positive is not None and positive not in found:
-        return Unfit(name, f"is never {positive!r}: --positive is {found[0]!r} or {found[1]!r}")
+        return Unfit(
+            name, f"is never {positive!r}: --positive must be {found[0]!r} or {found[1]!r}"
+        )
     happens = positive or next((one for one in found if one.lower() in _YES), found[-1])
     other = next(one for one in found if one != happens)
     said = f"Whether it is {happens!r}, 1, or {other!r}, 0."

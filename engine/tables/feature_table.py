@@ -101,7 +101,7 @@ class FeatureTable:
 
 
 class BadCell(ValueError):
-    """A key or a time that is none."""
+    """An invalid key or time."""
 
     def __init__(self, column: str, rule: str) -> None:
         super().__init__(rule)

@@ -1,4 +1,4 @@
-"""A CSV or Parquet file as a table, or why it is none."""
+"""Reads a CSV or Parquet file as a table, or says why that is impossible."""
 
 import csv
 import warnings
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from engine.domain.errors import UnusableTable
 
 _SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
-"""What other programs write between columns, and how it is called."""
+"""Separators that other programs write between columns, with their names."""
 
 
 def read_file(path: Path) -> pd.DataFrame:
@@ -71,13 +71,13 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _header_of(path: Path) -> list[str]:
-    """The names of the columns as they stand in the first line that is not blank; raises
-    UnicodeError where zero bytes tell that each character has two."""
+    """The names of the columns in the first line that is not blank; raises UnicodeError where zero
+    bytes show that each character has two bytes."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         try:
             names = next((cells for cells in csv.reader(file) if any(map(str.strip, cells))), [])
         except csv.Error as error:
-            raise ValueError(f"its header is none: {error}") from error
+            raise ValueError(f"its header cannot be read: {error}") from error
     if any("\0" in name for name in names):
         raise UnicodeError("a zero byte in the header")
     return names
@@ -87,8 +87,10 @@ def _refuse_twins(names: list[str]) -> None:
     """Raises ValueError where columns share a name; those without one are told apart by place."""
     twins = [name for name in dict.fromkeys(names) if name.strip() and names.count(name) > 1]
     if twins:
-        stand = "column {} stands" if len(twins) == 1 else "columns {} stand"
-        raise ValueError(f"the {stand.format(', '.join(twins))} there twice: rename one of them")
+        stand = "column {} appears" if len(twins) == 1 else "columns {} appear"
+        raise ValueError(
+            f"the {stand.format(', '.join(twins))} more than once: give each column its own name"
+        )
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

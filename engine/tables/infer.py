@@ -1,4 +1,4 @@
-"""From somebody's table to what it declares: features, target, and what should be looked at."""
+"""Infers from a table what it declares: features, target, and what a person should check."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -31,11 +31,12 @@ _MOST_COLUMNS = 1_000
 _TOO_MANY = f"more than {_MOST_COLUMNS:,}: keep those that matter"
 _MOST_SLICES = 3
 _FEWEST_SLICED = 20
-"""Different values that a column needs to be cut into fifths."""
+"""Different values that a column needs before it is cut into fifths."""
 GROUP = "group"
-"""No feature: who belongs together. Nor is the column `time`: what happened before what."""
+"""Not a feature: it keeps rows together. The column `time` is not one either: it orders the
+rows."""
 _NAMELESS = r"(Unnamed: \d+(\.\d+)?)?\s*"
-"""A column without a name; pandas gives those of a CSV file a number."""
+"""Matches a column without a name; pandas names such a column of a CSV file with a number."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def infer(
     table = frame.rename(columns=str)
     frame, notes = _labelled(table, target)
     indexes = [n for n in _names_of(table) if n not in {target, *drop} and _is_index(n, table[n])]
-    notes += [f"column {name!r} is a running number, and left out" for name in indexes]
+    notes += [f"column {name!r} only numbers the rows and is left out" for name in indexes]
     wrong = _wrong_names(table, target, (*drop, *indexes)) + _wrong_order(table, order or ())
     if order is None or TIME in table:
         order = order_in(frame, {target, *drop, *indexes}, max_bad_share)
@@ -94,8 +95,8 @@ def infer(
 
 
 def _labelled(table: pd.DataFrame, target: str) -> tuple[pd.DataFrame, list[str]]:
-    """The rows with a target, and a note about the others: what is not known teaches nothing. All
-    rows, where those are too few to tell what the columns are."""
+    """The rows with a target, and a note about the others: a row without a target cannot be learned
+    from. All rows, where those are too few to tell what the columns are."""
     rows = table[~is_blank(table[target])] if target in table else table
     without = len(table) - len(rows)
     if without == 0 or len(rows) < FEWEST_ROWS:
@@ -115,7 +116,7 @@ def _goal_of(frame: pd.DataFrame, target: str, positive: str | None) -> Target |
 
 def _left_out(dates: Dates) -> str:
     return (
-        f"{dates.name} holds dates, which are no features: left out; derive numbers from them, "
+        f"{dates.name} holds dates, which cannot be features: left out; derive numbers from them, "
         "such as the month or an age in days"
     )
 
@@ -130,7 +131,7 @@ def _names_of(frame: pd.DataFrame) -> list[str]:
 
 
 def _wrong_names(frame: pd.DataFrame, target: str, drop: Collection[str]) -> list[str]:
-    """Names that are asked for and not there, or there and of no use."""
+    """Findings on requested names that do not exist or cannot be used."""
     names, wrong = _names_of(frame), []
     for name in (target, *drop):
         if name not in names:
@@ -160,7 +161,7 @@ def _wrong_order(frame: pd.DataFrame, order: Sequence[str]) -> list[str]:
     parts = {part_of(name) for name in order}
     if len(order) > 1 and (None in parts or not {"year", "month"} <= parts):
         wrong.append(
-            "--time: several columns are year and month, and day, hour, minute, second where known"
+            "--time: several columns must be year and month, and day, hour, minute, second if known"
         )
     return wrong
 
@@ -175,7 +176,7 @@ def _wrong_times(frame: pd.DataFrame, order: Sequence[str], max_bad_share: float
         return []
     bad = moments[is_bad].astype(object)
     told = bad[~is_blank(bad)]
-    said = "empty" if told.empty else f"no time, such as {str(told.iloc[0])[:25]!r},"
+    said = "empty" if told.empty else f"not a time, such as {str(told.iloc[0])[:25]!r},"
     return [
         f"{', '.join(order)} is {said} in {is_bad.mean():.0%} of the rows: write numbers or dates, "
         "such as 2024-01-31, or give the column another name"
@@ -196,7 +197,7 @@ def _wrong_size(frame: pd.DataFrame, target: str, columns: Sequence[Column]) -> 
 
 
 def _useless_of(names: Sequence[str], unfit: Sequence[Unfit]) -> list[str]:
-    """What a table can do without; none where nothing would be left."""
+    """Columns that can be left out; none where no column would be left."""
     useless = [name for name in names if _is_nameless(name)] + [bad.name for bad in unfit]
     return useless if len(set(useless)) < len(names) else []
 
@@ -207,8 +208,10 @@ def _cannot_be(
     """One finding a line, and the way to go on without the columns that are of no use."""
     lines = "".join(f"\n  - {one}" for one in wrong)
     words = join(dict.fromkeys((*dropped, *useless)))
-    way_out = f"\n  to go on without what is of no use: --drop {words}" if useless else ""
-    return UnusableTable(f"{source} cannot be learned from yet:{lines}{way_out}")
+    way_out = (
+        f"\n  to train without the columns that cannot be used: --drop {words}" if useless else ""
+    )
+    return UnusableTable(f"{source} cannot be trained on yet:{lines}{way_out}")
 
 
 def _inferred(
@@ -232,7 +235,8 @@ def _inferred(
 
 
 def _unordered(truth: "pd.Series[Any]", order: Sequence[str]) -> list[str]:
-    """A warning where rows seem to stand in an order that no column tells; sorted ones do, too."""
+    """A warning where rows seem to be in an order that no column explains; sorted tables also
+    do."""
     found = likeness(truth.dropna().to_numpy(dtype=float))
     if order or found < ALIKE:
         return []

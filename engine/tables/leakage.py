@@ -21,7 +21,8 @@ _ALMOST = 0.999
 """A column that orders the target better than this is suspected to be made from it."""
 _FEWEST_PAIRS = 50
 _FEWEST_KEPT = 0.5
-"""Of its different values a column should keep so many in float32, in which trees compare."""
+"""The share of its different values that a column should keep in float32, in which trees
+compare."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,13 @@ def suspicions(
             )
         if suspect.is_blurred(values):
             yield (
-                f"{column.name} has values that are one and the same to a model, which keeps seven "
-                "digits and nothing below 1e-38: subtract a constant, or change the unit"
+                f"{column.name} has different values that a model cannot tell apart: it keeps "
+                "seven digits and nothing below 1e-38: subtract a constant, or change the unit"
             )
 
 
 def is_id(name: str, values: "pd.Series[Any]") -> bool:
-    """A name of ids, or another whole number in every row."""
+    """Whether the name is one of ids, or every row has a different whole number."""
     numbers = as_numbers(values.dropna()).dropna()
     is_whole = bool((numbers % 1 == 0).all())
     is_named = _ID_NAME.fullmatch(name) or _CAMEL_ID.fullmatch(name)

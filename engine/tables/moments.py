@@ -24,7 +24,7 @@ _DATES = (
     *("%m/%d/%y", "%d/%m/%y", "%d-%m-%y", "%d.%m.%y", "%d-%b-%Y", "%d %b %Y", "%d %B %Y"),
     *("%d-%b-%y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y"),
 )
-"""What people write besides ISO 8601; of two that fit all rows the first is meant."""
+"""Notations besides ISO 8601; of two that fit all rows the first is used."""
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", "T%H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 _TRIED_ROWS = 1_000
 ALIKE = 0.3
@@ -74,7 +74,7 @@ def timed(frame: pd.DataFrame, order: Sequence[str], source: str) -> pd.DataFram
 
 
 def moments_of(frame: pd.DataFrame, order: Sequence[str]) -> "pd.Series[Any]":
-    """Numbers, or ISO 8601 texts, or what stands there where it is neither, (n,)."""
+    """Numbers, or ISO 8601 texts, or the original cell where it is neither, (n,)."""
     parts = {part: name for name in order if (part := part_of(name))}
     if len(parts) > 1:
         numbers = {part: as_numbers(frame[name]) for part, name in parts.items()}

@@ -1,4 +1,5 @@
-"""How people write numbers and dates that no program counts with: 1,234 and $5 and 31.01.2024."""
+"""How people write numbers and dates that a program cannot calculate with: 1,234 and $5 and
+31.01.2024."""
 
 import re
 from datetime import date
@@ -32,7 +33,7 @@ _DATES = re.compile(
     r"|[A-Za-z]{3,9}\.?\s\d{1,2},?\s\d{4}(\s.*)?"
 )
 MOSTLY = 0.95
-"""A column is what so many of its cells are; the others are set aside as bad rows, or too many."""
+"""The share of cells that decides what a column is; the other cells are set aside as bad rows."""
 
 
 def number_as_text(cells: "pd.Series[Any]") -> str | None:

@@ -33,7 +33,7 @@ class Sources:
 
     @property
     def way_out(self) -> str:
-        """How there come to be more rows, to be put behind "too few"."""
+        """How to get more rows; appended to a message that there are too few."""
         if self.records is None:
             return ""
         return f"; {_REPORT}" + (

@@ -1,4 +1,4 @@
-"""Which rows are fitted on, which calibrate, which judge; a group is never on two sides."""
+"""Splits rows into those that fit, calibrate and judge; a group is never in two parts."""
 
 from dataclasses import dataclass
 
@@ -16,8 +16,8 @@ _TEST_SHARE = 0.2
 _CALIBRATION_SHARE = 0.1
 _LARGEST_CALIBRATION_SHARE = 0.25
 _CALIBRATION_ROWS = 400
-"""A tenth of the rows that are not test rows, but these many where a quarter of them allows it:
-199 are what a 99 % interval needs at least."""
+"""A tenth of the rows that are not test rows, or this many if a quarter of them gives so many: a 99
+% interval needs at least 199."""
 _CALIBRATION_EVENTS = 100
 _LARGEST_EVENT_SHARE = 0.5
 """Of a rare event, so many calibrate where half of them allows it. With 90 events in 3,200 rows

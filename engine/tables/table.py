@@ -59,8 +59,8 @@ class Table:
 
 
 def row_hashes(table: Table) -> NDArray[np.uint64]:
-    """One number a row (n,), from its features: what is chosen by it is not chosen by the target,
-    and so leaves the target as it is distributed."""
+    """One number a row (n,), from its features: a choice by this number does not depend on the
+    target, so it does not change its distribution."""
     return _hashes(table.rows)
 
 
@@ -70,12 +70,13 @@ def _hashes(rows: Matrix) -> NDArray[np.uint64]:
 
 
 def _names_of(rows: Matrix, target: Vector) -> NDArray[np.uint64]:
-    """Who a row is when nobody says so (n,): rows with equal names are copies of one.
+    """A number that identifies each row where the table has no group, (n,): rows with equal numbers
+    are copies.
 
     Equal features mean a copy where nearly all rows differ in them, or where they never come with
-    different targets. Where few values are told apart they mean nothing, and each row is its own:
-    were rows named by features and target there, every outcome of a cell would be on one side of a
-    split, and no model could be judged by it.
+    different targets. Where features have few different values, equal features mean nothing, and
+    each row gets its own number: if features and target identified rows there, all equal outcomes
+    of a cell would be on one side of a split, and no model could be judged by it.
     """
     features = _hashes(rows)
     distinct = len(np.unique(features))
@@ -86,7 +87,7 @@ def _names_of(rows: Matrix, target: Vector) -> NDArray[np.uint64]:
 
 
 def _plain(values: Matrix) -> Matrix:
-    """With one NaN: there are many, and equal rows must have equal bytes."""
+    """With one NaN pattern: there are many, and equal rows must have equal bytes."""
     return np.where(np.isnan(values), np.nan, values)
 
 

@@ -1,9 +1,9 @@
-"""What chance alone does to the loss of an event: the doubt that is left while few have happened.
+"""What chance alone does to the loss of an event: the uncertainty while few events have happened.
 
 A model that underestimates a rare event has a slightly lower loss on every row where it does not
 happen. As long as it has not happened, the mean loss is lower and hardly varies, and a test that
-takes this spread as it is calls that shown. So the loss is never taken to vary less than it would
-if events were as likely as the models themselves say: given a row, its log loss is one of two
+uses the measured spread would call it significant. So the loss is never taken to vary less than it
+would if events were as likely as the models themselves say: given a row, its log loss is one of two
 values that lie the log-odds apart, and a Bernoulli variable says which.
 """
 
@@ -17,7 +17,7 @@ from engine.watching.sequence import NO_SPREAD, Spread
 
 
 def least_spread(mode: str, old: RecordedAnswers, new: RecordedAnswers) -> Spread:
-    """Of a unit's mean loss, by chance alone; nothing of a quantity."""
+    """The least variance of a unit's mean loss by chance alone; 0 for a quantity."""
     return _LEAST_SPREAD[old.kind](mode, old, new)
 
 

@@ -49,12 +49,14 @@ HARMS = 3
 BY_COVERAGE = 0.2
 """Of alpha, for finding a shadow better by its coverage; the rest is for its loss."""
 _NOTED = 0.05
-"""A coverage so far from the champion's is told, whether or not anything is shown."""
+"""A coverage this far from the champion's is reported, whether or not the difference is
+significant."""
 _OFTEN = 0.3
 """From this share of the units on, times are judged by their ratio alone. A model that is seldom
 asked finds cold caches: the same model measures 1.8 times as long at 1 %, 1.02 times at 50 %."""
 _SLOWEST_RARE_US, _SLOWEST_SHADOW_US = 10_000, 100_000
-"""Where it is asked less often, and as a shadow, only a median above this is a reproach, too."""
+"""A variant that is asked less often, or a shadow, is slow only if its median is also above
+this."""
 _FAILURES = 0.001
 """Share of failed predictions above which a variant needs a person; a single one does not."""
 
@@ -236,7 +238,7 @@ def harms(found: Comparison) -> Iterator[str]:
 
 
 def allowed_us(found: Comparison) -> float:
-    """The median that no variant is reproached for, however fast the champion is."""
+    """The median latency in µs that is never a harm, however fast the champion is."""
     if found.mode == SHADOW:
         return _SLOWEST_SHADOW_US
     return 0 if found.share >= _OFTEN else _SLOWEST_RARE_US
@@ -247,7 +249,7 @@ def _fails(variant: Side) -> bool:
 
 
 def accuracy(found: Comparison) -> str:
-    """The loss in words, with what is lacking for more."""
+    """The loss in words, and how many more outcomes are needed."""
     outcomes, gain = found.variant.outcomes, found.improvement
     if outcomes == 0:
         return "no outcomes of its predictions are known yet"
@@ -260,7 +262,8 @@ def accuracy(found: Comparison) -> str:
 
 
 def _coverages(found: Comparison) -> str:
-    """Both coverages, where they are so far apart that nobody may overlook it."""
+    """Both coverages, if they differ by _NOTED or more; else, of a far better variant, that
+    finding."""
     if found.far_better:
         return f"; {found.far_better}"
     both = [side.coverage_gap for side in (found.champion, found.variant)]

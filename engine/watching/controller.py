@@ -58,7 +58,7 @@ class RolloutController:
         past = self.champion.history()
         rollout = under_way(past)
         if rollout is None:
-            raise Outpaced("no roll-out is under way any more; look again")
+            raise Outpaced("no roll-out is in progress any more; nothing was changed")
         taken = self._decided(rollout, past, records, now=now)
         if taken.move == ROLL_BACK:
             self._enter(None, rollout.candidate, why=taken.reason, revision=len(past))
@@ -137,7 +137,7 @@ def refuse_beside_others(past: History) -> None:
     """Raises InvalidTraffic while somebody's own variants are asked: a roll-out would end them."""
     if history.traffic(past).variants and under_way(past) is None:
         raise InvalidTraffic(
-            "variants were set by hand, and a roll-out would take their place; end them first: "
+            "variants were set by hand, and a roll-out would replace them; remove them first: "
             "python -m cli deployment clear"
         )
 
@@ -150,10 +150,10 @@ def _release_of(candidate: Version, past: History, taken: list[Version]) -> Vers
 
 
 def _in_time(taken: Step, stage: Stage, joined: Sequence[JoinedRecord], *, now: str) -> Step:
-    """Nobody advances on records of the future: the next stage would count them once more."""
+    """A stage does not advance on records of the future: the next stage would count them again."""
     latest = written(datetime.fromisoformat(now) + timedelta(seconds=_CLOCKS_APART_SECONDS))
     newest = joined[-1].record.at if joined else ""
     if taken.move != ADVANCE or newest <= latest:
         return taken
-    ahead = f"the newest record is of {newest}, and here it is {now}: set the clocks"
+    ahead = f"the newest record is from {newest}, after this machine's time {now}: set the clocks"
     return Step(STAY, f"{stage.name}: {ahead}.")

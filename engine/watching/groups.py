@@ -3,7 +3,7 @@
 Rows of one unit resemble each other and are no independent evidence: every quantity is averaged
 within the unit first. What a caller pinned, and what the champion answered in place of a variant
 that failed, was not assigned by chance and is left out; so is what was answered about a fallback
-row, whose truth belongs to features that nobody saw.
+row, whose truth belongs to features that the service did not know.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -41,7 +41,7 @@ class RecordedAnswers:
 
     @property
     def failed(self) -> NDArray[np.bool_]:
-        """What is no answer for this kind of target is a failure, too."""
+        """An invalid answer for this kind of target is also a failure."""
         return ~self.kind.measure.is_answer(self.value)
 
     @property

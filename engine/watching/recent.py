@@ -7,7 +7,8 @@ from engine.domain.ports import Records
 from engine.domain.record import JoinedRecord, RecordQuery
 
 LOOKED_AT = 50_000
-"""The newest so many records, and the newest so many with an outcome, are enough for figures."""
+"""This many of the newest records, and of the newest with an outcome, are enough for the
+figures."""
 
 
 def recent_records(
@@ -15,9 +16,9 @@ def recent_records(
 ) -> list[JoinedRecord]:
     """The newest of both kinds since `since`, in the order of time; of them, those of `versions`.
 
-    Where the truth comes weeks late no recent record has an outcome, and the newest with one may be
-    far from the newest of all: of those, only what is older than all the others is read. An outcome
-    is joined to every version's answer to the question, so a shadow's pairs stay together. Raises
+    Where outcomes come weeks late, no recent record has one, and the newest records with an outcome
+    are far older: of these, only those older than all the other records are read. An outcome is
+    joined to every version's answer to the question, so a shadow's pairs stay together. Raises
     RecordsUnavailable.
     """
     wanted = RecordQuery(problem, since, newest=LOOKED_AT, with_rows=False)

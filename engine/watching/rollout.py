@@ -35,8 +35,8 @@ is too high by more with probability 0.003 at worst (binomial, at a half); with 
 seen, LEVEL / 3, that is less than its fifth."""
 LOOKS_WORSE = 0.05
 """A mean loss this share higher, or a coverage this much lower, is not passed on. What truly is so
-far off is shown in time, so nobody stays for ever; of two equal models' 1,000 units in two groups
-it is noise in one of ten looks, and fewer units would make it more."""
+far off becomes significant in time, so no candidate stays for ever; of two equal models' 1,000
+units in two groups it is noise in one of ten looks, and fewer units would make it more."""
 
 
 _PROVEN = 0.1
@@ -142,8 +142,8 @@ def decide(
     its time as a shadow.
 
     `expected_agreement` is the share of judged rows where the candidate's value lay inside the
-    champion's interval, None where nobody noted it. Raises ValueError when the comparison was made
-    for another stage or level.
+    champion's interval, None where it was not recorded. Raises ValueError when the comparison was
+    made for another stage or level.
     """
     if (seen.mode, seen.alpha) != (stage.mode, LEVEL):
         raise ValueError(f"a {seen.mode} compared at {seen.alpha:g} is not {stage.name} at {LEVEL}")

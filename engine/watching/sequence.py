@@ -21,7 +21,7 @@ from engine.domain.judgement import fieller
 from engine.domain.schema import Vector
 
 FEWEST = 50
-"""Units of each group below which nothing is said: the burn-in, and enough by simulation."""
+"""With fewer units in a group no bound is given: the burn-in, and enough by simulation."""
 _TIGHTEST = 500
 """Units at which the mixture makes bounds tightest; elsewhere they hold just the same."""
 _FARTHEST = 1e9

@@ -1,4 +1,4 @@
-"""What each of two versions did, and how their answers to the same questions differ."""
+"""The figures of each of two versions, and how their answers to the same questions differ."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -74,7 +74,7 @@ async def test_a_refusal_names_the_ways_out(settings: Settings) -> None:
     settings.model_of("housing").write_bytes(settings.model_of("housing").read_bytes()[:-1] + b"x")
     async with running(settings) as client:
         refused = (await client.get("/ready")).json()["detail"]
-        assert "remove it, and v1.0.0, which is registered, takes its place" in refused
+        assert "remove it; then v1.0.0, which is registered, takes its place" in refused
         assert "python train_model.py --problem housing trains another one" in refused
         settings.model_of("housing").unlink()
         await until(client, "/ready", model_version="v1.0.0")
@@ -224,7 +224,7 @@ async def test_a_version_under_another_name_is_refused(settings: Settings) -> No
     async with running(settings) as client:
         reply = await client.post("/predict?model_version=v5.0.0-rc.1", json=HOUSE)
     assert reply.status_code == 500
-    assert "holds v1.0.0" in reply.json()["detail"]
+    assert "contains v1.0.0" in reply.json()["detail"]
 
 
 async def test_an_unforeseen_failure_of_the_watch_is_told_and_survived(

@@ -27,7 +27,12 @@ def run(
 @pytest.mark.parametrize(
     ("group", "command", "problem", "said"),
     [
-        (deployment, "show", "churn", "no champion is registered yet\n"),
+        (
+            deployment,
+            "show",
+            "churn",
+            "no champion is registered yet; train one with train_model.py\n",
+        ),
         (deployment, "report", "churn", ALONE),
         (records, "show", "churn", "churn: 0 records\n"),
         (features, "show", "basket", "basket: 0 keys have features\n"),

@@ -82,13 +82,16 @@ def test_a_shell_completes_commands_and_options() -> None:
     ("words", "reason"),
     [
         (("train", "--layout", "kaggle"), "--layout needs --data"),
-        (("train", "--served", "--out", "x.joblib"), "--served does not go with --out"),
+        (("train", "--served", "--out", "x.joblib"), "--served cannot be used with --out"),
         (("train", "--data", "x.csv", "--yes"), "--yes needs --target"),
         (("train", "--data", "x.csv", "--target", "y", "--drop", "--yes"), "'--drop' requires"),
-        (("retrain", "--rollback", "v1.0.0", "--dry-run"), "--rollback does not go with --dry-run"),
-        (("retrain", "--rollout", "--dry-run"), "--rollout does not go with --dry-run"),
-        (("retrain", "--since", "2026-01-01", "--data", "x"), "--since does not go with --data"),
-        (("retrain", "--every", "0s"), "'0s' is no time span"),
+        (
+            ("retrain", "--rollback", "v1.0.0", "--dry-run"),
+            "--rollback cannot be used with --dry-run",
+        ),
+        (("retrain", "--rollout", "--dry-run"), "--rollout cannot be used with --dry-run"),
+        (("retrain", "--since", "2026-01-01", "--data", "x"), "--since cannot be used with --data"),
+        (("retrain", "--every", "0s"), "'0s' is not a time span"),
         (("features", "load"), "name a table with --data"),
     ],
 )

@@ -201,7 +201,7 @@ def test_forgetting_counts_the_records_of_every_problem(
     (churn.data_dir / "models" / "flats").mkdir()
     keep(churn, own, problem=CHURN)
     said = run(records)("forget", "--before", "2027-01-01")
-    assert said[2] == "error: 3 records would be removed for good: pass --yes\n"
+    assert said[2] == "error: 3 records would be removed and cannot be restored: pass --yes\n"
 
 
 def test_a_report_of_an_event_is_by_log_loss_without_coverage(

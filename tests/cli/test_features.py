@@ -271,7 +271,7 @@ def test_events_get_what_was_known_at_their_time_and_nothing_later(
         "03,a,2026-11-01,9\n04,nobody,2026-11-04,10\n05,b,2026-12-01,11\n"
     )
     asked = ("as-of", "--problem", "visits", "--data", str(events), "--out", str(out))
-    unknown = "2 left out: nothing was known of their user_id then"
+    unknown = "2 left out: no features were known for their user_id"
     assert run(*asked) == (DONE, f"{out}: 3 events; {unknown}\n", "")
     frame = pd.read_csv(out, dtype=str).fillna("")
     assert [*frame] == ["order", "user_id", "at", "spent", "visits", "share", "plan"]
@@ -313,8 +313,12 @@ def test_events_in_many_batches_are_what_the_store_says_of_each(
         ("user_id,visits,share,plan\n", (), "holds no rows"),
         ("", (), "cannot be read as a table: Empty CSV file"),
         ("user_id,visits\na,1,2,3", (), "cannot be read as a table: "),
-        ("user_id,visits,visits\na,1,2", (), "the column visits stands there twice"),
-        ("user_id,visits,share,plan,at\n", ("--as-of", "2026-01-01"), "says when, in at; leave"),
+        ("user_id,visits,visits\na,1,2", (), "the column visits appears more than once"),
+        (
+            "user_id,visits,share,plan,at\n",
+            ("--as-of", "2026-01-01"),
+            "has its times in the column at; leave",
+        ),
         (None, (), "does not exist"),
     ],
 )
@@ -376,7 +380,7 @@ def test_show_tells_what_was_known_and_from_when_on(load: Run, run: Run, file: P
         '2026-11-01T00:00:00.000Z {"visits": 1.0}',
         '2026-11-02T00:00:00.000Z {"visits": 2.0, "plan": "paid"}',
     ]
-    assert run(*shown, "--key-value", "x")[1] == "visits: nothing is known of user_id x\n"
+    assert run(*shown, "--key-value", "x")[1] == "visits: no features are known for user_id x\n"
 
 
 @pytest.mark.parametrize(
@@ -387,10 +391,10 @@ def test_show_tells_what_was_known_and_from_when_on(load: Run, run: Run, file: P
         (
             ("load", "--simulated", "--data", "x.csv"),
             MISUSED,
-            "does not go with --data",
+            "cannot be used with --data",
         ),
-        (("load", "--simulated", "--as-of", "soon"), MISUSED, "'soon' is no date"),
-        (("show", "--problem", "housing"), MISUSED, "housing looks nothing up"),
+        (("load", "--simulated", "--as-of", "soon"), MISUSED, "'soon' is neither a date"),
+        (("show", "--problem", "housing"), MISUSED, "housing looks up no features by key"),
         (("show", "--problem", "nonsense"), MISUSED, "no problem nonsense"),
         (
             ("load", "--problem", "visits", "--data", "x.txt"),
@@ -410,7 +414,7 @@ def test_wrong_arguments_say_so_in_the_last_line(
 @pytest.mark.parametrize(
     ("url", "code", "reason"),
     [
-        ("memory://", MISUSED, "FEATURES_URL: memory: is empty, and forgotten"),
+        ("memory://", MISUSED, "FEATURES_URL: memory: is lost when this command ends"),
         ("mysql://host/x", MISUSED, "FEATURES_URL: "),
         ("redis://127.0.0.1:1", FAILED, "refused"),
     ],

@@ -139,7 +139,7 @@ def test_show_counts_by_version_and_variant(busy: Settings, run: Run) -> None:
 
 def test_forgetting_takes_a_yes_and_takes_the_old_ones_only(busy: Settings, run: Run) -> None:
     border = "2026-11-01T06:00Z"
-    question = "error: 4 records would be removed for good: pass --yes\n"
+    question = "error: 4 records would be removed and cannot be restored: pass --yes\n"
     assert run("forget", "--before", border) == (MISUSED, "", question)
     assert len(stored(busy)) == 20
     answer = "4 records removed, all before 2026-11-01T06:00:00.000Z\n"
@@ -155,7 +155,7 @@ def test_forgetting_takes_a_yes_and_takes_the_old_ones_only(busy: Settings, run:
         ((), MISUSED, "Exit code: 0 done"),
         (("export",), MISUSED, "--out"),
         (("forget", "--yes"), MISUSED, "--before"),
-        (("forget", "--before", "last year"), MISUSED, "'last year' is no date such as"),
+        (("forget", "--before", "last year"), MISUSED, "'last year' is neither a date such as"),
         (("export", "--out", "."), FAILED, "is a folder; name a file"),
     ],
 )

@@ -89,7 +89,7 @@ def test_a_version_that_is_refused_is_named(settings: Settings, run: Run) -> Non
     code, printed, complaint = run(*SINCE)
     assert code == FAILED
     assert f"left out: 10 records, {CANDIDATE}: " in printed
-    assert complaint == "error: no record of housing to ask again\n"
+    assert complaint == "error: there are no records of housing to replay\n"
 
 
 def test_what_cannot_be_asked_again_is_counted_and_stops_nothing(
@@ -102,7 +102,7 @@ def test_what_cannot_be_asked_again_is_counted_and_stops_nothing(
     keep(settings, records)
     code, printed, _ = run(*SINCE)
     assert code == EQUAL
-    assert "left out: 1 records, no answer was recorded, but an error" in printed
+    assert "left out: 1 records, an error was recorded, and no answer" in printed
     assert "left out: 2 records, the features are not those of today's schema" in printed
     assert "All 9 records that could be asked" in printed
     assert "; 3 could not." in printed
@@ -200,18 +200,18 @@ def test_who_was_right_is_said_only_when_outcomes_show_it(
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        ((), MISUSED, "--since TIME or --newest N is needed"),
+        ((), MISUSED, "pass --since TIME or --newest N to choose"),
         (
             ("--since", "soon"),
             MISUSED,
-            "'--since': 'soon' is no date such as 2026-11-01",
+            "'--since': 'soon' is neither a date such as 2026-11-01",
         ),
-        ((*SINCE, "--until", "2026-10-01"), MISUSED, "--until lies before --since"),
+        ((*SINCE, "--until", "2026-10-01"), MISUSED, "--until must be later than --since"),
         (("--newest", "0"), MISUSED, "Invalid value for '--newest': 0 is not in the range"),
         ((*SINCE, "--problem", "weather"), MISUSED, "error: no problem weather ("),
         ((*SINCE, "--version", "v7.0.0"), FAILED, "housing has no version v7.0.0"),
         ((*SINCE, "--version", "best"), FAILED, "'best' is not a version such as v1.2.3"),
-        (SINCE, FAILED, "no record of housing to ask again"),
+        (SINCE, FAILED, "there are no records of housing to replay"),
     ],
 )
 def test_wrong_arguments_say_so_in_the_last_line(

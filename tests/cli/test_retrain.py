@@ -119,7 +119,7 @@ def test_rollback_and_back_again(settings: Settings) -> None:
 def test_there_is_nothing_to_go_back_to_at_first(settings: Settings) -> None:
     for arguments, reason in (
         ((), "no earlier champion"),
-        (("v9.0.0",), "v9.0.0 never was champion; those were v1.0.0"),
+        (("v9.0.0",), "v9.0.0 was never champion; the champions were v1.0.0"),
     ):
         result = retrain_here(settings, "--rollback", *arguments)
         assert result.returncode == FAILED
@@ -227,7 +227,7 @@ def test_a_table_without_news_is_not_judged(settings: Settings, artifacts: list[
         (("--data", "x.csv", "--every", "soon"), 2, "--every"),
         (("--data", "x.csv", "--every=-2s"), 2, "--every"),
         (("--data", "x.csv", "--seed", "-1"), 2, "--seed"),
-        (("--rollback", "--dry-run"), 2, "--rollback does not go with --dry-run"),
+        (("--rollback", "--dry-run"), 2, "--rollback cannot be used with --dry-run"),
     ],
 )
 def test_wrong_arguments_say_so(

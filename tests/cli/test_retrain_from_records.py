@@ -91,7 +91,7 @@ def test_a_file_goes_without_the_records_unless_they_are_asked_for(settings: Set
         (0, 0, KEPT, "records: 0 with outcomes of 0; report outcomes to POST /feedback"),
         (30, 0, KEPT, "records: 0 with outcomes of 30; report outcomes to POST /feedback"),
         (199, 199, KEPT, "has 199 usable rows; intervals need at least 200; report outcomes to"),
-        (399, 399, KEPT, "80 are new to the champion and may judge (it takes 200)"),
+        (399, 399, KEPT, "80 are new to the champion and can judge (at least 200 are needed)"),
     ],
 )
 def test_too_few_outcomes_say_how_to_come_by_more(

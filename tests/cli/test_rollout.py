@@ -209,8 +209,8 @@ def judged_agreement(settings: Settings, candidate: Version | None) -> float:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("--dry-run",), "--rollout does not go with --dry-run"),
-        (("--yes-major",), "--rollout does not go with --yes-major"),
+        (("--dry-run",), "--rollout cannot be used with --dry-run"),
+        (("--yes-major",), "--rollout cannot be used with --yes-major"),
     ],
 )
 def test_the_script_refuses_what_does_not_go_together(

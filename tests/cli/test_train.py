@@ -128,11 +128,11 @@ def unusable_tables() -> dict[str, tuple[pd.DataFrame | bytes, str]]:
         "constant target": (good.assign(price=250_000), "the target is 250000 in every row"),
         "many equal targets": (
             good.assign(price=np.where(np.arange(400) < 8, 300_000, 250_000)),
-            "too many equal targets",
+            "too many rows have the same target",
         ),
         "a column twice": (
             good.rename(columns={"price": "bedrooms"}).assign(price=good["price"]),
-            "the column bedrooms stands there twice",
+            "the column bedrooms appears more than once",
         ),
         "groups over all times": (
             good.assign(group=np.arange(400) % 80, time=np.arange(400)),

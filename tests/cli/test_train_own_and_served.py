@@ -124,7 +124,7 @@ def test_what_stands_in_the_way_is_said_at_once_and_nothing_is_left_behind(
     flats(note="x").to_csv(own_folder / "flats.csv", index=False)
     result = train_here(own_folder, "--data", "flats.csv", "--target", "prize", "--yes")
     assert result.returncode == 1
-    assert result.stderr.splitlines()[0] == "error: flats.csv cannot be learned from yet:"
+    assert result.stderr.splitlines()[0] == "error: flats.csv cannot be trained on yet:"
     assert "did you mean price?" in result.stderr
     assert "--drop note" in result.stderr
     assert not (own_folder / "data").exists()
@@ -166,12 +166,12 @@ def test_whoever_agrees_gets_a_model_that_is_trained_anew_as_its_card_declares_i
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ((*OWN, "--name", "housing"), "housing is a problem of ours"),
+        ((*OWN, "--name", "housing"), "housing is a built-in problem"),
         ((*OWN, "--name", "Flats!"), "'Flats!' is not a name"),
         (("--target", "price"), "--target needs --data"),
-        ((*OWN, "--problem", "churn"), "--target does not go with --problem"),
+        ((*OWN, "--problem", "churn"), "--target cannot be used with --problem"),
         (("--data", "flats.csv", "--drop", "sold"), "--drop needs --target"),
-        (("--served", "--data", "flats.csv"), "--served does not go with --data"),
+        (("--served", "--data", "flats.csv"), "--served cannot be used with --data"),
         (("--problem", "flats"), "train one of your own"),
         (("--data", "flats.csv", "--layout", "king"), "housing has no layout king"),
     ],

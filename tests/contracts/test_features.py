@@ -178,10 +178,10 @@ def test_a_key_may_be_any_text(store: FeatureStore) -> None:
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        (said("x" * (LONGEST_KEY + 1)), "a key has 1 to 400 letters"),
-        (said(""), "a key has 1 to 400 letters"),
-        (said("b", x=object()), "the features of 'b' are no JSON"),
-        (said("b", x="\ud800"), "the features of 'b' are no JSON"),
+        (said("x" * (LONGEST_KEY + 1)), "a key must have 1 to 400 characters"),
+        (said(""), "a key must have 1 to 400 characters"),
+        (said("b", x=object()), "the features of 'b' are not JSON"),
+        (said("b", x="\ud800"), "the features of 'b' are not JSON"),
     ],
 )
 def test_what_no_store_keeps_takes_nothing_along(
@@ -306,7 +306,7 @@ def test_a_redis_that_was_started_again_is_found_by_the_next_question() -> None:
         assert store.put("basket", [said("a", x=2)]) == 1
         server.stop()
         server.start()
-        with pytest.raises(FeaturesUnavailable, match="no features of basket are kept"):
+        with pytest.raises(FeaturesUnavailable, match="the store has no features of basket"):
             store.get("basket", ["a"], NOON)
 
 

@@ -158,7 +158,7 @@ def test_a_server_that_hangs_holds_up_no_answer_and_no_end(
     os.kill(pid, signal.SIGSTOP)
     try:
         assert asyncio.run(answered(recorder)) == ["queued"] * 3 + ["dropped"] * 2
-        assert recorder.refusal == "no answer for 2 s"
+        assert recorder.refusal == "the store has not answered for 2 s"
         start = time.monotonic()
         recorder.close()
         assert time.monotonic() - start < 3.5

@@ -129,14 +129,16 @@ def test_names_of_dotenv_that_nobody_reads_are_told_with_what_helps(tmp_path: Pa
     model, cache, slip, unknown = script(tmp_path)
     assert model.startswith("warning: .env: DEFAULT_MODEL has no effect: the champion answers")
     assert cache.startswith("warning: .env: ENABLE_CACHING has no effect: there is no cache")
-    assert slip == "warning: .env: MAX_BACH_SIZE is no setting; did you mean MAX_BATCH_SIZE?"
-    assert unknown == "warning: .env: FRUIT is no setting"
+    assert slip == "warning: .env: MAX_BACH_SIZE is not a setting; did you mean MAX_BATCH_SIZE?"
+    assert unknown == "warning: .env: FRUIT is not a setting"
 
 
 def test_names_of_the_environment_are_told_where_they_are_nearly_ours(tmp_path: Path) -> None:
     others = {"LOG_PATH": "x", "SERVER": "x", "DATA_DIRECTORY": "x", "UV_LOG_LEVEL": "x"}
     slip, config = script(tmp_path, ADMIN_APIKEY="x", CHURN_MLOPS_CONFIG="x", **others)
-    assert slip == "warning: environment: ADMIN_APIKEY is no setting; did you mean ADMIN_API_KEY?"
+    assert (
+        slip == "warning: environment: ADMIN_APIKEY is not a setting; did you mean ADMIN_API_KEY?"
+    )
     assert config.startswith("warning: environment: CHURN_MLOPS_CONFIG has no effect: ")
 
 

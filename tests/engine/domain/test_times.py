@@ -24,7 +24,7 @@ def test_a_date_or_time_is_taken_as_utc_unless_it_names_a_zone(text: str, expect
 
 @pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "01.11.2026", "0001-01-01T00:00+14:00"])
 def test_nonsense_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ValueError, match="no date such as 2026-11-01 and no time such as"):
+    with pytest.raises(ValueError, match="neither a date such as 2026-11-01 nor a time such as"):
         utc(text)
 
 

@@ -92,14 +92,14 @@ def test_it_survives_being_written_down() -> None:
     ("requests", "rule"),
     [
         ([VariantRequest(CHAMPION, TEST, 0.1)], "is the champion"),
-        ([VariantRequest(A, TEST, 0.1), VariantRequest(A, SHADOW)], "twice"),
+        ([VariantRequest(A, TEST, 0.1), VariantRequest(A, SHADOW)], "more than once"),
         ([VariantRequest(A, CANARY, 0.1), VariantRequest(B, CANARY, 0.1)], "two canaries"),
-        ([VariantRequest(A, "mirror", 0.1)], "the mode is one of test, canary, shadow"),
-        ([VariantRequest(A, SHADOW, 0.1)], "has no share"),
-        ([VariantRequest(A, TEST, 0.0)], "share from 0.0001"),
-        ([VariantRequest(A, TEST, 0.00001)], "share from 0.0001"),
+        ([VariantRequest(A, "mirror", 0.1)], "the mode must be one of test, canary, shadow"),
+        ([VariantRequest(A, SHADOW, 0.1)], "leave its share out"),
+        ([VariantRequest(A, TEST, 0.0)], "share must be from 0.0001"),
+        ([VariantRequest(A, TEST, 0.00001)], "share must be from 0.0001"),
         ([VariantRequest(A, TEST, 0.6), VariantRequest(B, TEST, 0.4)], "add up to 1"),
-        ([VariantRequest(A, TEST, float("nan"))], "share from"),
+        ([VariantRequest(A, TEST, float("nan"))], "share must be from"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_by_its_rule(

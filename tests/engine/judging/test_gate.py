@@ -294,7 +294,7 @@ def test_other_evidence_that_cannot_be_used_is_named(better: Evidence) -> None:
     interval = better.challenger.interval
     for spoiled, said in (
         (replace(better, truth=better.truth * np.nan), "truth: nan in judged row 1"),
-        (replace(better, sliced={"size": np.ones(3)}), "size: 3 rows, the truth has 2000"),
+        (replace(better, sliced={"size": np.ones(3)}), "size has 3 rows, but the truth has 2000"),
         (altered(better, latency_us=np.nan), "challenger latency: nan"),
         (altered(better, interval=replace(interval, upper=interval.upper + np.inf)), "upper: inf"),
         (replace(better, attempt=0), "attempt: 0"),

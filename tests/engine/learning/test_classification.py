@@ -238,7 +238,7 @@ def spoiled(**columns: Any) -> pd.DataFrame:
         (spoiled(leaves="stays"), "one class only, leaves is stays in all rows; add rows of"),
         (
             spoiled(leaves=np.where(np.arange(400) < 49, "goes", "stays")),
-            "class imbalance, leaves is goes in 49 of 400 rows, and probabilities take 50",
+            "class imbalance, leaves is goes in 49 of 400 rows, and probabilities need 50",
         ),
         (
             spoiled(leaves=np.where(np.arange(400) < 12, "stays", "goes")),

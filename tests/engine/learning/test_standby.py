@@ -215,7 +215,7 @@ def test_the_script_without_training_only_looks_after_intervals(
         (
             ("--recalibrate", "--since", "2026-01-01"),
             2,
-            "looks at the newest records, at no others",
+            "always uses the newest records",
         ),
         (("--data", "nowhere.csv"), 1, "nowhere.csv does not exist"),
     ],

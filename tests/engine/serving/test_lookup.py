@@ -155,12 +155,12 @@ def test_columns_that_are_not_declared_are_left_out(
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        (["x"], "nothing is known of user_id 'x'"),
-        (["x" * 999], "nothing is known of user_id '" + 99 * "x"),
-        (["\0" * 999], "nothing is known of user_id '" + "\\x00" * 24 + "\\x0"),
+        (["x"], "no features are known for user_id 'x'"),
+        (["x" * 999], "no features are known for user_id '" + 99 * "x"),
+        (["\0" * 999], "no features are known for user_id '" + "\\x00" * 24 + "\\x0"),
         (
             ["a", "x", "b", "y", "z", "x"],
-            "nothing is known of user_id 'x' (row 1), 'y' (row 3), 'z' (row 4) and 1 more; "
+            "no features are known for user_id 'x' (row 1), 'y' (row 3), 'z' (row 4) and 1 more; "
             "4 of 6 are unknown",
         ),
     ],
@@ -197,7 +197,7 @@ def test_a_stored_row_that_breaks_the_schema_is_replaced_for_the_whole_request(
     assert found.is_degraded
     assert (found.rows, found.keys) == ([FALLBACK, FALLBACK], ["b", "a"])
     assert told == [("visits", INVALID)]
-    assert told.reason == f"what the store has breaks the schema: {reason}"
+    assert told.reason == f"what the store holds breaks the schema: {reason}"
     assert resolved(resolver, "b").rows == [KNOWN]
     assert len(told) == 1
 

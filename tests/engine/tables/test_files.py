@@ -27,8 +27,8 @@ def written(folder: Path, content: str | bytes) -> Path:
         ("x,y\n1,2\n".encode("utf-16-le"), "it is not UTF-8 text; save it as UTF-8"),
         ("x,y\n1,2,3\n4,5,6\n", "its rows have more cells than its header has names (2)"),
         ("x,y\n1,2\n4,5,6\n", "Expected 2 fields in line 3, saw 3"),
-        ("x,y,x\n1,2,3\n", "the column x stands there twice"),
-        ("x,y,x,y\n1,2,3,4\n", "the columns x, y stand there twice"),
+        ("x,y,x\n1,2,3\n", "the column x appears more than once"),
+        ("x,y,x,y\n1,2,3,4\n", "the columns x, y appear more than once"),
         ("", "No columns to parse"),
     ],
 )

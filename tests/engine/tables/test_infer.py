@@ -198,7 +198,7 @@ def test_a_column_that_somebody_names_orders_the_rows() -> None:
     (missing,) = refusal(flats(), order=["when"])
     assert missing == "time: there is no column when"
     (several, *_) = refusal(flats(when=DATES), order=["rooms", "when"])
-    assert several.startswith("time: several columns are year and month")
+    assert several.startswith("time: several columns must be year and month")
 
 
 @pytest.mark.parametrize("name", ["sorted", "a slow wave"])
@@ -246,7 +246,11 @@ BAD_TARGETS = {
     "neither 0 nor 1": (every(1, 2), {}, "is 1 or 2: write 0 and 1"),
     "money": (every("$1", "$2", "$3"), {}, "writes numbers as texts"),
     "dates": (DATES, {}, "holds dates"),
-    "never that": (every("a", "b"), {"positive": "c"}, "is never 'c': --positive is 'a' or 'b'"),
+    "never that": (
+        every("a", "b"),
+        {"positive": "c"},
+        "is never 'c': --positive must be 'a' or 'b'",
+    ),
     "a quantity": (every(1, 2, 3), {"positive": "1"}, "is a number with 3 values"),
     "zero is what happens": (every(0, 1), {"positive": "0"}, "is 0 or 1, where 1 is what"),
 }
@@ -268,7 +272,7 @@ def test_all_findings_come_at_once_with_one_way_out() -> None:
         "sold for writes numbers as texts, such as '$5': write them as 1234.5, with no sign, or as "
         "words, if they are names",
         "c says '1' in every row",
-        "to go on without what is of no use: --drop 'Unnamed: 0' 'sold for' c",
+        "to train without the columns that cannot be used: --drop 'Unnamed: 0' 'sold for' c",
     ]
 
 
@@ -346,14 +350,14 @@ def test_rows_without_a_target_say_nothing() -> None:
 def test_an_index_that_a_program_wrote_is_left_out(name: str) -> None:
     found = inferred(flats(**{name: range(1, ROWS + 1)}))
     assert found.schema == inferred(flats()).schema
-    assert found.warnings == (f"column {name!r} is a running number, and left out",)
+    assert found.warnings == (f"column {name!r} only numbers the rows and is left out",)
 
 
 @pytest.mark.parametrize(
     ("times", "reason"),
     [
-        (every("soon", "late"), "time is no time, such as 'soon', in 100% of the rows"),
-        (every("2024-01-31", "soon"), "time is no time, such as 'soon', in 50% of the rows"),
+        (every("soon", "late"), "time is not a time, such as 'soon', in 100% of the rows"),
+        (every("2024-01-31", "soon"), "time is not a time, such as 'soon', in 50% of the rows"),
         (every(1.5, 2.5, None), "time is empty in 33% of the rows"),
     ],
 )
@@ -392,7 +396,7 @@ def test_ids_are_warned_about(name: str, values: Any) -> None:
 )
 def test_numbers_that_trees_cannot_tell_apart_are_warned_about(values: Any) -> None:
     warnings = inferred(flats(it=values)).warnings
-    assert "it has values that are one and the same to a model" in warnings[-1]
+    assert "it has different values that a model cannot tell apart" in warnings[-1]
 
 
 @pytest.mark.parametrize(
