@@ -138,5 +138,7 @@ def test_a_level_that_few_calibration_rows_cannot_vouch_for_is_refused(
 ) -> None:
     distribution, fifty = distribution_of(artifacts[0]), np.arange(50.0)
     few = Calibration(distribution, fifty, fifty, np.empty((0, 3)))
-    with pytest.raises(UnsupportedConfidence, match=r"0\.5 to 0\.9608, what 50 calibration rows"):
+    with pytest.raises(
+        UnsupportedConfidence, match=r"0\.5 to 0\.9608, the range of 50 calibration rows"
+    ):
         few.interval(ask(artifacts[0], market(1, seed=0)), 0.97)
