@@ -21,7 +21,10 @@ _STARTUP_FAILURE = 3
 _THIS_MACHINE = {"127.0.0.1", "0.0.0.0", "localhost", "::", "::1"}  # noqa: S104 - names, not a choice
 
 
-@click.command(epilog="Example: SERVE=churn,housing API_PORT=8080 python -m app")
+@click.command(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: SERVE=churn,housing API_PORT=8080 python -m app",
+)
 def main() -> None:
     """Serve predictions over HTTP.
 

@@ -10,7 +10,7 @@ from cli.replay import replay
 from cli.rollback import rollback
 from cli.rollout import rollout
 from cli.serve import serve
-from cli.shared import Group, run
+from cli.shared import group, run
 from engine import __version__
 from retrain import retrain
 from train_model import train
@@ -25,7 +25,7 @@ Without an installation: python -m cli COMMAND. Completion in bash, for zsh and 
 """
 
 
-@click.group(cls=Group, examples=_EXAMPLES)
+@group(examples=_EXAMPLES)
 @click.version_option(__version__, prog_name="predictive")
 def predictive() -> None:
     """From a table of data to a service that predicts with intervals that cover."""

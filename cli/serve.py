@@ -2,8 +2,10 @@
 
 import os
 import sys
+from importlib.util import find_spec
 
 from cli.shared import command
+from engine.domain.errors import InvalidSetting
 
 _EXAMPLES = """Examples:
   predictive serve
@@ -14,4 +16,6 @@ _EXAMPLES = """Examples:
 @command(examples=_EXAMPLES)
 def serve() -> None:
     """Serve predictions over HTTP; settings are environment variables or lines of .env."""
+    if find_spec("app") is None:
+        raise InvalidSetting("the service is not installed here; in containers `api` serves")
     os.execv(sys.executable, [sys.executable, "-m", "app"])  # noqa: S606 - takes this one's place

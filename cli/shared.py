@@ -3,6 +3,7 @@
 An exclusion is declared beside its option, an exit code is what the command's function returns.
 """
 
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,13 @@ _HIGHEST_SEED = 2**31
 _MOST_ROWS = 10_000_000
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _TRAINING = "pip install '.[train]' in the checkout"
+
+
+_HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+_MAY_BE_EMPTY = {"rollback", "target"}
+"""Parameters whose empty value counts as given."""
+_STARTED = re.compile(r"^(  (?:[A-Z_]+=\S+ )*)predictive\b", re.MULTILINE)
+"""Where an example starts this program."""
 
 
 class _Option(click.Option):
@@ -71,9 +79,13 @@ class Command(click.Command):
         self.examples = examples
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, list(_spread(self.params, args)))
+        rest = super().parse_args(ctx, _spread(self.params, args))
         source = ctx.get_parameter_source
-        given = {n for n in ctx.params if source(n) is ParameterSource.COMMANDLINE}
+        given = {
+            name
+            for name, value in ctx.params.items()
+            if source(name) is ParameterSource.COMMANDLINE and (value or name in _MAY_BE_EMPTY)
+        }
         flags = {str(one.name): one.opts[-1] for one in self.params}
         for one in self.params:
             if isinstance(one, _Option) and one.name in given:
@@ -89,7 +101,7 @@ class Command(click.Command):
         _write_examples(self.examples, ctx, formatter)
 
 
-class Group(click.Group):
+class _Group(click.Group):
     """Commands that share a name; `examples` as of a command."""
 
     command_class = Command
@@ -105,7 +117,8 @@ class Group(click.Group):
 def _write_examples(examples: str, ctx: click.Context, formatter: click.HelpFormatter) -> None:
     """As they are typed here: `predictive` is what this process was started as."""
     started_as = ctx.find_root().command_path
-    formatter.write("\n" + examples.replace("predictive", started_as) if examples else "")
+    typed = _STARTED.sub(lambda found: found[1] + started_as, examples)
+    formatter.write("\n" + typed if examples else "")
 
 
 Function = Callable[..., Any]
@@ -115,11 +128,13 @@ def command(
     name: str | None = None, *, help: str | None = None, examples: str = ""
 ) -> Callable[[Function], Command]:
     """Its docstring is the help where there is no other."""
-    return click.command(name, cls=Command, help=help, examples=examples)
+    return click.command(
+        name, cls=Command, help=help, examples=examples, context_settings=_HELP_OPTIONS
+    )
 
 
-def group(*, examples: str) -> Callable[[Function], Group]:
-    return click.group(cls=Group, examples=examples)
+def group(*, examples: str) -> Callable[[Function], _Group]:
+    return click.group(cls=_Group, examples=examples, context_settings=_HELP_OPTIONS)
 
 
 def option(*names: str, **attributes: Any) -> Callable[[Function], Function]:
@@ -130,19 +145,26 @@ def flag(*names: str, **attributes: Any) -> Callable[[Function], Function]:
     return click.option(*names, cls=_Option, is_flag=True, **attributes)
 
 
-def _spread(params: Sequence[click.Parameter], args: Sequence[str]) -> Iterator[str]:
-    """`--drop a b` as `--drop a --drop b`, for options that may be given several times."""
+def _spread(params: Sequence[click.Parameter], args: Sequence[str]) -> list[str]:
+    """`--drop a b` as `--drop a --drop b`, for options that take several values. Of an option that
+    is given twice the last counts."""
     many = {flag for one in params if one.multiple for flag in one.opts}
+    values: dict[str, list[str]] = {}
+    others: list[str] = []
     current = None
     for word, following in zip_longest(args, args[1:], fillvalue="--"):
         if word in many:
             if following.startswith("--"):
                 raise click.BadOptionUsage(word, f"Option {word!r} requires an argument.")
             current = word
-            continue
-        if word.startswith("--"):
+            values[word] = []
+        elif current is None or word.startswith("--"):
             current = None
-        yield from (word,) if current is None else (current, word)
+            others.append(word)
+        else:
+            values[current].append(word)
+    several = [word for flag, found in values.items() for one in found for word in (flag, one)]
+    return [*several, *others]
 
 
 def _exit_code(act: Callable[[], int | None]) -> int:
@@ -181,14 +203,17 @@ def words_of(ctx: click.Context, *, without: str) -> Iterator[str]:
             yield one.opts[-1]
         else:
             for each in value if one.multiple else (value,):
-                yield from (one.opts[-1], str(each))
+                yield f"{one.opts[-1]}={each}"
 
 
 def say(text: str, style: str | None = None) -> None:
     """Print one line as it is, however wide the terminal."""
-    from engine.reports.console import say as print_line  # not everybody has rich
-
-    print_line(text, style)
+    try:
+        from engine.reports.console import say as print_line
+    except ModuleNotFoundError:  # rich belongs to training: what is served prints without it
+        click.echo(text)
+    else:
+        print_line(text, style)
 
 
 def now() -> str:
@@ -249,9 +274,17 @@ def _seconds(text: str) -> int:
     return found
 
 
+def _share(text: str) -> float:
+    """Raises ValueError for what is not from 0 to 1, NaN included."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{text} is not a share from 0 to 1")
+    return number
+
+
 SEED = click.IntRange(0, _HIGHEST_SEED)
 ROWS = click.IntRange(1, _MOST_ROWS)
-SHARE = click.FloatRange(0, 1)
+SHARE = Parsed("share", _share)
 MOMENT = Parsed("time", utc)
 """A date or an ISO 8601 time, as the records hold it."""
 SPAN = Parsed("span", _seconds)

@@ -64,7 +64,7 @@ class BasketInterval(TypedDict):
     upper: Annotated[float, Field(description="Upper bound. Unit: USD.", examples=[119.4])]
 
 
-class _BasketPrediction(Told):
+class BasketPrediction(Told):
     """The predicted price of one user's next order."""
 
     user_id: Echo
@@ -82,7 +82,7 @@ class _BasketPrediction(Told):
 class BasketPredictions(TypedDict):
     """One prediction for each user of the request, in its order."""
 
-    predictions: list[_BasketPrediction]
+    predictions: list[BasketPrediction]
     count: Annotated[int, Field(description="Predictions made. Unit: users.", examples=[2])]
 
 
@@ -102,7 +102,7 @@ def _prices_of(answer: Answer, users: list[str]) -> BasketPredictions:
         prediction.interval.upper.round(2).tolist(),
         strict=True,
     )
-    predictions: list[_BasketPrediction] = [
+    predictions: list[BasketPrediction] = [
         {
             "user_id": user,
             "predicted_price": price,
@@ -173,7 +173,7 @@ BASKET = Problem(
             path="/predict",
             summary="Predict what a user's next order costs; the features are looked up",
             request=lambda limit: _BasketUser,
-            reply=_BasketPrediction,
+            reply=BasketPrediction,
             entities=lambda body: [Entity(key=body["user_id"])],
             answer=lambda answer, body: _prices_of(answer, [body["user_id"]])["predictions"][0],
             examples={"documented": {"user_id": DOCUMENTED}, "short": {"user_id": "abc123"}},

@@ -92,7 +92,7 @@ _ChurnUser = body_type(
 )
 
 
-class _ChurnPrediction(Told):
+class ChurnPrediction(Told):
     """The risk that one user does not come back within 30 days."""
 
     user_id: Echo
@@ -109,7 +109,7 @@ class _ChurnPrediction(Told):
 class ChurnPredictions(TypedDict):
     """One prediction for each user of the request, in its order."""
 
-    predictions: list[_ChurnPrediction]
+    predictions: list[ChurnPrediction]
     count: Annotated[int, Field(description="Predictions made. Unit: users.", examples=[2])]
 
 
@@ -125,7 +125,7 @@ def _entity_of(user: Any) -> Entity:
 
 def _risks_of(answer: Answer, users: list[Any]) -> ChurnPredictions:
     paths = map(answer.place_of, answer.versions)
-    predictions: list[_ChurnPrediction] = [
+    predictions: list[ChurnPrediction] = [
         {
             "user_id": user["user_id"],
             "snapshot_date": user.get("snapshot_date"),
@@ -238,7 +238,7 @@ CHURN = Problem(
             path="/predict",
             summary="Predict the risk that a user does not come back within 30 days",
             request=lambda limit: _ChurnUser,
-            reply=_ChurnPrediction,
+            reply=ChurnPrediction,
             entities=lambda body: [_entity_of(body)],
             answer=lambda answer, body: _risks_of(answer, [body])["predictions"][0],
             examples={"documented": _USER, "a few features": _TEST_USER},

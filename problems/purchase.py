@@ -77,10 +77,12 @@ _Threshold = Annotated[
     ),
 ]
 _Confidence = Literal["high", "medium", "low"]
-_VariantRequest = Annotated[bool, Field(description="Whether probabilities are told. Unit: none.")]
+_ReturnsProbabilities = Annotated[
+    bool, Field(description="Whether probabilities are told. Unit: none.")
+]
 
 
-class _PurchasePrediction(Told):
+class PurchasePrediction(Told):
     """Whether one user buys one item within 7 days."""
 
     user_id: Echo
@@ -106,14 +108,14 @@ class _PurchasePrediction(Told):
 class PurchasePredictions(TypedDict):
     """One prediction for each row of the request, in its order."""
 
-    predictions: list[_PurchasePrediction]
+    predictions: list[PurchasePrediction]
     model_version: Annotated[
         str, Field(description="Version that answered, or all of them, by commas. Unit: none.")
     ]
     timestamp: Time
     latency_ms: Annotated[float, Field(description="What the answer took. Unit: milliseconds.")]
     threshold: _Threshold
-    return_probabilities: _VariantRequest
+    return_probabilities: _ReturnsProbabilities
 
 
 def _pairs_type(limit: int) -> Any:
@@ -124,7 +126,7 @@ def _pairs_type(limit: int) -> Any:
         "PurchasePairs",
         {
             "features": Annotated[list[_PurchasePair], rows],  # type: ignore[valid-type]
-            "return_probabilities": NotRequired[_VariantRequest],
+            "return_probabilities": NotRequired[_ReturnsProbabilities],
             "threshold": NotRequired[_Threshold],
         },
     )

@@ -45,7 +45,7 @@ def public_names(tree: ast.Module) -> Iterator[str]:
         yield from (name for name in found if not name.startswith("_"))
 
 
-SCHEMAS = {"TypedDict", "BaseModel"}
+SCHEMAS = {"TypedDict", "BaseModel", "Told"}
 KEPT_HERE = {"contextmanager", "asynccontextmanager", "lru_cache", "one_thread", "cache"}
 """Decorators that hand nothing over."""
 

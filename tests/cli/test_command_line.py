@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -12,6 +14,7 @@ import pytest
 
 from cli.__main__ import predictive
 from cli.server import ROOT
+from cli.shared import Command
 from engine import __version__
 
 NAMES = {
@@ -102,6 +105,35 @@ def test_what_does_not_go_together_is_said_in_one_line(
         predictive.main(words, "python -m cli")
     assert end.value.code == 2
     assert reason in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("words", [("-h",), ("train", "-h"), ("records", "show", "-h")])
+def test_help_has_a_short_name(words: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as end:
+        predictive.main(words, "python -m cli")
+    assert end.value.code == 0
+
+
+@pytest.mark.parametrize("share", ["nan", "-0.1", "1.1", "half"])
+def test_a_share_is_a_number_from_0_to_1(share: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        predictive.main(["retrain", "--max-bad-share", share], "python -m cli")
+    assert end.value.code == 2
+
+
+def test_the_entry_point_of_the_package_is_there() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    module, _, name = scripts["predictive"].partition(":")
+    assert callable(getattr(import_module(module), name))
+
+
+def test_of_an_option_with_several_values_the_last_counts() -> None:
+    found: list[str] = []
+    option = click.Option(["--drop"], multiple=True)
+    command = Command("x", params=[option], callback=lambda drop: found.extend(drop))
+    with pytest.raises(SystemExit):
+        command.main(["--drop", "a", "--drop", "b", "c"])
+    assert found == ["b", "c"]
 
 
 @pytest.mark.slow
