@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cli.retrain import RetrainingOrder, retraining_command
 from cli.rollback import roll_back
-from cli.rollout import roll_out
+from cli.rollout import roll_out, rollout_command
 from cli.shared import now, run, say
 from engine.assemble import Stores, open_records, open_stores
 from engine.domain.errors import InvalidSetting, NothingToJudge
@@ -39,7 +39,7 @@ class _Run:
     records: Records
 
 
-def retrain_problem(order: RetrainingOrder, settings: Settings, problem: Problem) -> int:
+def _retrain_problem(order: RetrainingOrder, settings: Settings, problem: Problem) -> int:
     """Challenge the champion with newer rows: promote what is honestly better, else say why not."""
     stores = open_stores(settings, problem.name)
     if order.rollback is not None:
@@ -155,7 +155,8 @@ def _act(
     return True
 
 
-retrain = retraining_command(retrain_problem)
+retrain = retraining_command(_retrain_problem)
+rollout = rollout_command(_retrain_problem)
 
 if __name__ == "__main__":
     run(retrain)

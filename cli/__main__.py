@@ -1,5 +1,7 @@
 """One command line: `python -m cli COMMAND`, or `predictive COMMAND` where it is installed."""
 
+from importlib import import_module
+
 import click
 
 from cli.demo import demo
@@ -8,13 +10,12 @@ from cli.features import features
 from cli.records import records
 from cli.replay import replay
 from cli.rollback import rollback
-from cli.rollout import rollout
 from cli.serve import serve
 from cli.shared import group, run
 from engine import __version__
-from retrain import retrain
-from train_model import train
 
+_STORIES = ("train_model:train", "retrain:retrain", "retrain:rollout")
+"""They stand at the root, above everything else; nobody imports them."""
 _EXAMPLES = """Examples:
   predictive train --data my.csv --target price --yes
   predictive serve
@@ -31,18 +32,10 @@ def predictive() -> None:
     """From a table of data to a service that predicts with intervals that cover."""
 
 
-for each in (
-    train,
-    retrain,
-    rollout,
-    rollback,
-    deployment,
-    records,
-    replay,
-    features,
-    serve,
-    demo,
-):
+for story in _STORIES:
+    file, _, name = story.partition(":")
+    predictive.add_command(getattr(import_module(file), name))
+for each in (rollback, deployment, records, replay, features, serve, demo):
     predictive.add_command(each)
 
 

@@ -71,7 +71,7 @@ class RetrainingOrder:
         return self.with_records or not self.data
 
 
-_Story = Callable[[RetrainingOrder, Settings, Problem], int]
+Story = Callable[[RetrainingOrder, Settings, Problem], int]
 
 
 _OPTIONS = options(
@@ -129,7 +129,7 @@ _OPTIONS = options(
 )
 
 
-def retraining_command(story: _Story) -> Command:
+def retraining_command(story: Story) -> Command:
     """The command that tells `story`, whose docstring is its help."""
 
     @command("retrain", help=story.__doc__, examples=_EXAMPLES)
@@ -144,7 +144,7 @@ def retraining_command(story: _Story) -> Command:
     return retrain
 
 
-def told(order: RetrainingOrder, settings: Settings, story: _Story) -> int:
+def told(order: RetrainingOrder, settings: Settings, story: Story) -> int:
     """Run the story of a problem; raises InvalidSetting if there is no such problem or layout."""
     problem = problem_of(order.problem, settings)
     if order.layout not in {None, *problem.layouts}:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from cli.retrain import RetrainingOrder, told
-from cli.shared import MOMENT, SEED, command, flag, now, option, problem_option, say
+from cli.retrain import RetrainingOrder, Story, told
+from cli.shared import MOMENT, SEED, Command, command, flag, now, option, problem_option, say
 from engine.domain.errors import InvalidSetting, NothingToJudge, UnusableTable
 from engine.domain.history import champion
 from engine.domain.ports import Records
@@ -18,16 +18,19 @@ _EXAMPLES = """Examples:
 """
 
 
-@command(examples=_EXAMPLES)
-@problem_option
-@option("--since", type=MOMENT, help="Learn only from records from this date or time on.")
-@option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random.")
-@flag("--recalibrate", help="Same trees, new intervals.")
-def rollout(**given: Any) -> int:
-    """Look at the roll-out that is under way, or begin one; the same as retrain --rollout."""
-    from retrain import retrain_problem
+def rollout_command(story: Story) -> Command:
+    """The command that tells the same `story` as `retrain --rollout`."""
 
-    return told(RetrainingOrder(**given, rollout=True), load_settings(), retrain_problem)
+    @command(examples=_EXAMPLES)
+    @problem_option
+    @option("--since", type=MOMENT, help="Learn only from records from this date or time on.")
+    @option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random.")
+    @flag("--recalibrate", help="Same trees, new intervals.")
+    def rollout(**given: Any) -> int:
+        """Look at the roll-out that is under way, or begin one; the same as retrain --rollout."""
+        return told(RetrainingOrder(**given, rollout=True), load_settings(), story)
+
+    return rollout
 
 
 def roll_out(
@@ -65,7 +68,6 @@ def roll_out(
 
 def _roll_on(controller: RolloutController, records: Records) -> bool:
     """One look at the candidate; whether it is champion now."""
-
     step = controller.step(records, now())
     past = controller.champion.history()
     say(f"roll-out: {step.move} - {step.reason} champion: {champion(past)}")
