@@ -158,7 +158,7 @@ def test_whoever_agrees_gets_a_model_that_is_trained_anew_as_its_card_declares_i
     result = train(own_folder, "--problem", "flats", "--data", "newer.csv")
     after = card_of(served(own_folder, "flats"), "flats")
     assert (without.returncode, result.returncode) == (2, 0), result.stderr
-    assert "name it with --data" in without.stderr
+    assert "pass --data" in without.stderr
     assert (before.version, after.version, after.data["rows"]) == ("v1.0.0", "v1.1.0", 400)
     assert after.declared == before.declared
 
@@ -195,7 +195,7 @@ def test_a_file_of_a_strange_name_gets_a_name_that_works(own_folder: Path) -> No
 def test_what_is_served_and_has_no_model_is_trained_with_the_features_it_looks_up(
     tmp_path: Path,
 ) -> None:
-    result = train(tmp_path, "--served", "--rows", candidate="1200", SERVE="basket")
+    result = train(tmp_path, "--served", "--rows", "1200", SERVE="basket")
     assert result.returncode == 0, result.stderr
     assert saved(tmp_path, "basket") == ["v1.0.0", "v1.1.0-rc.1"]
     assert BASKET.lookup is not None
