@@ -95,7 +95,7 @@ def _challenge_champion(this: _Run, controller: RolloutController | None = None)
         say(f"Keep the champion: {error}{sources.way_out}.", style="bold")
         return False
     show_trial(trial)
-    return not order.dry_run and _act(
+    return not order.dry_run and _act_on_verdict(
         this, trial, reigning, controller=controller, release=release, after=len(past)
     )
 
@@ -121,7 +121,7 @@ def _gather_rows(this: _Run, sources: "Sources", major: int) -> "Table":
     return table
 
 
-def _act(
+def _act_on_verdict(
     this: _Run,
     trial: "Trial",
     reigning: "Artifact",

@@ -137,14 +137,14 @@ def retraining_command(story: Story) -> Command:
     def retrain(**given: Any) -> int:
         order = RetrainingOrder(**given)
         if order.every is not None:
-            told(order, load_settings(), lambda *_: 0)  # what can be refused is refused before
+            tell(order, load_settings(), lambda *_: 0)  # what can be refused is refused before
             _repeat(order.every, words_of(click.get_current_context(), without="every"))
-        return told(order, load_settings(), story)
+        return tell(order, load_settings(), story)
 
     return retrain
 
 
-def told(order: RetrainingOrder, settings: Settings, story: Story) -> int:
+def tell(order: RetrainingOrder, settings: Settings, story: Story) -> int:
     """Run the story of a problem; raises InvalidSetting if there is no such problem or layout."""
     problem = problem_of(order.problem, settings)
     if order.layout not in {None, *problem.layouts}:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from cli.retrain import RetrainingOrder, Story, told
+from cli.retrain import RetrainingOrder, Story, tell
 from cli.shared import MOMENT, SEED, Command, command, flag, now, option, problem_option, say
 from engine.domain.errors import InvalidSetting, NothingToJudge, UnusableTable
 from engine.domain.history import champion
@@ -28,7 +28,7 @@ def rollout_command(story: Story) -> Command:
     @flag("--recalibrate", help="Same trees, new intervals.")
     def rollout(**given: Any) -> int:
         """Look at the roll-out that is under way, or begin one; the same as retrain --rollout."""
-        return told(RetrainingOrder(**given, rollout=True), load_settings(), story)
+        return tell(RetrainingOrder(**given, rollout=True), load_settings(), story)
 
     return rollout
 

@@ -3,6 +3,7 @@
 An exclusion is declared beside its option, an exit code is what the command's function returns.
 """
 
+import math
 import re
 import signal
 import sys
@@ -276,9 +277,12 @@ def _seconds(text: str) -> int:
 
 def _share(text: str) -> float:
     """Raises ValueError for what is not from 0 to 1, NaN included."""
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
     if not 0 <= number <= 1:
-        raise ValueError(f"{text} is not a share from 0 to 1")
+        raise ValueError(f"{text!r} is not a share from 0 to 1")
     return number
 
 

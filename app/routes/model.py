@@ -99,7 +99,7 @@ def router(problem: Problem, *, prefix: str) -> APIRouter:
         check_names(request)
         wanted: LoadRequest = await validated(_BODY, await read(request, _LARGEST_BODY))
         why = f"request {request.scope['request_id']}"
-        version = await asyncio.to_thread(_promoted, live, wanted, why)
+        version = await asyncio.to_thread(_promote_version, live, wanted, why)
         return {
             "status": "success",
             "message": f"{version} is champion; other workers follow within seconds",
@@ -130,7 +130,7 @@ def _described(live: Live) -> dict[str, Any]:
     }
 
 
-def _promoted(live: Live, wanted: LoadRequest, why: str) -> Version:
+def _promote_version(live: Live, wanted: LoadRequest, why: str) -> Version:
     """The version that is champion now."""
     if wanted.model_path is None:
         version = Version.parse(str(wanted.model_version))

@@ -37,18 +37,18 @@ def of_any_kind(evidence: Evidence, harm: Vector) -> Iterator[Check]:
 
 def of_quantity(evidence: Evidence) -> Iterator[Check]:
     old, new = (float(np.abs(a.values - evidence.truth).mean()) for a in evidence.sides)
-    yield _as_measured("MAE", "mean absolute error", old, new=new)
+    yield _as_measured("MAE", "mean absolute error", old=old, new=new)
     yield _coverage(evidence)
     yield _interval_score(evidence)
 
 
 def of_event(evidence: Evidence) -> Iterator[Check]:
     old, new = (float(((a.values - evidence.truth) ** 2).mean()) for a in evidence.sides)
-    yield _as_measured("Brier", "Brier score", old, new=new)
+    yield _as_measured("Brier", "Brier score", old=old, new=new)
     yield _calibration(evidence)
 
 
-def _as_measured(name: str, words: str, old: float, *, new: float) -> Check:
+def _as_measured(name: str, words: str, *, old: float, new: float) -> Check:
     """A measured comparison, not a test: a few expensive rows dominate this error, and a test would
     have little power."""
     figure = f"{words} {new:,.6g}, the champion's {old:,.6g}"

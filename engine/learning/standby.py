@@ -31,7 +31,7 @@ from engine.domain.version import Version
 from engine.judging.gate import level
 from engine.learning.recalibrate import WINDOW, by_newest
 from engine.learning.train import Origin
-from engine.model.runtime import Predictor
+from engine.model.runtime import run
 from engine.tables.recorded import is_reply
 from engine.tables.table import Table, check
 
@@ -179,12 +179,11 @@ def compared(
     """Why the copy takes the champion's place, if it does; both have the same trees."""
     if not len(rows):
         return None
-    level_of_all = np.full(len(rows), DEFAULT_CONFIDENCE)
+    outputs, level_of_all = run(reigning.graph, rows.rows), np.full(len(rows), DEFAULT_CONFIDENCE)
     old, new = (
         Bounds(found.lower, found.upper, level_of_all)
         for found in (
-            Predictor(one.graph, one.calibration).predict(rows.rows, DEFAULT_CONFIDENCE)[1]
-            for one in (reigning, copy)
+            one.calibration.predict(outputs, DEFAULT_CONFIDENCE)[1] for one in (reigning, copy)
         )
     )
     return far_better(
