@@ -10,6 +10,7 @@ from sqlalchemy import create_engine, inspect
 
 from engine.domain.record import JoinedRecord
 from engine.stores.records import SqlRecords
+from tests.blocks import put
 from tests.contracts.test_records import outcome, read, record
 
 PREDICTIONS = """CREATE TABLE predictions (
@@ -77,7 +78,7 @@ def test_whoever_writes_first_makes_the_indexes_that_are_missing(
 ) -> None:
     with closing(SqlRecords(old)) as records:
         if first == "append":
-            records.append([record("c", 2)])
+            put(records, [record("c", 2)])
         elif first == "label":
             assert records.label("housing", [outcome("b")]) == 1
         else:
@@ -100,7 +101,7 @@ def test_an_index_that_cannot_be_made_is_told_and_stops_nobody(
         for statement in (PREDICTIONS, OUTCOMES):
             people.execute(statement.format(c="", double="DOUBLE"))
     with closing(SqlRecords(sqlite)) as records:
-        records.append([record("a")])
+        put(records, [record("a")])
         records.label("housing", [outcome("a")])
         assert read(records, with_outcome=True, newest=1) == [
             JoinedRecord(record("a"), outcome("a"))
