@@ -40,7 +40,7 @@ def test_of_two_processes_exactly_one_wins_each_prediction(database: str) -> Non
         with ProcessPoolExecutor(2, spawn, meet, barrier) as pool:
             first, second = pool.map(report, [database] * 2, [1.0, 2.0])
         assert [one != other for one, other in zip(first, second, strict=True)] == [True] * 40
-        found = {one.record.id: one.outcome for one in read(records)}
+        found = dict(zip(ids(records), (one.outcome for one in read(records)), strict=True))
     assert found == {str(n): outcome(str(n), 1.0 if won else 2.0) for n, won in enumerate(first)}
 
 
