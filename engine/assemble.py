@@ -13,7 +13,8 @@ from engine.stores.champion import TrackedChampion
 from engine.stores.features import MemoryFeatures, SqlFeatures
 from engine.stores.files import ArtifactFile, FileArtifacts
 from engine.stores.lock import exclusive
-from engine.stores.records import MemoryRecords, SqlRecords
+from engine.stores.memory_records import MemoryRecords
+from engine.stores.records import SqlRecords
 from engine.stores.registry import MemoryRegistry, SqlRegistry
 from engine.stores.signer import ArtifactSigner
 

@@ -15,6 +15,7 @@ from engine.model.model import serve
 from engine.watching.controller import RolloutController
 from engine.watching.rollout import Step
 from problems.housing import HOUSING, simulate
+from tests.blocks import put
 
 FIRST, CANDIDATE = Version.parse("v1.0.0"), Version.parse("v1.1.0-rc.1")
 STEPS = ["rollout shadow", "rollout canary 1 %", "rollout canary 10 %", "rollout canary 50 %"]
@@ -77,7 +78,7 @@ class Callers:
                 found.append(asked)
             truth = float(price[number] * market_times)
             outcomes.append(Outcome(one, truth, written(datetime.now(UTC))))
-        self.records.append(found)
+        put(self.records, found)
         if sold:
             self.records.label("housing", outcomes)
 

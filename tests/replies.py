@@ -21,6 +21,7 @@ from engine.domain.version import Version
 from engine.model.model import serve
 from engine.settings import Settings
 from problems.housing import HOUSING, simulate
+from tests.blocks import put
 from tests.scripts import through_group
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -88,7 +89,7 @@ def keep(
 ) -> None:
     """Append them, and report what became true of some ids."""
     with closing(open_records(settings)) as store:
-        store.append(records)
+        put(store, records)
         outcomes = [Outcome(name, actual, KNOWN_AT) for name, actual in (truths or {}).items()]
         if outcomes:
             store.label(problem.name, outcomes)
@@ -132,7 +133,7 @@ def answer_of(
         parts.append(AnswerPart(version, "champion", places, said, 0.001))
     return Answer(
         problem="any",
-        ids=[f"id-{number}" for number in range(len(values))],
+        id="id",
         predicted_at="2026-01-01T12:00:00.000Z",
         rows=[{}] * len(values),
         units=[None] * len(values),

@@ -1,6 +1,6 @@
 """What is said about one request, in columns: the reply shows it, the records keep it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypedDict
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.domain.prediction import DEFAULT_THRESHOLD, Interval, Prediction
-from engine.domain.record import Record
+from engine.domain.record import RecordBlock, row_id
+from engine.domain.rows import some, some_rows
 from engine.domain.schema import Row
 
 
@@ -38,14 +39,14 @@ class About(TypedDict):
 class Answer:
     """A request of n rows and what was said about it, part by part.
 
-    `notes` are the warnings on each row, whichever version answers it; `units` what each row was
-    assigned by, where the caller named it. From `threshold` on an event is predicted, where the
-    request names no other. `place_of` tells where a version is kept, `elapsed_ms` how long the
-    request has taken until now.
+    The id of a row is `id` and the number of the row. `notes` are the warnings on each row,
+    whichever version answers it; `units` what each row was assigned by, where the caller named it.
+    From `threshold` on an event is predicted, where the request names no other. `place_of` tells
+    where a version is kept, `elapsed_ms` how long the request has taken until now.
     """
 
     problem: str
-    ids: Sequence[str]
+    id: str
     predicted_at: str
     rows: Sequence[Row]
     units: Sequence[str | None]
@@ -61,6 +62,11 @@ class Answer:
 
     def __len__(self) -> int:
         return sum(len(part.places) for part in self.parts)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """One a row."""
+        return [row_id(self.id, number) for number in range(len(self.rows))]
 
     @cached_property
     def prediction(self) -> Prediction:
@@ -102,30 +108,28 @@ class Answer:
             for prediction_id, version, warnings in rows
         ]
 
-    def records(self) -> list[Record]:
-        return [record for part in self.parts for record in self._records_of(part)]
+    def blocks(self) -> list[RecordBlock]:
+        """What is kept of it: one block a part."""
+        return [self._block_of(part) for part in self.parts]
 
-    def _records_of(self, part: AnswerPart) -> Iterator[Record]:
-        said, nothing = part.prediction, [None] * len(part.places)
-        values = nothing if said is None else said.values.tolist()
-        lower = nothing if said is None else said.interval.lower.tolist()
-        upper = nothing if said is None else said.interval.upper.tolist()
-        alone = len(self.rows) == 1 and said is not None
-        for number, place in enumerate(part.places):
-            yield Record(
-                id=self.ids[place],
-                at=self.predicted_at,
-                problem=self.problem,
-                version=part.version,
-                variant=part.variant,
-                row=self.rows[place],
-                value=values[number],
-                lower=lower[number],
-                upper=upper[number],
-                level=self.confidence,
-                request_id=self.request_id,
-                caller=self.caller,
-                unit=self.units[place],
-                latency_us=round(1e6 * part.seconds, 1) if alone else None,
-                error=part.error,
-            )
+    def _block_of(self, part: AnswerPart) -> RecordBlock:
+        said, n = part.prediction, len(part.places)
+        is_whole, is_alone = n == len(self.rows), len(self.rows) == 1 and said is not None
+        return RecordBlock(
+            id=self.id,
+            at=self.predicted_at,
+            problem=self.problem,
+            version=part.version,
+            variant=part.variant,
+            level=self.confidence,
+            numbers=part.places,
+            rows=self.rows if is_whole else some_rows(self.rows, part.places),
+            values=None if said is None else said.values,
+            lower=None if said is None else said.interval.lower,
+            upper=None if said is None else said.interval.upper,
+            request_ids=[self.request_id] * n,
+            callers=[self.caller] * n,
+            units=self.units if is_whole else some(self.units, part.places),
+            latency_us=round(1e6 * part.seconds, 1) if is_alone else None,
+            error=part.error,
+        )

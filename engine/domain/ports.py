@@ -6,7 +6,7 @@ from typing import Protocol
 from engine.domain.artifact import Artifact
 from engine.domain.features import Features
 from engine.domain.history import Event
-from engine.domain.record import JoinedRecord, Outcome, Record, RecordQuery
+from engine.domain.record import JoinedRecord, Outcome, RecordBlock, RecordQuery
 from engine.domain.schema import Row
 from engine.domain.traffic import Traffic
 from engine.domain.version import Version
@@ -83,8 +83,12 @@ class Champion(Protocol):
 class Records(Protocol):
     """Every answer, and what turned out to be true. Each method raises RecordsUnavailable."""
 
-    def append(self, records: Sequence[Record]) -> None:
-        """Keep all of them or none; when this returns they outlive the process and the power."""
+    def append(self, blocks: Sequence[RecordBlock]) -> None:
+        """Keep all of them or none; when this returns they outlive the process and the power. A
+        block that is there already stays as it is.
+
+        Raises ValueError for what can never be written: half a surrogate pair, or a row that is no
+        JSON."""
 
     def label(self, problem: str, outcomes: Sequence[Outcome]) -> int:
         """Join outcomes to their predictions, all or none; how many were new.
@@ -93,11 +97,16 @@ class Records(Protocol):
         """
 
     def read(self, question: RecordQuery) -> Iterator[JoinedRecord]:
-        """What was asked for, in the order of time."""
+        """What was asked for, in the order of time, then of block, row and version."""
 
     def forget(self, before: str, at_most: int) -> int:
         """Remove some of the records older than `before` (UTC, ISO 8601), with their outcomes; how
-        many. A table is emptied by asking until it is 0: no writer waits for long."""
+        many: no more than `at_most`, but at least one block. A table is emptied by asking until it
+        is 0: no writer waits for long."""
+
+    def erase(self, problem: str, unit: str) -> int:
+        """Remove every record of one unit, with its outcomes, also out of blocks that others have a
+        part in; how many."""
 
     def close(self) -> None:
         """Let go of every connection."""

@@ -84,7 +84,7 @@ class DataPath:
             notes = [[_DEGRADED_NOTE] for _ in notes]
         answer = Answer(
             problem=problem.name,
-            ids=_prediction_ids(len(matrix)),
+            id=_new_id(),
             predicted_at=at,
             rows=instances.rows,
             units=units,
@@ -137,7 +137,6 @@ async def _infer(
     return ask() if len(rows) <= deployment.inline_rows else await asyncio.to_thread(ask)
 
 
-def _prediction_ids(rows: int) -> list[str]:
-    """One a row; they begin with the time, so that a store finds neighbours beside each other."""
-    first = f"{time_ns() // 1_000_000:012x}{token_hex(10)}"
-    return [f"{first}-{row}" for row in range(rows)]
+def _new_id() -> str:
+    """It begins with the time, so that a store finds neighbours beside each other."""
+    return f"{time_ns() // 1_000_000:012x}{token_hex(10)}"

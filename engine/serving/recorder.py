@@ -16,7 +16,7 @@ from typing import Protocol
 
 from engine.domain.errors import RecordsUnavailable
 from engine.domain.ports import Records
-from engine.domain.record import Record
+from engine.domain.record import RecordBlock
 
 DURABLE, _BUFFERED, _OFF = "durable", "buffered", "off"
 COMMITTED, QUEUED, DROPPED = "committed", "queued", "dropped"
@@ -35,11 +35,11 @@ A single caller never waits for others."""
 
 
 class _Recordable(Protocol):
-    """Something answered: so many rows, and their records when they are asked for."""
+    """Something answered: so many rows, and the blocks of their records when asked for."""
 
     def __len__(self) -> int: ...
 
-    def records(self) -> list[Record]: ...
+    def blocks(self) -> list[RecordBlock]: ...
 
 
 class Pending:
@@ -166,7 +166,7 @@ class Recorder:
         """Write a group: what was written or dropped leaves the queue, the rest stays when the
         store fails."""
         try:
-            self._records.append([r for one in group for r in one.answered.records()])
+            self._records.append([block for one in group for block in one.answered.blocks()])
         except RecordsUnavailable:
             raise
         except Exception as error:  # something in the group cannot be written: find out what

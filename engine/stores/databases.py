@@ -14,7 +14,7 @@ from time import monotonic, sleep
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import URL, Connection, MetaData, create_engine, event, inspect, make_url
+from sqlalchemy import URL, Connection, MetaData, Table, create_engine, event, inspect, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DataError,
@@ -35,6 +35,8 @@ _CACHED_STATEMENTS = 8
 """Prepared statements kept by a SQLite connection; one that inserts 2,000 rows takes 4 MB."""
 _LOOK_SECONDS = 0.01
 """Seconds between two tries of what SQLite refuses at once instead of waiting."""
+_ONE_MOMENT = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+"""In PostgreSQL, where each statement would else see what was written before it."""
 _CONNECT_SECONDS, _SILENT_MS = 5, 10_000
 """A PostgreSQL server that acknowledges nothing for this long is given up."""
 
@@ -75,6 +77,7 @@ class Database:
             raise InvalidSetting(f"{role.upper()}_URL: {error}") from error
         self.kind = parsed.get_backend_name()
         self._begin_writing = "BEGIN IMMEDIATE" if self.kind == SQLITE else "BEGIN"
+        self._begin_reading = "BEGIN" if self.kind == SQLITE else _ONE_MOMENT
         self._turn = Turn(busy_seconds) if self.kind == SQLITE else nullcontext()
         if self.kind == SQLITE:
             event.listen(self._engine, "do_connect", self._make_folder)
@@ -83,14 +86,14 @@ class Database:
 
     @contextmanager
     def reading(self, *, one_statement: bool = False) -> Iterator[Connection | None]:
-        """A transaction; None where the tables do not exist yet: asking makes nothing."""
-        begin = "" if one_statement else "BEGIN"
+        """A transaction, of one moment; None where no table exists yet: asking makes nothing."""
+        begin = "" if one_statement else self._begin_reading
         with self._existing() as connection, _transaction(connection, begin):
             yield connection
 
     @contextmanager
     def changing(self) -> Iterator[Connection | None]:
-        """A transaction that writes; None where the tables do not exist yet."""
+        """A transaction that writes; None where no table exists yet."""
         with self._existing() as connection, self._writing(connection, self._begin_writing):
             yield connection
 
@@ -113,7 +116,7 @@ class Database:
             yield None
             return
         with self._connected() as connection:
-            yield connection if self._has_tables(connection) else None
+            yield connection if self._present(connection) else None
 
     @contextmanager
     def _writing(self, connection: Connection | None, begin: str) -> Iterator[None]:
@@ -135,12 +138,16 @@ class Database:
         except (SQLAlchemyError, OSError) as error:
             raise self._unavailable(f"the {self._role} cannot be used: {reason(error)}") from error
 
-    def _has_tables(self, connection: Connection) -> bool:
-        """Asked until it is true, once a connection."""
-        if not connection.info.get("has_tables"):
-            found = map(inspect(connection).has_table, self._tables.tables)
-            connection.info["has_tables"] = all(found)
-        return bool(connection.info["has_tables"])
+    def has(self, connection: Connection, table: Table) -> bool:
+        """Whether a table exists: an older database lacks the newer ones until somebody writes."""
+        return table.name in self._present(connection)
+
+    def _present(self, connection: Connection) -> set[str]:
+        """The tables there are. Asked until all are there, once a connection."""
+        present: set[str] = connection.info.setdefault("tables", set())
+        missing = self._tables.tables.keys() - present
+        present |= set(filter(inspect(connection).has_table, missing)) if missing else set()
+        return present
 
     def _upgrade(self, connection: Connection) -> None:
         """Once a connection: whoever writes makes what is missing."""

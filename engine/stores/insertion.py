@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Double, String, Table
+from sqlalchemy import Double, Integer, LargeBinary, String, Table
 
 from engine.stores.databases import POSTGRESQL
 
 KEY = String(100).with_variant(String(100, collation="C"), POSTGRESQL)
 """Ordered by code point, whatever language the database was made for."""
 Rows = Sequence[Sequence[Any]]
+_ARRAYS = {Double: "float8", Integer: "int4", LargeBinary: "bytea"}
 
 
 def insertion(
@@ -35,8 +36,8 @@ def _arrays(table: Table, rows: Rows) -> tuple[str, tuple[Any, ...]]:
     """A parameter a column: psycopg takes longer over thousands than the server does."""
     kinds, arrays = [], []
     for column, values in zip(table.c, zip(*rows, strict=True), strict=True):
+        kinds.append(f"%s::{_ARRAYS.get(type(column.type), 'text')}[]")
         is_number = isinstance(column.type, Double)
-        kinds.append("%s::float8[]" if is_number else "%s::text[]")
         arrays.append([*map(_float, values)] if is_number else [*values])
     return f"SELECT * FROM unnest({', '.join(kinds)})", tuple(arrays)  # noqa: S608 - all ours
 

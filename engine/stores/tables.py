@@ -1,31 +1,57 @@
-"""The two tables of records and outcomes: a record as a row, a question as one SELECT."""
+"""The tables of records and outcomes, and a block of records as one row of them."""
 
 from collections.abc import Sequence
-from dataclasses import fields
-from operator import attrgetter
+from hashlib import sha256
 from typing import Any
 
+import numpy as np
 import orjson
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Double,
-    Index,
-    MetaData,
-    Select,
-    Subquery,
-    Table,
-    Text,
-    case,
-    literal,
-    select,
-)
+from sqlalchemy import Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
 
 from engine.domain.errors import RecordsUnavailable
-from engine.domain.record import JoinedRecord, Outcome, Record, RecordQuery
+from engine.domain.record import RecordBlock
+from engine.domain.rows import Places
+from engine.stores.contents import packed, unpacked
 from engine.stores.insertion import KEY
 
 TABLES = MetaData()
+ANSWERS = Table(
+    "answers",
+    TABLES,
+    Column("id", KEY, primary_key=True),
+    Column("version", KEY, primary_key=True),
+    Column("variant", KEY, primary_key=True),
+    Column("first", Integer, primary_key=True, autoincrement=False),
+    Column("at", KEY, nullable=False),
+    Column("problem", KEY, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("numbers", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Index("answers_by_problem", "problem", "at"),
+    Index("answers_by_age", "at"),
+)
+"""A row is a block: `rows` rows of a turn, numbered from `first` on, or as `numbers` says where
+some are left out (`_runs`). `first` is part of the key: where two variants fail, the champion answers
+twice. Nobody but `content` holds what is said about a row."""
+UNITS = Table(
+    "units",
+    TABLES,
+    Column("problem", KEY, primary_key=True),
+    Column("unit", KEY, primary_key=True),
+    Column("id", KEY, primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""In which blocks there is something about a unit that was named."""
+OUTCOMES = Table(
+    "outcomes",
+    TABLES,
+    Column("prediction_id", KEY, primary_key=True),
+    Column("problem", KEY, nullable=False),
+    Column("actual", Double, nullable=False),
+    Column("known_at", KEY, nullable=False),
+    Index("outcomes_by_problem", "problem", "prediction_id"),
+)
+"""Ids begin with the time: the index finds the latest predictions that have an outcome."""
 PREDICTIONS = Table(
     "predictions",
     TABLES,
@@ -47,78 +73,70 @@ PREDICTIONS = Table(
     Index("predictions_by_problem", "problem", "at"),
     Index("predictions_by_age", "at"),
 )
-"""The fields of a Record, in their order; `features` is its row as JSON."""
-OUTCOMES = Table(
-    "outcomes",
-    TABLES,
-    Column("prediction_id", KEY, primary_key=True),
-    Column("problem", KEY, nullable=False),
-    Column("actual", Double, nullable=False),
-    Column("known_at", KEY, nullable=False),
-    Index("outcomes_by_problem", "problem", "prediction_id"),
-)
-"""Ids begin with the time: the index finds the latest predictions that have an outcome."""
-_FIELDS = [field.name for field in fields(Record)]
-_FEATURES = _FIELDS.index("row")
-_fields_of = attrgetter(*_FIELDS)
+"""What earlier versions wrote, a record a row: the fields of a Record, in their order, `features`
+as JSON. Nothing is added to it."""
+_LONGEST_UNIT = 90
 
 
-def row_of(record: Record) -> list[Any]:
-    values = list(_fields_of(record))
-    values[_FEATURES] = orjson.dumps(dict(record.row)).decode()
-    return values
+def row_of(block: RecordBlock) -> list[Any]:
+    """Of ANSWERS; raises ValueError when a row is no JSON, or a text is half a surrogate pair."""
+    key = [block.id, block.version, block.variant, int(block.numbers[0])]
+    about = [block.at, block.problem, len(block), _runs(block.numbers)]
+    return [*key, *about, packed(block)]
 
 
-def joined(row: Sequence[Any]) -> JoinedRecord:
-    """What one row of `asked` says; raises RecordsUnavailable when its features are no JSON."""
-    *values, actual, known_at = row
-    values[_FEATURES] = _features(values[_FEATURES], of=values[0])
-    record = Record(*values)
-    return JoinedRecord(record, None if actual is None else Outcome(record.id, actual, known_at))
-
-
-def _features(text: str, *, of: str) -> dict[str, Any]:
+def block_of(row: Any, *, with_rows: bool = True) -> RecordBlock:
+    """Of a row of ANSWERS; raises RecordsUnavailable when its content cannot be read."""
     try:
-        features = orjson.loads(text)
-        if isinstance(features, dict):
-            return features
-    except orjson.JSONDecodeError:
-        pass
-    raise RecordsUnavailable(f"the features of record {of} cannot be read: {text[:40]!r}")
+        return RecordBlock(
+            id=row.id,
+            at=row.at,
+            problem=row.problem,
+            version=row.version,
+            variant=row.variant,
+            numbers=numbers_of(row),
+            **unpacked(row.content, row.rows, with_rows=with_rows),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        name = f"{row.id}-{row.first}"
+        raise RecordsUnavailable(f"the record {name} cannot be read: {error}") from error
 
 
-def asked(question: RecordQuery) -> Select[*tuple[Any, ...]]:
-    """Without statistics SQLite would rather look for a problem than for an id: where ids are
-    known, the problem is no condition."""
-    c = PREDICTIONS.c
-    late = _known(question) if question.with_outcome else OUTCOMES
-    both = PREDICTIONS.join(late, c.id == late.c.prediction_id, isouter=not question.with_outcome)
-    wanted = select(*_columns(question), late.c.actual, late.c.known_at).select_from(both)
-    if not question.with_outcome:
-        wanted = wanted.where(c.problem == question.problem)
-    if question.since is not None:
-        wanted = wanted.where(c.at >= question.since)
-    if question.until is not None:
-        wanted = wanted.where(c.at < question.until)
-    if question.newest is None:
-        return wanted.order_by(c.at, c.id, c.version)
-    latest = wanted.order_by(c.at.desc(), c.id.desc(), c.version.desc())
-    found = latest.limit(question.newest).subquery().c
-    return select(*found).order_by(found.at, found.id, found.version)
+def numbers_of(row: Any) -> Places:
+    """Which rows a row of ANSWERS is about, (rows,)."""
+    if not row.numbers:
+        return np.arange(row.first, row.first + row.rows)
+    starts, counts = np.array(orjson.loads(row.numbers)).reshape(-1, 2).T
+    before = np.cumsum(counts) - counts
+    numbers: Places = np.arange(row.rows) + np.repeat(starts - before, counts)
+    return numbers
 
 
-def _known(question: RecordQuery) -> Subquery:
-    """The latest outcomes of a problem, whatever times are asked for: to walk past all that lie
-    outside of them would take longer in a larger table."""
-    late = OUTCOMES.c
-    known = select(late.prediction_id, late.actual, late.known_at)
-    known = known.where(late.problem == question.problem).order_by(late.prediction_id.desc())
-    return known.limit(question.newest).subquery()
+def unit_rows(blocks: Sequence[RecordBlock]) -> list[tuple[str, str, str]]:
+    """Of UNITS, those that are named, in the order of their keys."""
+    return sorted(
+        {
+            (block.problem, unit_key(unit), block.id)
+            for block in blocks
+            for unit in {*block.units}
+            if unit is not None
+        }
+    )
 
 
-def _columns(question: RecordQuery) -> list[ColumnElement[Any]]:
-    c = PREDICTIONS.c
-    if question.with_rows:
-        return [*c]
-    unnamed = case((c.unit.is_(None), c.features), else_=literal("{}")).label("features")
-    return [unnamed if column is c.features else column for column in c]
+def unit_key(unit: str) -> str:
+    """What a unit is found by: itself, or its digest where a database would refuse it."""
+    if len(unit) <= _LONGEST_UNIT and unit.isprintable():
+        return unit
+    return f"sha256:{sha256(unit.encode()).hexdigest()}"
+
+
+def _runs(numbers: Places) -> str:
+    """Nothing where they follow each other; else where each run starts, and how many it has."""
+    if len(numbers) == 1:
+        return ""
+    starts = np.flatnonzero(np.diff(numbers, prepend=numbers[0] - 2) != 1)
+    if len(starts) == 1:
+        return ""
+    counts = np.diff(starts, append=len(numbers))
+    return orjson.dumps(np.column_stack((numbers[starts], counts)).ravel().tolist()).decode()

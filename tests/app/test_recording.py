@@ -32,9 +32,11 @@ from engine.serving.recorder import (
     Recorder,
 )
 from engine.settings import Settings
-from engine.stores.records import MemoryRecords, SqlRecords
+from engine.stores.memory_records import MemoryRecords
+from engine.stores.records import SqlRecords
 from tests.app.test_deployment import recorded
 from tests.app.test_model import until
+from tests.blocks import put
 from tests.cli.test_retrain import environment
 from tests.conftest import HOUSE, PATIENT_SECONDS, running
 from tests.contracts.test_records import Answers, ids, record
@@ -48,7 +50,8 @@ to 13, and without turns often more than 100."""
 
 def ids_in(settings: Settings) -> set[str]:
     with closing(sqlite3.connect(settings.data_dir / "records.db")) as database:
-        return {row[0] for row in database.execute("select id from predictions")}
+        found = database.execute("select id, first, rows from answers").fetchall()
+        return {f"{id_}-{first + row}" for id_, first, rows in found for row in range(rows)}
 
 
 class Caller(threading.Thread):
@@ -237,7 +240,7 @@ async def test_old_records_are_forgotten_with_their_outcomes(settings: Settings)
         old = (await client.post("/predict", json=HOUSE)).json()["prediction_id"]
         await client.post("/feedback", json={"prediction_id": old, "actual": 500_000})
     with closing(sqlite3.connect(settings.data_dir / "records.db")) as database:
-        database.execute("update predictions set at = '2020-01-01T00:00:00.000Z'")
+        database.execute("update answers set at = '2020-01-01T00:00:00.000Z'")
         database.commit()
     async with running(settings.model_copy(update={"records_keep_days": 30})) as client:
         for _ in range(1_000):
@@ -259,7 +262,7 @@ class Told:
     def __init__(self, file: Path) -> None:
         self.rows = {COMMITTED: 0, DROPPED: 0}
         self.store = SqlRecords(f"sqlite:///{file}")
-        self.store.append([record("first")])
+        put(self.store, [record("first")])
         self.recorder = Recorder(self.store, mode=DURABLE, limit=9, tell=self.tell)
 
     def tell(self, event: str, rows: int, reason: str) -> None:
@@ -337,7 +340,7 @@ def test_forgetting_rests_several_times_as_long_as_it_works() -> None:
     moments = [0.0, 0.5, 0.5, 0.501, 0.501, 3.501, 3.501]
     clock = iter(moments)
     records = MemoryRecords()
-    records.append([record(f"{number:05}") for number in range(2 * STEP_ROWS + 1)])
+    put(records, [record(f"{number:05}") for number in range(2 * STEP_ROWS + 1)])
     rests: list[float] = []
     assert (
         forget(records, "2030", pause=rests.append, clock=lambda: next(clock)) == 2 * STEP_ROWS + 1
@@ -348,14 +351,14 @@ def test_forgetting_rests_several_times_as_long_as_it_works() -> None:
 
 def test_while_forgetting_rests_everybody_may_write(told: Told, tmp_path: Path) -> None:
     """Another program, and another thread of this one: without any wait, after a few rows each."""
-    told.store.append([record(f"{number:05}") for number in range(3 * STEP_ROWS + 1)])
+    put(told.store, [record(f"{number:05}") for number in range(3 * STEP_ROWS + 1)])
     assert forget(told.store, "2030", pause=lambda seconds: True, clock=time.monotonic) == STEP_ROWS
     left = [2 * STEP_ROWS + 2]
 
     def pause(seconds: float) -> bool:
         with locked(tmp_path / "records.db", wait_seconds=0):
             pass
-        told.store.append([record(f"new-{len(left)}", at="2031")])
+        put(told.store, [record(f"new-{len(left)}", at="2031")])
         left.append(sum(not one.startswith("new") for one in ids(told.store)))
         return False
 
@@ -397,7 +400,7 @@ async def test_while_old_records_are_forgotten_every_answer_is_committed(
     old = 10 * STEP_ROWS
     file, said = settings.data_dir / "records.db", set()
     with closing(SqlRecords(f"sqlite:///{file}")) as store:
-        store.append([record(f"old-{number:05}") for number in range(old)])
+        put(store, [record(f"old-{number:05}") for number in range(old)])
     async with running(settings.model_copy(update={"records_keep_days": 30})) as client:
         while any(one.startswith("old") for one in oldest(file)):
             replies = await asyncio.gather(*[client.post("/predict", json=HOUSE) for _ in range(4)])
@@ -415,14 +418,14 @@ async def test_while_outcomes_come_in_every_answer_is_committed(settings: Settin
     """Three callers report outcomes without a pause, and few of them overtake an answer."""
     names = [f"{number:06}" for number in range(3_000)]
     with closing(SqlRecords(f"sqlite:///{settings.data_dir / 'records.db'}")) as store:
-        store.append([record(name, at=now()) for name in names])
+        put(store, [record(name, at=now()) for name in names])
     replies, overtaken, labelled = [], [], 0
     async with running(settings) as client:
 
         async def label(some: list[str]) -> None:
             nonlocal labelled
             for name in some:
-                said = {"prediction_id": name, "actual": 5e5}
+                said = {"prediction_id": f"{name}-0", "actual": 5e5}
                 assert (await client.post("/feedback", json=said)).status_code == 200
                 labelled += 1
 
@@ -441,5 +444,5 @@ async def test_while_outcomes_come_in_every_answer_is_committed(settings: Settin
 
 def oldest(file: Path) -> list[str]:
     with closing(sqlite3.connect(file)) as database:
-        found = database.execute("select id from predictions order by at limit 1")
+        found = database.execute("select id from answers order by at limit 1")
         return [row[0] for row in found]

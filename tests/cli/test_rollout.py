@@ -23,6 +23,7 @@ from engine.settings import Settings
 from engine.watching.controller import RolloutController, refuse_beside_others
 from engine.watching.rollout import ADVANCE, ROLL_BACK, STAY, under_way
 from retrain import retrain
+from tests.blocks import put
 from tests.callers import (
     CANDIDATE,
     STEPS,
@@ -110,7 +111,7 @@ def test_a_candidate_that_fails_is_rolled_back(
         asked = replace(record, id=f"failed-{number}")
         silent = replace(asked, value=None, lower=None, upper=None, error="it cannot")
         shadow = replace(silent, version=str(CANDIDATE), variant=SHADOW)
-        records.append([asked, shadow])
+        put(records, [asked, shadow])
     step = look(controller, records)
     assert step.move == ROLL_BACK
     assert "3 of 103 predictions failed" in step.reason

@@ -12,6 +12,7 @@ from engine.domain.errors import InvalidSetting, OutcomeConflict, RecordsUnavail
 from engine.domain.record import Record
 from engine.stores.records import MOST_ROWS, SqlRecords
 from engine.stores.registry import SqlRegistry
+from tests.blocks import put
 from tests.contracts.test_records import ids, outcome, read, record
 
 
@@ -35,11 +36,11 @@ def test_of_two_processes_exactly_one_wins_each_prediction(database: str) -> Non
     spawn = multiprocessing.get_context("spawn")
     barrier = (spawn.Barrier(2),)
     with closing(SqlRecords(database)) as records:
-        records.append([record(str(number)) for number in range(40)])
+        put(records, [record(str(number)) for number in range(40)])
         with ProcessPoolExecutor(2, spawn, meet, barrier) as pool:
             first, second = pool.map(report, [database] * 2, [1.0, 2.0])
         assert [one != other for one, other in zip(first, second, strict=True)] == [True] * 40
-        found = {one.record.id: one.outcome for one in read(records)}
+        found = dict(zip(ids(records), (one.outcome for one in read(records)), strict=True))
     assert found == {str(n): outcome(str(n), 1.0 if won else 2.0) for n, won in enumerate(first)}
 
 
@@ -49,7 +50,7 @@ def test_many_who_come_first_at_once_all_get_their_tables(database: str) -> None
     def append(number: int) -> None:
         with closing(SqlRecords(database)) as records:
             together.wait()
-            records.append([record(str(number))])
+            put(records, [record(str(number))])
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(append, range(8)))
@@ -59,12 +60,12 @@ def test_many_who_come_first_at_once_all_get_their_tables(database: str) -> None
 
 def test_a_table_that_was_dropped_is_told_and_made_again(database: str) -> None:
     with closing(SqlRecords(database)) as records:
-        records.append([record("a")])
+        put(records, [record("a")])
         with closing(SqlRecords(database)) as other, other._database.adding() as people:
-            people.exec_driver_sql("DROP TABLE predictions")
-        with pytest.raises(RecordsUnavailable, match="predictions"):
-            records.append([record("b")])
-        records.append([record("b")])
+            people.exec_driver_sql("DROP TABLE answers")
+        with pytest.raises(RecordsUnavailable, match="answers"):
+            put(records, [record("b")])
+        put(records, [record("b")])
         assert ids(records) == ["b"]
 
 
@@ -72,21 +73,21 @@ def test_what_a_database_never_takes_is_no_outage_and_takes_nothing_along(databa
     many = [record(f"{number:05}") for number in range(MOST_ROWS)]
     with closing(SqlRecords(database)) as records:
         with pytest.raises(ValueError, match="surrogates"):
-            records.append([*many, record("half", unit="\ud800")])
+            put(records, [*many, record("half", unit="\ud800")])
         assert ids(records) == []
-        records.append(many)
+        put(records, many)
 
 
-@pytest.mark.parametrize("refused", [record("b", unit="nul\0"), record("b", version="v" * 101)])
+@pytest.mark.parametrize("refused", [record("b", variant="nul\0"), record("b", version="v" * 101)])
 def test_what_postgresql_alone_refuses_is_no_outage(
     postgresql: str, sqlite: str, refused: Record
 ) -> None:
     with closing(SqlRecords(postgresql)) as records:
         with pytest.raises(ValueError, match="the database refuses it"):
-            records.append([record("a"), refused])
+            put(records, [record("a"), refused])
         assert ids(records) == []
     with closing(SqlRecords(sqlite)) as records:
-        records.append([refused])
+        put(records, [refused])
         assert ids(records) == ["b"]
 
 

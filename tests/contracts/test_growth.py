@@ -22,6 +22,7 @@ from engine.stores.features import SqlFeatures
 from engine.stores.records import SqlRecords
 from engine.stores.registry import SqlRegistry
 from engine.watching.recent import recent_records
+from tests.blocks import put
 from tests.contracts.test_records import outcome, record
 
 FEW = 20
@@ -39,7 +40,7 @@ Act = Callable[[Any], object]
 def with_records(url: str, rows: int = SMALL, known: str = "few") -> SqlRecords:
     """Predictions, one a second."""
     records = SqlRecords(url)
-    records.append([record(name(number), at=at(number)) for number in range(rows)])
+    put(records, [record(name(number), at=at(number)) for number in range(rows)])
     records.label("housing", [outcome(name(number)) for number in KNOWN[known](rows)])
     return records
 
@@ -82,7 +83,7 @@ def read(**limits: Any) -> Act:
 
 
 RECORDS: dict[str, Act] = {
-    "append": lambda records: records.append([record("x", at=at(LARGE))]),
+    "append": lambda records: put(records, [record("x", at=at(LARGE))]),
     "label": lambda records: records.label("housing", [outcome(name(31)), outcome(name(37))]),
     "label again": lambda records: records.label("housing", [outcome(name(0))]),
     "label nobody": label_nobody,

@@ -19,6 +19,7 @@ from engine.domain.errors import RecordsUnavailable
 from engine.stores.databases import Database
 from engine.stores.records import BUSY_SECONDS, SqlRecords
 from engine.stores.tables import TABLES
+from tests.blocks import put
 from tests.conftest import empty_settings
 from tests.contracts.test_records import ids, outcome, read, record
 
@@ -44,27 +45,28 @@ def test_records_are_kept_in_the_data_folder_unless_told_otherwise(tmp_path: Pat
     settings = empty_settings(tmp_path)
     with closing(open_records(settings)) as records:
         assert not settings.data_dir.exists()
-        records.append([record("a")])
+        put(records, [record("a")])
     assert (settings.data_dir / "records.db").exists()
     elsewhere = empty_settings(tmp_path, records_url=f"sqlite:///{tmp_path / 'mine.db'}")
     with closing(open_records(elsewhere)) as records:
-        records.append([record("b")])
+        put(records, [record("b")])
     assert (tmp_path / "mine.db").exists()
 
 
-def test_the_tables_are_plain_sql_that_people_can_read(records: SqlRecords, file: Path) -> None:
-    records.append([record("a", row={"square_feet": 2000.5})])
+def test_what_answered_when_and_what_became_true_is_plain_sql_that_people_can_read(
+    records: SqlRecords, file: Path
+) -> None:
+    put(records, [record("a", unit="user 7")])
     records.label("housing", [outcome("a", 1.5)])
     with closing(sqlite3.connect(file)) as people:
-        query = """select id, version, value, features, features ->> 'square_feet', actual
-                   from predictions join outcomes on id = prediction_id"""
-        assert people.execute(query).fetchall() == [
-            ("a", "v1.0.0", 403_097.19, '{"square_feet":2000.5}', 2000.5, 1.5)
-        ]
+        query = """select answers.id, version, variant, first, rows, at, unit, actual from answers
+                   join units using (problem, id) join outcomes on prediction_id like id || '-%'"""
+        said = ("a", "v1.0.0", "champion", 0, 1, "2026-01-01T00:00:00.000Z", "user 7", 1.5)
+        assert people.execute(query).fetchall() == [said]
 
 
 def test_a_commit_waits_for_the_disk_and_not_for_readers(records: SqlRecords, sqlite: str) -> None:
-    records.append([record("a")])
+    put(records, [record("a")])
     database = Database(
         sqlite,
         role="records",
@@ -86,12 +88,12 @@ def test_a_short_lock_is_waited_for(
 ) -> None:
     monkeypatch.setattr("engine.stores.records.BUSY_SECONDS", 60)
     with closing(SqlRecords(sqlite)) as records:
-        records.append([record("a")])
+        put(records, [record("a")])
         with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
             other.execute("BEGIN IMMEDIATE")
             release = Timer(0.3, other.execute, ["COMMIT"])
             release.start()
-            records.append([record("b")])
+            put(records, [record("b")])
             release.join()
         assert ids(records) == ["a", "b"]
 
@@ -107,21 +109,21 @@ def test_a_short_lock_is_waited_for_before_the_first_record_too(
         release = Timer(0.3, other.execute, ["COMMIT"])
         release.start()
         with closing(SqlRecords(sqlite)) as records:
-            records.append([record("a")])
+            put(records, [record("a")])
             assert ids(records) == ["a"]
         release.join()
 
 
 def test_a_long_lock_is_told(records: SqlRecords, file: Path) -> None:
-    records.append([record("a")])
+    put(records, [record("a")])
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         start = time.monotonic()
         with pytest.raises(RecordsUnavailable, match=r"^the records cannot be used: .*locked$"):
-            records.append([record("c")])
+            put(records, [record("c")])
         assert BUSY_SECONDS * 0.9 < time.monotonic() - start < BUSY_SECONDS + 5
         assert ids(records) == ["a"]
-    records.append([record("d")])
+    put(records, [record("d")])
     assert ids(records) == ["a", "d"]
 
 
@@ -130,12 +132,12 @@ def test_who_waits_for_another_thread_writes_as_soon_as_that_has_written(
 ) -> None:
     """SQLite itself looks again after 328 and 428 ms of waiting, and may find the next one writing.
     A busy machine delays some, hardly all of them."""
-    records.append([record("a")])
+    put(records, [record("a")])
     delays = []
     with ThreadPoolExecutor(1) as pool:
         for number in range(5):
             with records._database.adding():
-                waiting = pool.submit(records.append, [record(str(number))])
+                waiting = pool.submit(put, records, [record(str(number))])
                 time.sleep(0.34)
             released = time.monotonic()
             waiting.result()
@@ -144,22 +146,22 @@ def test_who_waits_for_another_thread_writes_as_soon_as_that_has_written(
 
 
 def test_who_has_waited_for_another_thread_for_too_long_is_told(records: SqlRecords) -> None:
-    records.append([record("a")])
+    put(records, [record("a")])
     with (
         ThreadPoolExecutor(1) as pool,
         records._database.adding(),
         pytest.raises(RecordsUnavailable, match="another thread has been writing for 1 s"),
     ):
-        pool.submit(records.append, [record("b")]).result()
+        pool.submit(put, records, [record("b")]).result()
     assert ids(records) == ["a"]
 
 
 def test_a_read_only_database_can_be_read(records: SqlRecords, file: Path) -> None:
-    records.append([record("a")])
+    put(records, [record("a")])
     with closing(SqlRecords(f"sqlite:///file:{file}?mode=ro&uri=true")) as reader:
         assert ids(reader) == ["a"]
         for attempt in (
-            lambda: reader.append([record("b")]),
+            lambda: put(reader, [record("b")]),
             lambda: reader.label("housing", [outcome("a")]),
             lambda: reader.forget("2030", 9),
         ):
@@ -174,39 +176,40 @@ def test_a_damaged_file_is_told(records: SqlRecords, file: Path) -> None:
     with pytest.raises(RecordsUnavailable, match="not a database"):
         read(records)
     with pytest.raises(RecordsUnavailable, match="not a database"):
-        records.append([record("a")])
+        put(records, [record("a")])
 
 
 def test_a_file_in_the_place_of_the_folder_is_told(records: SqlRecords, file: Path) -> None:
     file.parent.write_text("in the way")
     with pytest.raises(RecordsUnavailable, match="cannot be used"):
-        records.append([record("a")])
+        put(records, [record("a")])
 
 
 @pytest.mark.parametrize("removed", ["store.db", "store.db*"])
 def test_a_file_that_was_removed_is_made_again(
     records: SqlRecords, file: Path, removed: str
 ) -> None:
-    records.append([record("a")])
+    put(records, [record("a")])
     for left in file.parent.glob(removed):
         left.unlink()
     assert ids(records) == []
-    records.append([record("b")])
+    put(records, [record("b")])
     with closing(sqlite3.connect(file)) as people:
-        assert people.execute("select id from predictions").fetchall() == [("b",)]
+        assert people.execute("select id from answers").fetchall() == [("b",)]
 
 
 IDLE = """
 import sys
 from contextlib import closing
 from engine.stores.records import SqlRecords
+from tests.blocks import put
 from tests.contracts.test_records import record
 
 with closing(SqlRecords(sys.argv[1])) as records:
-    records.append([record("before")])
+    put(records, [record("before")])
     print("ready", flush=True)
     sys.stdin.readline()
-    records.append([record("awake")])
+    put(records, [record("awake")])
 """
 
 
@@ -217,26 +220,26 @@ def test_a_file_that_was_removed_is_made_again_beside_a_process_that_holds_the_o
     with subprocess.Popen(script, cwd=ROOT, stdin=PIPE, stdout=PIPE, text=True) as idle:
         assert idle.stdout is not None
         assert idle.stdout.readline() == "ready\n"
-        records.append([record("a")])
+        put(records, [record("a")])
         file.unlink()
-        records.append([record("b")])
-        records.append([record("c")])
+        put(records, [record("b")])
+        put(records, [record("c")])
         idle.communicate("go\n")
-        records.append([record("d")])
+        put(records, [record("d")])
     assert idle.returncode == 0
     with closing(SqlRecords(sqlite)) as others:
         assert ids(others) == ["awake", "b", "c", "d"]
 
 
 def test_a_file_that_was_replaced_is_written_to(records: SqlRecords, file: Path) -> None:
-    records.append([record("a")])
+    put(records, [record("a")])
     other = file.with_name("other.db")
     with closing(SqlRecords(f"sqlite:///{other}")) as backup:
-        backup.append([record("b")])
+        put(backup, [record("b")])
     for left in file.parent.glob("store.db-*"):
         left.unlink()
     other.replace(file)
-    records.append([record("c")])
+    put(records, [record("c")])
     assert ids(records) == ["b", "c"]
 
 
@@ -245,22 +248,23 @@ import resource, sys
 from contextlib import closing
 from engine.domain.errors import RecordsUnavailable
 from engine.stores.records import SqlRecords
+from tests.blocks import put
 from tests.contracts.test_records import ids, record
 
 with closing(SqlRecords(sys.argv[1])) as records:
-    records.append([record("first")])
+    put(records, [record("first")])
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
     kept = ["first"]
     try:
         while True:
             some = [record(f"{len(kept)}-{row}", unit="x" * 1_000) for row in range(10)]
-            records.append(some)
-            kept += [one.id for one in some]
+            put(records, some)
+            kept += [one.id.removesuffix("-0") for one in some]
     except RecordsUnavailable as error:
         print(error)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     print(len(kept) > 10 and sorted(ids(records)) == sorted(kept))
-    records.append(some)
+    put(records, some)
     print(len(ids(records)) == len(kept) + 10)
 """
 

@@ -10,7 +10,8 @@ from sqlalchemy import create_engine, inspect
 
 from engine.domain.record import JoinedRecord
 from engine.stores.records import SqlRecords
-from tests.contracts.test_records import outcome, read, record
+from tests.blocks import put
+from tests.contracts.test_records import ids, outcome, read, record
 
 PREDICTIONS = """CREATE TABLE predictions (
     id VARCHAR(100){c} NOT NULL, at VARCHAR(100){c} NOT NULL, problem VARCHAR(100){c} NOT NULL,
@@ -26,12 +27,12 @@ OUTCOMES = """CREATE TABLE outcomes (
 BY_PROBLEM = "CREATE INDEX predictions_by_problem ON predictions (problem, at)"
 ROWS = [
     f"""INSERT INTO predictions (id, at, problem, version, variant, features, value, lower, upper,
-    level, request_id) VALUES ('{name}', '2026-01-01T00:0{minute}:00.000Z', 'housing', 'v1.0.0',
+    level, request_id) VALUES ('{name}-0', '2026-01-01T00:0{minute}:00.000Z', 'housing', 'v1.0.0',
     'champion', '{{"square_feet":2000.0,"distance_to_city":0.1}}', 403097.19, {1 / 3!r}, 5e5, 0.9,
     'request')"""  # noqa: S608 - all ours
     for minute, name in enumerate("ab")
 ]
-LATE = "INSERT INTO outcomes VALUES ('a', 'housing', 1.0, '2026-02-01T00:00:00.000Z')"
+LATE = "INSERT INTO outcomes VALUES ('a-0', 'housing', 1.0, '2026-02-01T00:00:00.000Z')"
 WORDS = {"sqlite": ("", "DOUBLE"), "postgresql": (' COLLATE "C"', "DOUBLE PRECISION")}
 
 
@@ -77,12 +78,12 @@ def test_whoever_writes_first_makes_the_indexes_that_are_missing(
 ) -> None:
     with closing(SqlRecords(old)) as records:
         if first == "append":
-            records.append([record("c", 2)])
+            put(records, [record("c", 2)])
         elif first == "label":
             assert records.label("housing", [outcome("b")]) == 1
         else:
             assert records.forget("2026-01-01T00:01:00.000Z", 9) == 1
-        left = [one.record.id for one in read(records)]
+        left = ids(records)
     assert left == {"append": [*"abc"], "label": [*"ab"], "forget": ["b"]}[first]
     assert indexes(old) == {"predictions_by_problem", *NEW}
     made = [line.getMessage() for line in caplog.records]
@@ -100,7 +101,7 @@ def test_an_index_that_cannot_be_made_is_told_and_stops_nobody(
         for statement in (PREDICTIONS, OUTCOMES):
             people.execute(statement.format(c="", double="DOUBLE"))
     with closing(SqlRecords(sqlite)) as records:
-        records.append([record("a")])
+        put(records, [record("a")])
         records.label("housing", [outcome("a")])
         assert read(records, with_outcome=True, newest=1) == [
             JoinedRecord(record("a"), outcome("a"))

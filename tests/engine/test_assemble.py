@@ -8,7 +8,8 @@ from engine.assemble import open_features, open_records, open_stores
 from engine.domain.errors import InvalidSetting
 from engine.settings import Settings
 from engine.stores.features import MemoryFeatures, SqlFeatures
-from engine.stores.records import MemoryRecords, SqlRecords
+from engine.stores.memory_records import MemoryRecords
+from engine.stores.records import SqlRecords
 from engine.stores.redis_features import RedisFeatures
 from tests.conftest import HOUSE, empty_settings, running
 

@@ -36,6 +36,7 @@ from engine.reports.terminal import progress, show_candidates
 from engine.tables.recorded import Sources, gathered
 from engine.tables.split import split
 from engine.tables.table import Table, check, row_hashes
+from tests.blocks import put
 from tests.conftest import empty_settings
 
 COLUMNS = (
@@ -380,7 +381,7 @@ def test_answers_about_a_fallback_row_are_not_learned_from(tmp_path: Path) -> No
     row = {"age": 30, "land": "US"}
     told = [
         Record(
-            str(number),
+            f"asked-{number}",
             f"2026-11-0{number}T00:00:00.000Z",
             "leaving",
             "v1.0.0",
@@ -395,7 +396,7 @@ def test_answers_about_a_fallback_row_are_not_learned_from(tmp_path: Path) -> No
         for number, variant in ((1, "champion"), (2, DEGRADED))
     ]
     with closing(open_records(settings)) as records:
-        records.append(told)
+        put(records, told)
         known = "2026-11-05T00:00:00.000Z"
         records.label("leaving", [Outcome(one.id, 1.0, known) for one in told])
         found = gathered(LEAVING, Sources((), None, records), major=1)

@@ -24,7 +24,7 @@ from engine.serving.recorder import Recorder
 from engine.serving.shadow import ShadowRequest, Shadows
 from engine.settings import Settings
 from engine.stores.features import MemoryFeatures
-from engine.stores.records import MemoryRecords
+from engine.stores.memory_records import MemoryRecords
 from problems.housing import HOUSING
 from tests.conftest import HOUSE
 

@@ -78,7 +78,7 @@ def test_an_answer_that_is_no_number_never_reaches_a_caller(model: Model) -> Non
     assert "no number" in (failed[0].error or "")
     assert np.isfinite(answered.prediction.values).all()
     assert set(answered.versions) == {"v1.0.0"}
-    variants = Counter(record.variant for record in answered.records())
+    variants = Counter(one.variant for block in answered.blocks() for one in block.records())
     assert variants["canary"] == variants["fallback"] == 100 - variants["champion"] > 0
 
 

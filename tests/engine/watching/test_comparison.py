@@ -16,7 +16,7 @@ from engine.domain.record import DEGRADED, JoinedRecord, Outcome, Record
 from engine.domain.schema import Vector
 from engine.domain.traffic import CANARY, SHADOW, TEST, Traffic, Variant
 from engine.domain.version import Version
-from engine.stores.records import MemoryRecords
+from engine.stores.memory_records import MemoryRecords
 from engine.watching.comparison import BETTER, HARMS, OPEN, WORSE, Comparison, compare, report
 from engine.watching.groups import RecordedAnswers
 from engine.watching.recent import recent_records as newest
@@ -30,6 +30,7 @@ from engine.watching.sequence import (
     ratio_of_medians,
     reach,
 )
+from tests.blocks import put
 
 OLD, NEW = "v1.0.0", "v1.1.0-rc.1"
 SPREAD = 0.2
@@ -159,7 +160,7 @@ def test_a_look_finds_the_newest_answers_and_the_newest_truths_however_late(
     monkeypatch.setattr("engine.watching.recent.LOOKED_AT", 4)
     records = MemoryRecords()
     answered = [said(n, *who) for n in range(12) for who in (("champion", OLD), (SHADOW, NEW))]
-    records.append([one.record for one in answered])
+    put(records, [one.record for one in answered])
     late = [Outcome(f"request-{n}", 100.0, "2026-11-15T00:00:00.000Z") for n in range(5)]
     records.label("housing", late)
     since = "2026-11-01T00:00:01.000Z"
@@ -172,7 +173,7 @@ def test_a_look_finds_the_newest_answers_and_the_newest_truths_however_late(
 
 def test_an_answer_that_is_among_both_is_counted_once() -> None:
     records = MemoryRecords()
-    records.append([said(1).record])
+    put(records, [said(1).record])
     records.label("housing", [Outcome("request-1", 100.0, "2026-11-15T00:00:00.000Z")])
     assert len(newest(records, "housing", since=None)) == 1
 
