@@ -17,7 +17,7 @@ from engine.domain.schema import Matrix, Vector
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _GRAPH, _NODE, _INITIALIZER = 7, 1, 5
-_OP_TYPE, _ATTRIBUTE = 4, 5
+_INPUT, _OP_TYPE, _ATTRIBUTE = 1, 4, 5
 _ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_TENSOR, _ATTRIBUTE_INTS = 1, 3, 5, 8
 _DIMENSIONS, _NUMBER_TYPE, _TENSOR_NAME, _RAW_DATA = 1, 2, 8, 9
 _NUMBERS = {2: "u1", 7: "<i8", 11: "<f8"}
@@ -109,6 +109,8 @@ def read_trees(graph: bytes) -> TreeEnsemble:
     steps = [bytes(node[_OP_TYPE][0]).decode() for node in nodes]
     if steps not in (_STEPS_WITH_SHAPE, _STEPS_WITHOUT):
         raise ValueError(f"unknown steps {steps}")
+    if nodes[0][_INPUT] != [b"rows"]:
+        raise ValueError("the trees ask something else than the rows")
     about = dict(map(_attribute, nodes[0][_ATTRIBUTE]))
     tensors = dict(map(_tensor, parts.get(_INITIALIZER, ())))
     if about["nodes_modes"].any() or about["aggregate_function"] != 1 or about["post_transform"]:
