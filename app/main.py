@@ -1,13 +1,16 @@
 """The application: puts the routes together and owns the lifetime of what they share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+import gc
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 from structlog.typing import FilteringBoundLogger
@@ -47,6 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description=_DESCRIPTION,
         redoc_url=None,
+        telemetry=_telemetry(),
         lifespan=_lifespan_of(settings, problems),
     )
     places = [("", problems[0]), *((f"/v1/{problem.name}", problem) for problem in problems)]
@@ -69,6 +73,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _served_problems(settings: Settings) -> list[Problem]:
     """The first of them answers at the root."""
     return [named(name, partial(card_of, settings)) for name in settings.serve]
+
+
+def _telemetry() -> TelemetryConfig | None:
+    """FastAPI looks at every request whether OpenTelemetry was configured; without its SDK, which
+    is nobody's dependency here, it cannot be."""
+    if find_spec("opentelemetry.sdk") is not None:
+        return None
+    return {"tracing": False, "metrics": False, "logs": False}
 
 
 def _bodies_of(problems: Sequence[Problem], settings: Settings) -> list[Any]:
@@ -117,6 +129,7 @@ def _lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
                 keep_tidy(records, settings.records_keep_days, log),
             ):
                 await running.enter_async_context(_background(task))
+            running.enter_context(_left_alone_by_the_collector())
             yield {
                 "admin_key": settings.admin_api_key,
                 "lives": lives,
@@ -131,6 +144,18 @@ def _lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
         log.info("stopped")
 
     return lifespan
+
+
+@contextmanager
+def _left_alone_by_the_collector() -> Iterator[None]:
+    """What is there when the service starts stays: the garbage collector need not look at it again
+    each time that requests have left enough behind."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @dataclass(frozen=True)

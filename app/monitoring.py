@@ -1,9 +1,10 @@
 """The middleware around every request: an id, a count, a log line, no crash without an answer."""
 
+import logging
+import os
 import re
 from time import perf_counter
 from typing import Any
-from uuid import uuid4
 
 from fastapi import Response
 from starlette.requests import ClientDisconnect
@@ -17,6 +18,7 @@ from engine.domain.errors import ModelNotReady
 _HUNG_UP = 499
 """Never sent, only counted: the caller left before the answer."""
 _UNMATCHED = "unmatched"
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR}
 _REQUEST_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
 _NOT_STARTED = (
     "the application has not been started: its lifespan has not run, so no model is loaded; in a "
@@ -77,7 +79,7 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode())
-    return uuid4().hex
+    return os.urandom(16).hex()
 
 
 def _crash(scope: Scope) -> Response:
@@ -108,6 +110,8 @@ def _count(scope: Scope, status: int, seconds: float, *, level: str) -> None:
     metrics: Metrics = scope["state"]["metrics"]
     metrics.answered(scope["method"], route, status=status, seconds=seconds)
     level = level if status < 400 else "info" if status < 500 else "error"
+    if not log.is_enabled_for(_LEVELS[level]):
+        return
     getattr(log, level)(
         "request",
         method=scope["method"],

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import accumulate, chain
 from secrets import token_hex
 from time import perf_counter, time_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from pydantic import TypeAdapter
@@ -37,8 +37,7 @@ _DEGRADED_NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class PredictionRequest:
+class PredictionRequest(NamedTuple):
     """What is asked, by whom. `body` gives the bytes, once there is a model to answer them; `unit`
     is who or what is asked for, by default the key of each row, or else its features."""
 
@@ -50,35 +49,27 @@ class PredictionRequest:
     caller: str | None = None
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """JSON, and what became of the record: committed, queued, dropped or off."""
 
     content: bytes
     recorded: str
 
 
-@dataclass(frozen=True, eq=False)
-class _Terms:
+class _Terms(NamedTuple):
     """What the requests of one turn must have in common to be answered together."""
 
     deployment: Deployment
     confidence: float
     is_degraded: bool
 
-    @property
-    def key(self) -> tuple[int, float, bool]:
-        return id(self.deployment), self.confidence, self.is_degraded
 
-
-@dataclass(frozen=True, eq=False)
-class _Question:
+class _Question(NamedTuple):
     request: PredictionRequest
     instances: Instances
 
 
-@dataclass(frozen=True, eq=False)
-class _Told:
+class _Told(NamedTuple):
     """Which of the rows that were answered are a question's own, and what became of the record."""
 
     answered: AnsweredRows
@@ -125,7 +116,7 @@ class DataPath:
         answer = partial(self._answer, terms)
         if len(question.instances.rows) > terms.deployment.inline_rows:
             return (await answer([question]))[0]
-        return await self.turns.ask(terms.key, question, answer)
+        return await self.turns.ask(terms, question, answer)
 
     async def _answer(self, terms: _Terms, questions: Sequence[_Question]) -> list[_Told]:
         deployment, problem = terms.deployment, self.live.problem

@@ -17,7 +17,7 @@ from engine.domain.columns import Category, Number
 from engine.domain.errors import UnknownEntity
 from engine.domain.features import Features
 from engine.domain.kinds import REAL
-from engine.domain.prediction import Entity, Instances
+from engine.domain.prediction import Entities, Instances
 from engine.domain.problem import Lookup, Problem
 from engine.domain.schema import Row, Schema, Target
 from engine.serving import lookup
@@ -101,8 +101,8 @@ def resolver(store: GatedFeatures, told: Told) -> Iterator[Resolver]:
         yield resolver
 
 
-def entities(*keys: str) -> list[Entity]:
-    return [Entity(key) for key in keys]
+def entities(*keys: str) -> Entities:
+    return Entities.named(keys)
 
 
 def resolved(resolver: Resolver, *keys: str, at: str = LATER) -> Instances:
@@ -129,7 +129,7 @@ def test_rows_are_those_of_the_time_asked_about(resolver: Resolver, store: Gated
 def test_what_the_caller_sent_is_not_looked_up(resolver: Resolver, store: GatedFeatures) -> None:
     """On the way no task waits and no thread starts: a coroutine that is done at once."""
     row: Row = {"visits": 5, "plan": None}
-    sent = [Entity("a", row), Entity(None, {}), Entity("nobody", row)]
+    sent = Entities([row, {}, row], ["a", None, "nobody"])
     threads = active_count()
     for problem in (VISITS, replace(VISITS, lookup=None)):
         with pytest.raises(StopIteration) as end:
@@ -140,7 +140,7 @@ def test_what_the_caller_sent_is_not_looked_up(resolver: Resolver, store: GatedF
 
 
 def test_only_what_was_not_sent_is_looked_up(resolver: Resolver) -> None:
-    mixed = [Entity("nobody", {}), Entity("a"), Entity(None, {"visits": 2})]
+    mixed = Entities([{}, None, {"visits": 2}], ["nobody", "a", None])
     found = asyncio.run(resolver.resolve(VISITS, mixed, LATER))
     assert found.rows == [{}, KNOWN, {"visits": 2}]
 
