@@ -57,13 +57,16 @@ def ids(records: Records, **limits: Any) -> list[str]:
 
 
 TEXT = some.text(some.characters(exclude_categories=["Cs"]), max_size=5)
-NUMBER = some.floats(allow_nan=False, allow_infinity=False) | some.integers(-(2**63), 2**63 - 1)
+FLOAT = some.floats(allow_nan=False, allow_infinity=False)
+NUMBER = FLOAT | some.integers(-(2**63), 2**63 - 1)
 CELL = NUMBER | TEXT | some.none() | some.booleans() | some.lists(some.integers(-9, 9), max_size=2)
-COLUMN = some.sampled_from([some.floats(allow_nan=False), NUMBER, some.integers(-200, 200), CELL])
+COLUMN: some.SearchStrategy[Any] = some.sampled_from(
+    [FLOAT, NUMBER, some.integers(-200, 200), CELL]
+)
 
 
 @some.composite
-def tables(draw: some.DrawFn) -> list[Row]:
+def tables(draw: Any) -> list[Row]:
     """Rows of the same columns, but for some cells that are absent."""
     columns = {name: draw(COLUMN) for name in draw(some.lists(TEXT, max_size=4, unique=True))}
     rows = [{name: draw(cells) for name, cells in columns.items()} for _ in range(draw(SIZE))]
