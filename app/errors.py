@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Mount
+from starlette.types import Scope
 from typing_extensions import TypedDict
 
 from engine.domain import errors
@@ -73,22 +74,26 @@ def add_handlers(app: FastAPI) -> None:
 
 
 async def _service_error(request: Request, error: Exception) -> Response:
-    status = STATUS[type(error)]  # type: ignore[index]
+    assert isinstance(error, ServiceError)  # noqa: S101
+    return refusal(request.scope, error)
+
+
+def refusal(scope: Scope, error: ServiceError) -> Response:
+    """What a caller is told of an error of the domain."""
+    status = STATUS[type(error)]
     extra: dict[str, Any] = {}
     if isinstance(error, InvalidInput):
         extra["errors"] = [vars(violation) for violation in error.violations]
     headers = {"Retry-After": str(_RETRY_SECONDS)} if status == 503 else {}
-    return problem(request.scope, status, str(error), headers=headers, **extra)
+    return problem(scope, status, str(error), headers=headers, **extra)
 
 
 async def _query_error(request: Request, error: Exception) -> Response:
-    """A wrong query parameter, or a body that FastAPI read; `app.routes.predict` reads its own."""
+    """A wrong query parameter, or a body that FastAPI read; predictions read their own."""
     found = error.errors()  # type: ignore[attr-defined]
     if found[0]["type"] == "json_invalid":
-        return await _service_error(request, MalformedBody("the body is not JSON"))
-    return await _service_error(
-        request, InvalidInput([violation(one) for one in found], len(found))
-    )
+        return refusal(request.scope, MalformedBody("the body is not JSON"))
+    return refusal(request.scope, InvalidInput([violation(one) for one in found], len(found)))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -49,11 +49,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=_lifespan_of(settings, problems),
     )
-    _add_middleware(app, settings)
+    places = [("", problems[0]), *((f"/v1/{problem.name}", problem) for problem in problems)]
+    answering: dict[str, predict.Endpoint] = {}
+    for prefix, problem in places:
+        answering |= predict.endpoints(problem, prefix=prefix, settings=settings)
+    _add_middleware(app, settings, answering)
     add_handlers(app)
-    _add_routes(app, "", problems[0], settings=settings)
-    for problem in problems:
-        _add_routes(app, f"/v1/{problem.name}", problem, settings=settings)
+    for prefix, problem in places:
+        app.include_router(predict.router(problem, answering, prefix=prefix, settings=settings))
+        app.include_router(feedback.router(problem, prefix=prefix, settings=settings))
+        app.include_router(deployment.router(problem, prefix=prefix))
+        app.include_router(model.router(problem, prefix=prefix))
     for routes in (metrics.router, health.router, redoc.router):
         app.include_router(routes)
     describe(app, _bodies_of(problems, settings))
@@ -65,13 +71,6 @@ def _served_problems(settings: Settings) -> list[Problem]:
     return [named(name, partial(card_of, settings)) for name in settings.serve]
 
 
-def _add_routes(app: FastAPI, prefix: str, problem: Problem, *, settings: Settings) -> None:
-    app.include_router(predict.router(problem, prefix=prefix, settings=settings))
-    app.include_router(feedback.router(problem, prefix=prefix, settings=settings))
-    app.include_router(deployment.router(problem, prefix=prefix))
-    app.include_router(model.router(problem, prefix=prefix))
-
-
 def _bodies_of(problems: Sequence[Problem], settings: Settings) -> list[Any]:
     """The types of all bodies that the routes read themselves."""
     bodies: list[Any] = [model.LoadRequest, deployment.WishedDeployment]
@@ -81,8 +80,11 @@ def _bodies_of(problems: Sequence[Problem], settings: Settings) -> list[Any]:
     return bodies
 
 
-def _add_middleware(app: FastAPI, settings: Settings) -> None:
+def _add_middleware(
+    app: FastAPI, settings: Settings, answering: Mapping[str, predict.Endpoint]
+) -> None:
     """The last one added is the outermost."""
+    app.add_middleware(predict.AnswerFirst, answering=answering)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -10,7 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.errors import METHODS
-from engine.domain.answer import Answer
+from engine.domain.answer import AnsweredRows
 from engine.serving.deployment import VariantModel
 
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -54,7 +54,7 @@ class Metrics:
         self._requests.labels(method, route, status).inc()
         self._seconds.labels(method, route).observe(seconds)
 
-    def predicted(self, answer: Answer) -> None:
+    def predicted(self, answer: AnsweredRows) -> None:
         """Each part under the version that answered it, or failed to."""
         for part in answer.parts:
             labels = answer.problem, part.version

@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from app.logs import Seldom
 from app.metrics import Metrics
-from engine.domain.answer import Answer
+from engine.domain.answer import AnsweredRows
 from engine.domain.errors import RecordsUnavailable
 from engine.domain.ports import Records
 from engine.domain.retention import forget
@@ -52,7 +52,7 @@ def recording(
 def shadowing(recorder: Recorder, metrics: Metrics) -> Iterator[Shadows]:
     """Shadows whose answers are recorded, after those of the callers."""
 
-    def keep(answer: Answer) -> None:
+    def keep(answer: AnsweredRows) -> None:
         metrics.predicted(answer)
         recorder.put(Pending(answer))
 

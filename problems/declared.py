@@ -153,7 +153,7 @@ def _contract_of_many(target: Target, schema: Schema, row: Any, *, one: Any, nam
             "predictions": _replies(
                 target, answer, [_notes_on(schema, row) for row in body["rows"]]
             ),
-            "count": len(answer.ids),
+            "count": len(answer),
         },
         examples={"a row of the table": {"rows": [schema.example]}},
     )

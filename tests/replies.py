@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from engine.assemble import open_records, open_stores
-from engine.domain.answer import Answer, AnswerPart
+from engine.domain.answer import Answer, AnsweredRows, AnswerPart
 from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.prediction import Interval, Prediction
 from engine.domain.problem import Problem
@@ -140,7 +140,7 @@ def answer_of(
         value, low, high = (column[places] for column in columns)
         said = Prediction(value, Interval(low, high, confidence), [[] for _ in places])
         parts.append(AnswerPart(version, "champion", places, said, 0.001))
-    return Answer(
+    answered = AnsweredRows(
         problem="any",
         id="id",
         predicted_at="2026-01-01T12:00:00.000Z",
@@ -149,8 +149,12 @@ def answer_of(
         notes=[[]] * len(values),
         parts=parts,
         confidence=confidence,
-        request_id="tests",
-        caller=None,
+        request_ids=["tests"] * len(values),
+        callers=[None] * len(values),
+    )
+    return Answer(
+        answered,
+        slice(0, len(values)),
         place_of=lambda version: f"models/{version}",
         elapsed_ms=lambda: 1.0,
     )

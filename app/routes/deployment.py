@@ -11,8 +11,9 @@ from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.config import JsonDict
 
-from app.body import check_names, read
+from app.body import read
 from app.openapi import refusals, request_body
+from app.parameters import check_names
 from app.routes.model import authorise, shown
 from engine.domain import history
 from engine.domain.ports import Records

@@ -13,8 +13,9 @@ from fastapi import APIRouter, Request
 from pydantic import AfterValidator, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from app.body import BY_SETTING, check_names, read
+from app.body import BY_SETTING, read
 from app.openapi import refusals, request_body
+from app.parameters import check_names
 from engine.domain.columns import WHOLE
 from engine.domain.errors import RecordsUnavailable
 from engine.domain.kinds import ByKind

@@ -18,8 +18,9 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
-from app.body import check_names, read
+from app.body import read
 from app.openapi import refusals, request_body
+from app.parameters import check_names
 from engine.domain import history
 from engine.domain.errors import Forbidden
 from engine.domain.problem import Problem

@@ -1,96 +1,112 @@
 """The prediction routes, made from a problem's contracts."""
 
-# No `from __future__ import annotations` here: FastAPI could not resolve the local types.
-
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.body import read_only
+from app.body import BY_SETTING, read
+from app.errors import refusal
 from app.openapi import refusals, request_body
-from engine.domain.conformal import DEFAULT_CONFIDENCE, HIGHEST_CONFIDENCE, LOWEST_CONFIDENCE
+from app.parameters import check_prediction_names, described_parameters, read_parameters
+from engine.domain.errors import ServiceError
 from engine.domain.problem import Contract, Problem
 from engine.serving.data_path import DataPath, PredictionRequest
 from engine.settings import Settings
 
-_PARAMETERS = {"confidence", "model_version"}
-
-_Confidence = Annotated[
-    float,
-    Query(
-        ge=LOWEST_CONFIDENCE,
-        le=HIGHEST_CONFIDENCE,
-        description="How often the interval should hold the truth. Unit: share.",
-    ),
-]
-_PinnedVersion = Annotated[
-    str | None,
-    Query(
-        min_length=1,
-        max_length=50,
-        description="A registered version to ask instead of the champion. Unit: none.",
-        examples=["v1.0.0"],
-    ),
-]
-_UnitId = Annotated[
-    str | None,
-    Header(
-        alias="X-Unit-ID",
-        min_length=1,
-        max_length=200,
-        pattern=r"^[!-~]([ -~]*[!-~])?$",
-        description="Who or what is asked for: one unit keeps one variant. Default: the key of "
-        "each row, where it has one, else its features. Unit: none.",
-    ),
-]
-_Endpoint = Callable[..., Coroutine[Any, Any, Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def router(problem: Problem, *, prefix: str, settings: Settings) -> APIRouter:
-    """All prediction routes of a problem, below `prefix`."""
-    routes = APIRouter(prefix=prefix, tags=[problem.name])
+def endpoints(problem: Problem, *, prefix: str, settings: Settings) -> dict[str, Endpoint]:
+    """Of each prediction route of a problem, by its path below `prefix`."""
+    return {
+        f"{prefix}{contract.path}": _endpoint(problem, contract, settings)
+        for contract in problem.contracts
+    }
+
+
+def router(
+    problem: Problem, answering: Mapping[str, Endpoint], *, prefix: str, settings: Settings
+) -> APIRouter:
+    """The same routes, as OpenAPI shows them."""
+    routes = APIRouter(tags=[problem.name])
     for contract in problem.contracts:
+        path = f"{prefix}{contract.path}"
+        body = TypeAdapter(contract.request(settings.max_batch_size))
         routes.add_api_route(
-            contract.path,
-            _endpoint(problem, contract, settings),
+            path,
+            answering[path],
             methods=["POST"],
             summary=contract.summary,
-            operation_id=f"{prefix}{contract.path}".strip("/").replace("/", "_"),
+            operation_id=path.strip("/").replace("/", "_"),
             response_model=contract.reply,
-            openapi_extra=request_body(
-                [TypeAdapter(contract.request(settings.max_batch_size))],
-                contract.examples,
-            ),
+            openapi_extra={
+                "parameters": described_parameters(),
+                **request_body([body], contract.examples),
+            },
             responses=refusals(400, 404, 408, 413, 415, 422, 500, 503),
         )
     return routes
 
 
-def _endpoint(problem: Problem, contract: Contract, settings: Settings) -> _Endpoint:
+def _endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpoint:
     """Reads the request and writes the reply; what lies between is the data path."""
     body_type: TypeAdapter[Any] = TypeAdapter(contract.request(settings.max_batch_size))
 
-    async def predict(
-        request: Request,
-        model_version: _PinnedVersion = None,
-        confidence: _Confidence = DEFAULT_CONFIDENCE,
-        *,
-        unit: _UnitId = None,
-    ) -> Response:
+    async def predict(request: Request) -> Response:
+        parameters = read_parameters(request)
         asked = PredictionRequest(
-            partial(read_only, request, _PARAMETERS, settings.max_body_bytes),
-            confidence=confidence,
-            model_version=model_version,
-            unit=unit,
+            partial(_read, request, settings.max_body_bytes),
+            confidence=parameters.confidence,
+            model_version=parameters.model_version,
+            unit=parameters.unit,
             request_id=request.scope["request_id"],
             caller=None if request.client is None else request.client.host,
         )
-        path: DataPath = request.state.paths[problem.name]
+        path: DataPath = request.scope["state"]["paths"][problem.name]
         reply = await path.predict(contract, body_type, asked)
         headers = {"X-Recorded": reply.recorded}
         return Response(reply.content, headers=headers, media_type="application/json")
 
     return predict
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    check_prediction_names(request)
+    return await read(request, limit, BY_SETTING)
+
+
+class AnswerFirst:
+    """Answers predictions before the router has looked at the request: to find a route among many,
+    and FastAPI's wrapping of an endpoint, take as long as the prediction.
+
+    The router has the same endpoints, for whatever comes another way: below a mounted path, say.
+    """
+
+    def __init__(self, app: ASGIApp, *, answering: Mapping[str, Endpoint]) -> None:
+        self.app = app
+        self._routes = {path: _Route(path, endpoint) for path, endpoint in answering.items()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._routes.get(scope["path"]) if scope["type"] == "http" else None
+        if route is None or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        scope["route"] = route
+        request = Request(scope, receive)
+        try:
+            response = await route.endpoint(request)
+        except ServiceError as error:
+            response = refusal(scope, error)
+        await response(scope, receive, send)
+
+
+class _Route:
+    """What is counted under the path of a declared route."""
+
+    def __init__(self, path: str, endpoint: Endpoint) -> None:
+        self.path = path
+        self.endpoint = endpoint

@@ -1,4 +1,4 @@
-"""What is said about one request, in columns: the reply shows it, the records keep it."""
+"""What is said about rows, in columns: the replies show it, the records keep it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from engine.domain.schema import Row
 
 @dataclass(frozen=True, eq=False)
 class AnswerPart:
-    """What one version said of the rows at some places of a request, or why it failed to; `seconds`
-    is what the model took."""
+    """What one version said of the rows at some places, or why it failed to; `seconds` is what the
+    model took."""
 
     version: str
     variant: str
@@ -36,13 +36,12 @@ class About(TypedDict):
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """A request of n rows and what was said about it, part by part.
+class AnsweredRows:
+    """n rows that were asked about together, by one request or by several, and what was said about
+    them, part by part.
 
     The id of a row is `id` and the number of the row. `notes` are the warnings on each row,
     whichever version answers it; `units` what each row was assigned by, where the caller named it.
-    From `threshold` on an event is predicted, where the request names no other. `place_of` tells
-    where a version is kept, `elapsed_ms` how long the request has taken until now.
     """
 
     problem: str
@@ -53,20 +52,12 @@ class Answer:
     notes: Sequence[list[str]]
     parts: Sequence[AnswerPart]
     confidence: float
-    request_id: str
-    caller: str | None
-    place_of: Callable[[str], str]
-    elapsed_ms: Callable[[], float]
+    request_ids: Sequence[str]
+    callers: Sequence[str | None]
     is_degraded: bool = False
-    threshold: float = DEFAULT_THRESHOLD
 
     def __len__(self) -> int:
         return sum(len(part.places) for part in self.parts)
-
-    @cached_property
-    def ids(self) -> list[str]:
-        """One a row."""
-        return [row_id(self.id, number) for number in range(len(self.rows))]
 
     @cached_property
     def prediction(self) -> Prediction:
@@ -76,9 +67,9 @@ class Answer:
             said = done[0][1]
             values, interval, warnings = said.values, said.interval, said.warnings
         else:
-            values, lower, upper = np.empty((3, len(self.ids)))
+            values, lower, upper = np.empty((3, len(self.rows)))
             interval = Interval(lower, upper, self.confidence)
-            warnings = [[] for _ in self.ids]
+            warnings = [[] for _ in self.rows]
             for part, said in done:
                 values[part.places] = said.values
                 lower[part.places] = said.interval.lower
@@ -93,28 +84,20 @@ class Answer:
     def versions(self) -> list[str]:
         """The version that answered each row."""
         if len(self.parts) == 1:
-            return [self.parts[0].version] * len(self.ids)
-        versions = [""] * len(self.ids)
+            return [self.parts[0].version] * len(self.rows)
+        versions = [""] * len(self.rows)
         for part in self.parts:
             for place in part.places if part.prediction is not None else ():
                 versions[place] = part.version
         return versions
-
-    def told(self) -> list[About]:
-        """One item a row."""
-        rows = zip(self.ids, self.versions, self.prediction.warnings, strict=True)
-        return [
-            {"prediction_id": prediction_id, "model_version": version, "warnings": warnings}
-            for prediction_id, version, warnings in rows
-        ]
 
     def blocks(self) -> list[RecordBlock]:
         """What is kept of it: one block a part."""
         return [self._block_of(part) for part in self.parts]
 
     def _block_of(self, part: AnswerPart) -> RecordBlock:
-        said, n = part.prediction, len(part.places)
-        is_whole, is_alone = n == len(self.rows), len(self.rows) == 1 and said is not None
+        said, places = part.prediction, part.places
+        is_whole, is_alone = len(places) == len(self.rows), len(self.rows) == 1 and said is not None
         return RecordBlock(
             id=self.id,
             at=self.predicted_at,
@@ -122,14 +105,66 @@ class Answer:
             version=part.version,
             variant=part.variant,
             level=self.confidence,
-            numbers=part.places,
-            rows=self.rows if is_whole else some_rows(self.rows, part.places),
+            numbers=places,
+            rows=self.rows if is_whole else some_rows(self.rows, places),
             values=None if said is None else said.values,
             lower=None if said is None else said.interval.lower,
             upper=None if said is None else said.interval.upper,
-            request_ids=[self.request_id] * n,
-            callers=[self.caller] * n,
-            units=self.units if is_whole else some(self.units, part.places),
+            request_ids=self.request_ids if is_whole else some(self.request_ids, places),
+            callers=self.callers if is_whole else some(self.callers, places),
+            units=self.units if is_whole else some(self.units, places),
             latency_us=round(1e6 * part.seconds, 1) if is_alone else None,
             error=part.error,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What one request is told: `place` says which of the rows that were answered are its own.
+
+    From `threshold` on an event is predicted, where the request names no other. `place_of` tells
+    where a version is kept, `elapsed_ms` how long the request has taken until now.
+    """
+
+    answered: AnsweredRows
+    place: slice
+    place_of: Callable[[str], str]
+    elapsed_ms: Callable[[], float]
+    threshold: float = DEFAULT_THRESHOLD
+
+    def __len__(self) -> int:
+        return int(self.place.stop - self.place.start)
+
+    @property
+    def predicted_at(self) -> str:
+        return self.answered.predicted_at
+
+    @property
+    def is_degraded(self) -> bool:
+        return self.answered.is_degraded
+
+    @cached_property
+    def prediction(self) -> Prediction:
+        """Values, bounds and warnings, in the order of the rows."""
+        said, place = self.answered.prediction, self.place
+        lower, upper = said.interval.lower[place], said.interval.upper[place]
+        interval = Interval(lower, upper, said.interval.confidence)
+        return Prediction(said.values[place], interval, said.warnings[place])
+
+    @property
+    def versions(self) -> list[str]:
+        """The version that answered each row."""
+        return self.answered.versions[self.place]
+
+    def told(self) -> list[About]:
+        """One item a row."""
+        numbers = range(self.place.start, self.place.stop)
+        rows = zip(numbers, self.versions, self.prediction.warnings, strict=True)
+        return [
+            {
+                "prediction_id": row_id(self.answered.id, number),
+                "model_version": version,
+                "warnings": warnings,
+            }
+            for number, version, warnings in rows
+        ]

@@ -1,13 +1,15 @@
 """The data path: from a body's bytes to a reply's bytes, whichever way a request came in.
 
-Validate, resolve, encode, assign, infer, record, answer. One prediction is a batch of one.
+Validate, resolve, encode, assign, infer, record, answer. One prediction is a batch of one, and what
+arrives in one turn of the event loop is one batch.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from itertools import accumulate, chain
 from secrets import token_hex
 from time import perf_counter, time_ns
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import orjson
 from pydantic import TypeAdapter
 
-from engine.domain.answer import Answer, AnswerPart
+from engine.domain.answer import Answer, AnsweredRows, AnswerPart
 from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.prediction import Instances
 from engine.domain.problem import Contract
@@ -26,6 +28,7 @@ from engine.serving.live import Live
 from engine.serving.lookup import Resolver
 from engine.serving.recorder import Recorder
 from engine.serving.shadow import ShadowRequest, Shadows
+from engine.serving.turn import Turns
 from engine.serving.validation import validated
 
 _DEGRADED_NOTE = (
@@ -55,6 +58,34 @@ class Reply:
     recorded: str
 
 
+@dataclass(frozen=True, eq=False)
+class _Terms:
+    """What the requests of one turn must have in common to be answered together."""
+
+    deployment: Deployment
+    confidence: float
+    is_degraded: bool
+
+    @property
+    def key(self) -> tuple[int, float, bool]:
+        return id(self.deployment), self.confidence, self.is_degraded
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    request: PredictionRequest
+    instances: Instances
+
+
+@dataclass(frozen=True, eq=False)
+class _Told:
+    """Which of the rows that were answered are a question's own, and what became of the record."""
+
+    answered: AnsweredRows
+    place: slice
+    recorded: str
+
+
 @dataclass(frozen=True)
 class DataPath:
     """What the requests of one problem go through; `told` is told of every answer."""
@@ -63,49 +94,83 @@ class DataPath:
     resolver: Resolver
     recorder: Recorder
     shadows: Shadows
-    told: Callable[[Answer], None]
+    told: Callable[[AnsweredRows], None]
     threshold: float
+    turns: Turns[_Question, _Told] = field(default_factory=Turns)
 
     async def predict(
         self, contract: Contract, body_type: TypeAdapter[Any], request: PredictionRequest
     ) -> Reply:
         """Raises the errors of the domain that say what is wrong with the request, or that nobody
         can answer it now."""
-        start, live, problem = perf_counter(), self.live, self.live.problem
+        start, live = perf_counter(), self.live
         pinned = request.model_version
         deployment = await live.pinned(pinned) if pinned else live.deployment()
         body = await validated(body_type, await request.body())
-        at = written(datetime.now(UTC))
-        instances = await self.resolver.resolve(problem, contract.entities(body), at)
-        units = [request.unit] * len(instances.rows) if request.unit else instances.keys
-        matrix = problem.schema.encode(instances.rows)
-        notes = problem.schema.warnings(instances.rows)
-        if instances.is_degraded:
-            notes = [[_DEGRADED_NOTE] for _ in notes]
+        instances = await self.resolver.resolve(live.problem, contract.entities(body), _now())
+        terms = _Terms(deployment, request.confidence, instances.is_degraded)
+        told = await self._ask(terms, _Question(request, instances))
         answer = Answer(
-            problem=problem.name,
-            id=_new_id(),
-            predicted_at=at,
-            rows=instances.rows,
-            units=units,
-            notes=notes,
-            parts=await _infer(deployment, instances, matrix, units=units, request=request),
-            confidence=request.confidence,
-            request_id=request.request_id,
-            caller=request.caller,
+            told.answered,
+            told.place,
             place_of=live.place,
             elapsed_ms=lambda: round(1_000 * (perf_counter() - start), 3),
-            is_degraded=instances.is_degraded,
             threshold=self.threshold,
         )
-        self.told(answer)
-        recorded = await self.recorder.keep(answer)
-        if (deployment.shadows or self.shadows.running) and not instances.is_degraded:
-            self.shadows.ask(ShadowRequest(deployment.shadows, answer, matrix))
-        return Reply(orjson.dumps(contract.answer(answer, body)), recorded)
+        return Reply(orjson.dumps(contract.answer(answer, body)), told.recorded)
+
+    async def _ask(self, terms: _Terms, question: _Question) -> _Told:
+        """Together with what else arrived in this turn; rows that are asked in a thread would not
+        gain from company, and others would wait for them."""
+        answer = partial(self._answer, terms)
+        if len(question.instances.rows) > terms.deployment.inline_rows:
+            return (await answer([question]))[0]
+        return await self.turns.ask(terms.key, question, answer)
+
+    async def _answer(self, terms: _Terms, questions: Sequence[_Question]) -> list[_Told]:
+        deployment, problem = terms.deployment, self.live.problem
+        rows = _joined(question.instances.rows for question in questions)
+        units = _joined(map(_units_of, questions))
+        matrix = problem.schema.encode(rows)
+        notes = problem.schema.warnings(rows)
+        if terms.is_degraded:
+            notes = [[_DEGRADED_NOTE] for _ in notes]
+        answered = AnsweredRows(
+            problem=problem.name,
+            id=_new_id(),
+            predicted_at=_now(),
+            rows=rows,
+            units=units,
+            notes=notes,
+            parts=await _infer(terms, matrix, units),
+            confidence=terms.confidence,
+            request_ids=_joined([q.request.request_id] * len(q.instances.rows) for q in questions),
+            callers=_joined([q.request.caller] * len(q.instances.rows) for q in questions),
+            is_degraded=terms.is_degraded,
+        )
+        self.told(answered)
+        recorded = await self.recorder.keep(answered)
+        if (deployment.shadows or self.shadows.running) and not terms.is_degraded:
+            self.shadows.ask(ShadowRequest(deployment.shadows, answered, matrix))
+        ends = list(accumulate(len(question.instances.rows) for question in questions))
+        places = map(slice, [0, *ends], ends)
+        return [_Told(answered, place, recorded) for place in places]
 
 
-def _units_of(deployment: Deployment, rows: Matrix, units: Sequence[str | None]) -> Sequence[bytes]:
+def _joined(columns: Iterable[Sequence[Any]]) -> Sequence[Any]:
+    first, *others = columns
+    return [*chain(first, *others)] if others else first
+
+
+def _units_of(question: _Question) -> Sequence[str | None]:
+    """What each row is assigned by, where the caller named it."""
+    unit, instances = question.request.unit, question.instances
+    return [unit] * len(instances.rows) if unit else instances.keys
+
+
+def _assigned_by(
+    deployment: Deployment, rows: Matrix, units: Sequence[str | None]
+) -> Sequence[bytes]:
     """What is assigned, one item a row: what the caller named, else the features of the row.
 
     Nothing where everyone gets the champion.
@@ -119,22 +184,20 @@ def _units_of(deployment: Deployment, rows: Matrix, units: Sequence[str | None])
     ]
 
 
-async def _infer(
-    deployment: Deployment,
-    instances: Instances,
-    rows: Matrix,
-    *,
-    units: Sequence[str | None],
-    request: PredictionRequest,
-) -> list[AnswerPart]:
+async def _infer(terms: _Terms, rows: Matrix, units: Sequence[str | None]) -> list[AnswerPart]:
     """Runs on the event loop while it takes microseconds, and in a thread when it would block the
     loop."""
-    if instances.is_degraded:
-        ask = partial(deployment.infer_degraded, rows, request.confidence)
+    deployment = terms.deployment
+    if terms.is_degraded:
+        ask = partial(deployment.infer_degraded, rows, terms.confidence)
     else:
-        assigned = _units_of(deployment, rows, units)
-        ask = partial(deployment.infer, rows, assigned, request.confidence)
+        assigned = _assigned_by(deployment, rows, units)
+        ask = partial(deployment.infer, rows, assigned, terms.confidence)
     return ask() if len(rows) <= deployment.inline_rows else await asyncio.to_thread(ask)
+
+
+def _now() -> str:
+    return written(datetime.now(UTC))
 
 
 def _new_id() -> str:

@@ -7,7 +7,7 @@ from threading import Condition, Thread
 
 import numpy as np
 
-from engine.domain.answer import Answer
+from engine.domain.answer import AnsweredRows
 from engine.domain.schema import Matrix
 from engine.domain.version import Version
 from engine.serving.deployment import VariantModel, asked
@@ -19,14 +19,14 @@ _LAST_SECONDS = 1.0
 
 @dataclass(frozen=True, eq=False)
 class ShadowRequest:
-    """A request that was answered already, and who else is to be asked about it."""
+    """Rows that were answered already, and who else is to be asked about them."""
 
     shadows: tuple[VariantModel, ...]
-    answer: Answer
+    answer: AnsweredRows
     rows: Matrix
 
 
-_Keep = Callable[[Answer], None]
+_Keep = Callable[[AnsweredRows], None]
 _Skip = Callable[[str, VariantModel, int], None]
 
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from cli.server import ROOT
 from engine.assemble import open_stores
-from engine.domain.answer import Answer
+from engine.domain.answer import AnsweredRows
 from engine.domain.errors import InvalidInput, MalformedBody, UnknownVersion
 from engine.domain.record import RecordQuery
 from engine.domain.traffic import SHADOW
@@ -46,12 +46,14 @@ def records() -> MemoryRecords:
 
 
 @pytest.fixture
-def told() -> list[Answer]:
+def told() -> list[AnsweredRows]:
     return []
 
 
 @pytest.fixture
-def path(settings: Settings, records: MemoryRecords, told: list[Answer]) -> Iterator[DataPath]:
+def path(
+    settings: Settings, records: MemoryRecords, told: list[AnsweredRows]
+) -> Iterator[DataPath]:
     stores = open_stores(settings, HOUSING.name)
     live = Live(
         HOUSING, stores.champion, stores.artifacts, train_command="train", listener=Silent()
@@ -75,7 +77,7 @@ async def ask(path: DataPath, body: bytes, **changes: object) -> Reply:
 
 @pytest.mark.anyio
 async def test_bytes_are_answered_recorded_and_told_as_over_http(
-    path: DataPath, records: MemoryRecords, told: list[Answer], client: httpx.AsyncClient
+    path: DataPath, records: MemoryRecords, told: list[AnsweredRows], client: httpx.AsyncClient
 ) -> None:
     reply = await ask(path, json.dumps(HOUSE).encode(), unit="somebody", caller="a queue")
     said = json.loads(reply.content)
@@ -86,7 +88,7 @@ async def test_bytes_are_answered_recorded_and_told_as_over_http(
     assert said["confidence_interval"] == over_http["confidence_interval"]
     assert list(said) == list(over_http)
     assert (kept.record.id, kept.record.unit) == (said["prediction_id"], "somebody")
-    assert [list(answer.ids) for answer in told] == [[said["prediction_id"]]]
+    assert [b.ids() for rows in told for b in rows.blocks()] == [[said["prediction_id"]]]
 
 
 @pytest.mark.anyio
@@ -113,7 +115,7 @@ async def test_a_body_is_not_read_before_there_is_a_version_to_answer_it(path: D
 
 @pytest.mark.anyio
 async def test_a_shadow_that_is_one_no_more_is_let_go_by_the_next_request(
-    path: DataPath, told: list[Answer]
+    path: DataPath, told: list[AnsweredRows]
 ) -> None:
     body = json.dumps(HOUSE).encode()
     await ask(path, body)

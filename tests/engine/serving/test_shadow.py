@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from engine.domain.answer import Answer
+from engine.domain.answer import AnsweredRows
 from engine.domain.artifact import Artifact
 from engine.domain.prediction import Prediction
 from engine.domain.record import CHAMPION
@@ -58,7 +58,7 @@ def question(model: Model, *shadows: VariantModel) -> ShadowRequest:
     deployment = Deployment(VariantModel(Version.parse("v1.0.0"), CHAMPION, model))
     blank = [0.0] * len(ROWS)
     answer = replace(
-        answer_of(blank, blank, blank),
+        answer_of(blank, blank, blank).answered,
         problem="housing",
         rows=[HOUSE] * len(ROWS),
         parts=deployment.infer(ROWS, [], 0.9),
@@ -92,7 +92,7 @@ def test_a_shadow_that_is_slow_takes_no_answer_off_the_event_loop(model: Model) 
 
 
 @pytest.fixture
-def kept() -> list[Answer]:
+def kept() -> list[AnsweredRows]:
     return []
 
 
@@ -102,7 +102,7 @@ def skipped() -> Counter[Version]:
 
 
 @pytest.fixture
-def shadows(kept: list[Answer], skipped: Counter[Version]) -> Iterator[Shadows]:
+def shadows(kept: list[AnsweredRows], skipped: Counter[Version]) -> Iterator[Shadows]:
     def skip(problem: str, arm: VariantModel, rows: int) -> None:
         skipped[arm.version] += rows
 
@@ -112,7 +112,7 @@ def shadows(kept: list[Answer], skipped: Counter[Version]) -> Iterator[Shadows]:
 
 
 def test_a_shadow_that_hangs_holds_up_no_other_and_its_queue_is_bounded(
-    model: Model, shadows: Shadows, kept: list[Answer], skipped: Counter[Version]
+    model: Model, shadows: Shadows, kept: list[AnsweredRows], skipped: Counter[Version]
 ) -> None:
     stuck = Stuck(FIRST, SHADOW, model)
     asked = question(model, stuck, VariantModel(SECOND, SHADOW, model))

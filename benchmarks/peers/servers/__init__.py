@@ -1,0 +1,1 @@
+"""What is measured beside our service: each server in a file of its own."""
