@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 
-from engine.domain.record import CHAMPION, Outcome, Record
+from engine.domain.record import CHAMPION, Outcome, Record, RecordBlock
 from engine.domain.retention import STEP_ROWS
 from engine.domain.times import written
 from engine.domain.traffic import CANARY, SLOTS, Traffic, Variant
@@ -78,6 +78,11 @@ def record(number: int) -> Record:
     )
 
 
+def blocks(numbers: Sequence[int]) -> list[RecordBlock]:
+    """As the service writes single requests."""
+    return [RecordBlock.of(record(number)) for number in numbers]
+
+
 def at(number: int) -> datetime:
     return START + timedelta(seconds=number)
 
@@ -109,7 +114,7 @@ def made(folder: Path, sizes: Sequence[int]) -> Stores:
 
 def append(records: SqlRecords, start: int, end: int) -> None:
     for first in range(start, end, MOST_ROWS):
-        records.append([record(number) for number in range(first, min(first + MOST_ROWS, end))])
+        records.append(blocks(range(first, min(first + MOST_ROWS, end))))
         tell(f"{first:,} of {end:,} rows")
 
 
@@ -139,7 +144,7 @@ def measured(stores: Stores, sizes: Sequence[int]) -> Figures:
 
 def quick(stores: Stores, size: int, turn: int) -> Acts:
     store, fresh = stores["half", size], size + turn * GROUP
-    group = [record(number) for number in range(fresh, fresh + GROUP)]
+    group = blocks(range(fresh, fresh + GROUP))
     truth = outcome(size // 2 + 2 * turn + 1)
     before = written(at(size // 2))
     return {

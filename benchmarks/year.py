@@ -37,7 +37,7 @@ from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.judgement import ALPHA
 from engine.domain.ports import Records
 from engine.domain.problem import Problem
-from engine.domain.record import CHAMPION, Outcome, Record
+from engine.domain.record import CHAMPION, Outcome, Record, RecordBlock
 from engine.domain.schema import Vector
 from engine.domain.times import written
 from engine.domain.traffic import SHADOW
@@ -131,7 +131,7 @@ class Year:
             low, high = found[-len(asked)].lower or 0.0, found[-len(asked)].upper or 0.0
             held.append(low <= self.truth[number] <= high)
             told.append(Outcome(f"{number:032x}-0", self.truth[number], written(datetime.now(UTC))))
-        records.append(found)
+        records.append([RecordBlock.of(one) for one in found])
         records.label("bikes", told)
         return held
 

@@ -1,4 +1,5 @@
-"""`records`: what was answered by whom, as a table, as a file; and old ones are forgotten."""
+"""`records`: what was answered by whom, as a table, as a file; old ones are forgotten, and
+those of one unit erased."""
 
 import json
 from collections import defaultdict
@@ -39,6 +40,7 @@ _EXAMPLES = """Examples:
   predictive records show
   predictive records export --out records.parquet --since 2026-11-01
   predictive records forget --before 2026-01-01 --yes
+  predictive records erase --unit "user 7" --yes
 
 Exit code: 0 done, 1 it failed, 2 wrong settings or arguments
 """
@@ -115,15 +117,34 @@ def forget(before: str, yes: bool) -> int:
     with closing(open_records(settings)) as store:
         if not yes:
             old = (store.read(RecordQuery(name, until=before)) for name in _known_names(settings))
-            count = sum(1 for joined in old for _ in joined)
-            click.echo(
-                f"error: {count:,} records would be removed and cannot be restored: pass --yes",
-                err=True,
-            )
-            return MISUSED
+            return _refuse_without_yes(sum(1 for joined in old for _ in joined))
         total = retention.forget(store, before, pause=sleep, clock=monotonic)
     say(f"{total:,} records removed, all before {before}")
     return 0
+
+
+@records.command(examples='Example:\n  predictive records erase --unit "user 7" --yes\n')
+@problem_option
+@option("--unit", required=True, help="Whose records: X-Unit-ID, else the key the body named.")
+@flag("--yes", help="Remove the records; this cannot be undone.")
+def erase(problem: str | None, unit: str, yes: bool) -> int:
+    """Remove every record of one unit, with its outcomes."""
+    settings = load_settings()
+    name = problem_of(problem, settings).name
+    with closing(open_records(settings)) as store:
+        if not yes:
+            every = store.read(RecordQuery(name, with_rows=False))
+            return _refuse_without_yes(sum(joined.record.unit == unit for joined in every))
+        total = store.erase(name, unit)
+    say(f"{name}: {total:,} records of this unit removed")
+    return 0
+
+
+def _refuse_without_yes(count: int) -> int:
+    click.echo(
+        f"error: {count:,} records would be removed and cannot be restored: pass --yes", err=True
+    )
+    return MISUSED
 
 
 @dataclass

@@ -22,6 +22,7 @@ from engine.model.model import serve
 from engine.settings import Settings
 from problems.housing import HOUSING, simulate
 from tests.blocks import put
+from tests.older import put_as_before
 from tests.scripts import through_group
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -93,6 +94,14 @@ def keep(
         outcomes = [Outcome(name, actual, KNOWN_AT) for name, actual in (truths or {}).items()]
         if outcomes:
             store.label(problem.name, outcomes)
+
+
+def keep_as_before(
+    settings: Settings, records: Sequence[Record], truths: Mapping[str, float] | None = None
+) -> None:
+    """The same, as an earlier version of the service kept them."""
+    outcomes = [Outcome(name, actual, KNOWN_AT) for name, actual in (truths or {}).items()]
+    put_as_before(f"sqlite:///{settings.data_dir / 'records.db'}", records, outcomes)
 
 
 def script(

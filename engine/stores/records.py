@@ -104,7 +104,11 @@ class SqlRecords:
 
     def _erase_some(self, step: _Step, problem: str, unit: str) -> int | None:
         with self._database.changing() as connection:
-            return None if connection is None else step(connection, problem, unit)
+            if connection is None:
+                return None
+            if self._database.kind == SQLITE:  # what is removed is overwritten
+                connection.exec_driver_sql("PRAGMA secure_delete=ON")
+            return step(connection, problem, unit)
 
     def close(self) -> None:
         self._database.close()

@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy import Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
 
 from engine.domain.errors import RecordsUnavailable
-from engine.domain.record import RecordBlock
+from engine.domain.record import RecordBlock, row_id
 from engine.domain.rows import Places
 from engine.stores.contents import packed, unpacked
 from engine.stores.insertion import KEY
@@ -31,8 +31,8 @@ ANSWERS = Table(
     Index("answers_by_age", "at"),
 )
 """A row is a block: `rows` rows of a turn, numbered from `first` on, or as `numbers` says where
-some are left out (`_runs`). `first` is part of the key: where two variants fail, the champion answers
-twice. Nobody but `content` holds what is said about a row."""
+some are left out (`_runs`). `first` is part of the key: where two variants fail, the champion
+answers twice. What is said about each row is in `content`."""
 UNITS = Table(
     "units",
     TABLES,
@@ -98,7 +98,7 @@ def block_of(row: Any, *, with_rows: bool = True) -> RecordBlock:
             **unpacked(row.content, row.rows, with_rows=with_rows),
         )
     except (KeyError, TypeError, ValueError) as error:
-        name = f"{row.id}-{row.first}"
+        name = row_id(row.id, row.first)
         raise RecordsUnavailable(f"the record {name} cannot be read: {error}") from error
 
 

@@ -265,7 +265,8 @@ async def test_a_report_that_fails_is_not_tried_in_a_loop_either(
 ) -> None:
     def begin_with(sign: str) -> None:
         with closing(sqlite3.connect(unwatched.data_dir / "records.db")) as people:
-            people.execute("UPDATE predictions SET features = ? || substr(features, 2)", [sign])
+            changed = "UPDATE answers SET content = CAST(? || substr(content, 2) AS BLOB)"
+            people.execute(changed, [sign])
             people.commit()
 
     seconds = 0.0

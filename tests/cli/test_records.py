@@ -120,11 +120,12 @@ def test_a_record_that_cannot_be_read_is_named(
 ) -> None:
     monkeypatch.chdir(busy.data_dir)
     with closing(sqlite3.connect("records.db")) as people:
-        people.execute("update predictions set features = '[]' where id = 'reply-4'")
+        people.execute("update answers set content = '?' where id = 'reply' and first = 4")
         people.commit()
     code, _, complaint = run(*arguments)
-    reason = "error: the features of record reply-4 cannot be read: '[]'\n"
-    assert (code, complaint) == (FAILED, reason)
+    assert code == FAILED
+    assert complaint.startswith("error: the record reply-4 cannot be read: ")
+    assert len(complaint.splitlines()) == 1
     assert not Path("all.parquet").exists()
 
 
@@ -149,6 +150,18 @@ def test_forgetting_takes_a_yes_and_takes_the_old_ones_only(busy: Settings, run:
     assert {joined.record.id for joined in left if joined.outcome} == {"reply-4", "reply-9"}
 
 
+def test_erasing_takes_a_yes_and_takes_one_unit_with_its_outcomes(busy: Settings, run: Run) -> None:
+    """The shadows that were asked beside have no unit here: they stay, and so do their outcomes."""
+    question = "error: 10 records would be removed and cannot be restored: pass --yes\n"
+    assert run("erase", "--unit", "agency 7") == (MISUSED, "", question)
+    assert len(stored(busy)) == 20
+    nobody = "housing: 0 records of this unit removed\n"
+    assert run("erase", "--unit", "agency 8", "--yes") == (DONE, nobody, "")
+    answer = "housing: 10 records of this unit removed\n"
+    assert run("erase", "--unit", "agency 7", "--yes") == (DONE, answer, "")
+    assert [joined.record.version for joined in stored(busy)] == [CANDIDATE] * 10
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
@@ -156,6 +169,7 @@ def test_forgetting_takes_a_yes_and_takes_the_old_ones_only(busy: Settings, run:
         (("export",), MISUSED, "--out"),
         (("forget", "--yes"), MISUSED, "--before"),
         (("forget", "--before", "last year"), MISUSED, "'last year' is neither a date such as"),
+        (("erase", "--yes"), MISUSED, "--unit"),
         (("export", "--out", "."), FAILED, "is a folder; name a file"),
     ],
 )
@@ -167,7 +181,7 @@ def test_wrong_arguments_say_so_in_the_last_line(
     assert reason in complaint.splitlines()[-1]
 
 
-@pytest.mark.parametrize("name", ["show", "export", "forget"])
+@pytest.mark.parametrize("name", ["show", "export", "forget", "erase"])
 def test_every_command_has_help_with_an_example(run: Run, name: str) -> None:
     code, printed, _ = run(name, "--help")
     assert code == DONE

@@ -20,7 +20,7 @@ from engine.reports.comparisons import MOST_POINTS, Thinned
 from engine.scoring.replay import CHUNK_ROWS, LeftOut, replayed
 from engine.settings import Settings
 from problems.housing import HOUSING
-from tests.replies import houses, keep, replies, script
+from tests.replies import houses, keep, keep_as_before, replies, script
 from tests.scripts import started
 
 EQUAL, DIFFERENT, FAILED, MISUSED = 0, 10, 1, 2
@@ -111,11 +111,23 @@ def test_what_cannot_be_asked_again_is_counted_and_stops_nothing(
 def test_a_record_that_cannot_be_read_is_named(settings: Settings, run: Run) -> None:
     keep(settings, replies(settings, houses(2, seed=3)[0]))
     with closing(sqlite3.connect(settings.data_dir / "records.db")) as people:
-        people.execute("update predictions set features = '{' where id = 'reply-1'")
+        people.execute("update answers set content = '{' where id = 'reply' and first = 1")
         people.commit()
-    reason = "error: the features of record reply-1 cannot be read: '{'\n"
     code, _, complaint = run(*SINCE)
-    assert (code, complaint) == (FAILED, reason)
+    assert code == FAILED
+    assert complaint.startswith("error: the record reply-1 cannot be read: ")
+    assert len(complaint.splitlines()) == 1
+
+
+def test_records_of_an_earlier_version_are_replayed_with_the_others(
+    settings: Settings, run: Run
+) -> None:
+    rows = houses(20, seed=3)[0]
+    keep_as_before(settings, replies(settings, rows[:12]))
+    assert "All 12 records" in run(*SINCE)[1]
+    keep(settings, replies(settings, rows[12:], name="new"))
+    code, printed, _ = run(*SINCE)
+    assert (code, "All 20 records" in printed) == (EQUAL, True)
 
 
 def test_a_champion_that_was_never_registered_is_replayed_from_its_file(

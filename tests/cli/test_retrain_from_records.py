@@ -19,7 +19,7 @@ from engine.tables.recorded import Gathered, Sources, gathered
 from engine.tables.table import Table, check, row_hashes
 from problems.housing import HOUSING, simulate
 from tests.cli.test_retrain import FAILED, KEPT, PROMOTED, champion, retrain, retrain_here, sales
-from tests.replies import START, houses, keep, replies
+from tests.replies import START, houses, keep, keep_as_before, replies
 
 
 @pytest.fixture
@@ -125,6 +125,19 @@ def test_a_prediction_is_one_row_whoever_else_was_asked(
     )
     pd.testing.assert_frame_equal(found.frame, expected, check_dtype=False)
     assert found.summary.startswith("records: 3 with outcomes of 4, predicted 2026-11-01 to ")
+
+
+def test_what_an_earlier_version_recorded_is_learned_from_with_the_rest(
+    settings: Settings, records: Records
+) -> None:
+    rows, prices = houses(8, seed=3)
+    answered: list[Record] = replies(settings, rows)
+    truths = {f"reply-{n}": price for n, price in enumerate(prices)}
+    keep_as_before(settings, answered[::2], dict([*truths.items()][::2]))
+    keep(settings, answered[1::2], dict([*truths.items()][1::2]))
+    found = gathered(HOUSING, of(records), major=1)
+    expected = pd.DataFrame(rows).assign(price=prices, time=START.timestamp() + 60 * np.arange(8))
+    pd.testing.assert_frame_equal(found.frame, expected, check_dtype=False)
 
 
 def test_answers_under_another_contract_are_left_out(settings: Settings, records: Records) -> None:

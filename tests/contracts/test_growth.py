@@ -78,6 +78,11 @@ def label_nobody(records: SqlRecords) -> None:
         records.label("housing", [outcome("nobody")])
 
 
+def with_unit(records: SqlRecords) -> SqlRecords:
+    put(records, [record("x", at="2020-01", unit="user 7"), record("y", unit="user 8")])
+    return records
+
+
 def read(**limits: Any) -> Act:
     return lambda records: list(records.read(RecordQuery("housing", **limits)))
 
@@ -88,6 +93,9 @@ RECORDS: dict[str, Act] = {
     "label again": lambda records: records.label("housing", [outcome(name(0))]),
     "label nobody": label_nobody,
     "forget": lambda records: records.forget("2030", FEW),
+    "append units": lambda records: put(records, [record("x", at=at(LARGE), unit="user 7")]),
+    "forget a unit": lambda records: with_unit(records).forget("2020-02", FEW),
+    "erase": lambda records: with_unit(records).erase("housing", "user 7"),
     "forget nothing": lambda records: records.forget("2020", FEW),
     "read a minute": read(since=at(60), until=at(120)),
     "read newest": read(newest=FEW),
@@ -114,8 +122,9 @@ PLANNED = {
 }
 LOOK = re.compile(r"(?:SCAN|SEARCH) (\w+)(?:.*\((.+)\))?")
 """At which table, by which columns."""
-NO_TABLE = re.compile(r"anon_\d+|asked|\d+")
-"""Subqueries, and lists of parameters."""
+ALL_OF_A_PROBLEM = {(table, "problem=?") for table in ("answers", "predictions", "outcomes")}
+NO_TABLE = re.compile(r"anon_\d+|asked|\d+|CONSTANT")
+"""Subqueries, lists of parameters, and a single row of them."""
 
 
 @contextmanager
@@ -125,7 +134,7 @@ def statements() -> Iterator[list[tuple[str, Any]]]:
 
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
         if re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE)", statement):
-            found.append((statement, parameters))
+            found.append((statement, parameters[0] if rest[-1] else parameters))
 
     event.listen(Engine, "before_cursor_execute", note)
     try:
@@ -153,7 +162,7 @@ def test_every_statement_finds_its_rows_by_a_key(what: str, sqlite: str) -> None
         for look in filter(None, map(LOOK.match, details)):
             table, columns = look.groups()
             assert columns or NO_TABLE.fullmatch(table), (statement, look.string)
-            if (table, columns) in {("predictions", "problem=?"), ("outcomes", "problem=?")}:
+            if (table, columns) in ALL_OF_A_PROBLEM:
                 assert what.endswith("everything") or "LIMIT" in statement, (statement, details)
         if what.endswith("everything"):
             assert "USE TEMP B-TREE FOR ORDER BY" not in details, "it streams"

@@ -65,6 +65,20 @@ def test_what_answered_when_and_what_became_true_is_plain_sql_that_people_can_re
         assert people.execute(query).fetchall() == [said]
 
 
+def test_what_is_erased_is_not_left_in_the_file(records: SqlRecords, file: Path) -> None:
+    """But for what is written ahead, until that is written back."""
+    mine, others = ({"notes": f"of {name}", "x": 1.0} for name in ("nobody else", "others"))
+    put(records, [record(f"{number}", row=mine, unit="user 7") for number in range(200)])
+    put(records, [record("other", row=others, unit="user 8")])
+    assert records.erase("housing", "user 7") == 200
+    with closing(sqlite3.connect(file)) as people:
+        people.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    left = file.read_bytes()
+    assert b"of others" in left
+    assert b"of nobody" not in left
+    assert b"user 7" not in left
+
+
 def test_a_commit_waits_for_the_disk_and_not_for_readers(records: SqlRecords, sqlite: str) -> None:
     put(records, [record("a")])
     database = Database(

@@ -4,51 +4,23 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import psycopg
 import pytest
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import create_engine, inspect, select
 
-from engine.domain.record import JoinedRecord
+from engine.domain.record import JoinedRecord, Outcome
 from engine.stores.records import SqlRecords
+from engine.stores.tables import OUTCOMES as OUTCOMES_TABLE
 from tests.blocks import put
-from tests.contracts.test_records import ids, outcome, read, record
+from tests.contracts.test_records import NOW, ROW, ids, outcome, read, record
+from tests.older import OUTCOMES, PREDICTIONS, put_as_before
 
-PREDICTIONS = """CREATE TABLE predictions (
-    id VARCHAR(100){c} NOT NULL, at VARCHAR(100){c} NOT NULL, problem VARCHAR(100){c} NOT NULL,
-    version VARCHAR(100){c} NOT NULL, variant VARCHAR(100){c} NOT NULL, features TEXT NOT NULL,
-    value {double}, lower {double}, upper {double}, level {double} NOT NULL,
-    request_id TEXT NOT NULL, caller TEXT, unit TEXT, latency_us {double}, error TEXT,
-    PRIMARY KEY (id, version)
-)"""
-OUTCOMES = """CREATE TABLE outcomes (
-    prediction_id VARCHAR(100){c} NOT NULL, problem VARCHAR(100){c} NOT NULL,
-    actual {double} NOT NULL, known_at VARCHAR(100){c} NOT NULL, PRIMARY KEY (prediction_id)
-)"""
-BY_PROBLEM = "CREATE INDEX predictions_by_problem ON predictions (problem, at)"
-ROWS = [
-    f"""INSERT INTO predictions (id, at, problem, version, variant, features, value, lower, upper,
-    level, request_id) VALUES ('{name}-0', '2026-01-01T00:0{minute}:00.000Z', 'housing', 'v1.0.0',
-    'champion', '{{"square_feet":2000.0,"distance_to_city":0.1}}', 403097.19, {1 / 3!r}, 5e5, 0.9,
-    'request')"""  # noqa: S608 - all ours
-    for minute, name in enumerate("ab")
-]
-LATE = "INSERT INTO outcomes VALUES ('a-0', 'housing', 1.0, '2026-02-01T00:00:00.000Z')"
-WORDS = {"sqlite": ("", "DOUBLE"), "postgresql": (' COLLATE "C"', "DOUBLE PRECISION")}
+TWO = [JoinedRecord(record("a"), outcome("a")), JoinedRecord(record("b", 1), None)]
 
 
 @pytest.fixture
 def old(database: str) -> str:
     """The URL of a database with the tables of an earlier version, and with two of its records."""
-    kind = database.split(":")[0]
-    collation, double = WORDS[kind]
-    tables = [one.format(c=collation, double=double) for one in (PREDICTIONS, OUTCOMES)]
-    file = database.removeprefix("sqlite:///")
-    if kind == "sqlite":
-        Path(file).parent.mkdir()
-    with closing(sqlite3.connect(file) if kind == "sqlite" else psycopg.connect(database)) as made:
-        for statement in (*tables, BY_PROBLEM, *ROWS, LATE):
-            made.execute(statement)
-        made.commit()
+    put_as_before(database, [one.record for one in TWO], [outcome("a")])
     return database
 
 
@@ -62,7 +34,6 @@ def indexes(url: str) -> set[str | None]:
 
 
 NEW = {"predictions_by_age", "outcomes_by_problem"}
-TWO = [JoinedRecord(record("a"), outcome("a")), JoinedRecord(record("b", 1), None)]
 
 
 def test_it_is_read_as_it_is(old: str) -> None:
@@ -70,6 +41,49 @@ def test_it_is_read_as_it_is(old: str) -> None:
         assert read(records) == TWO
         assert read(records, with_outcome=True, newest=9) == TWO[:1]
     assert indexes(old) == {"predictions_by_problem"}
+
+
+def test_old_records_and_new_ones_are_read_in_the_order_of_time(old: str) -> None:
+    with closing(SqlRecords(old)) as records:
+        put(records, [record("0", 2), record("c"), record("a", 1, problem="churn")])
+        put_as_before(old, [record("d", 3, unit="user 7")], [])
+        assert ids(records) == ["a", "c", "b", "0", "d"]
+        assert ids(records, newest=3) == ["b", "0", "d"]
+        assert ids(records, since="2026-01-01T00:01:00.000Z", until=record("", 3).at) == ["b", "0"]
+        assert [one.record.row for one in read(records, with_rows=False)][3:] == [ROW, {}]
+        said = [Outcome(f"{name}-0", 1.0, NOW) for name in "bcd"]
+        assert records.label("housing", said) == 3
+        assert records.label("housing", [outcome("a"), *said]) == 0
+        assert ids(records, with_outcome=True) == ["a", "c", "b", "d"]
+        assert ids(records, with_outcome=True, newest=2) == ["c", "d"]
+        assert len(ids(records)) == 5
+
+
+def test_old_records_and_new_ones_are_removed_with_their_outcomes(old: str) -> None:
+    with closing(SqlRecords(old)) as records:
+        put_as_before(old, [record(f"c{n:03}", 2, unit="user 7") for n in range(600)], [])
+        put(records, [record("d", 2, unit="user 7"), record("e"), record("f", 3)])
+        records.label("housing", [outcome("c500"), outcome("d"), outcome("e")])
+        assert records.erase("housing", "user 7") == 601
+        assert ids(records) == ["a", "e", "b", "f"]
+        assert [records.forget("2030", 1) for _ in range(5)] == [1, 1, 1, 1, 0]
+    engine = create_engine(old.replace("postgresql:", "postgresql+psycopg:"))
+    with closing(engine.connect()) as people:
+        assert people.execute(select(OUTCOMES_TABLE.c.prediction_id)).all() == []
+    engine.dispose()
+
+
+def test_an_earlier_version_may_go_on_beside_this_one(old: str) -> None:
+    """What it writes is read by this one; it finds its own tables as ever."""
+    with closing(SqlRecords(old)) as records:
+        put(records, [record("c", 2)])
+        put_as_before(old, [record("d", 3)], [outcome("d")])
+        assert read(records)[2:] == [
+            JoinedRecord(record("c", 2), None),
+            JoinedRecord(record("d", 3), outcome("d")),
+        ]
+    with closing(SqlRecords(old)) as records:
+        assert ids(records) == [*"abcd"]
 
 
 @pytest.mark.parametrize("first", ["append", "label", "forget"])
