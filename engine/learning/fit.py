@@ -15,6 +15,7 @@ from engine.domain.schema import Matrix, Vector
 from engine.domain.venn_abers import VennAbers
 from engine.judging.probabilities import skill
 from engine.learning import estimators
+from engine.learning.bins import coded, edges_of
 from engine.learning.compile import Ensembles, compile_graph
 from engine.learning.estimators import Candidate, one_thread
 from engine.learning.trees import answer
@@ -57,12 +58,14 @@ class _CrossFitted:
 def fit_event(table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
     """A score, the higher the likelier."""
     parts = folds(table, seed)
-    score = _cross_fit(candidate.members, table.rows, table.target, parts=parts, tell=tell)
-    ensembles = Ensembles(score.members)
+    edges = edges_of(table.rows)
+    codes = coded(table.rows, edges)
+    score = _cross_fit(candidate.members, codes, table.target, parts=parts, tell=tell)
+    ensembles = Ensembles(score.members, edges=edges)
     chances = _cross_calibrated(score.out_of_fold, table.target, parts)
     brier = float(((chances - table.target) ** 2).mean())
     figures = {"brier": brier, "skill": skill(brier, table.target)}
-    return Fitted(ensembles, compile_graph(ensembles, table.rows.shape[1]), None, figures)
+    return Fitted(ensembles, compile_graph(ensembles), None, figures)
 
 
 def _cross_calibrated(scores: Vector, truth: Vector, parts: list[tuple[Rows, Rows]]) -> Vector:
@@ -87,9 +90,11 @@ def fit_quantity(
     is_log = kind.measure.is_log
     target = scaled(table.target, is_log)
     parts = folds(table, seed)
-    location = _cross_fit(candidate.members, table.rows, target, parts=parts, tell=tell)
+    edges = edges_of(table.rows)
+    codes = coded(table.rows, edges)
+    location = _cross_fit(candidate.members, codes, target, parts=parts, tell=tell)
     residual = target - location.out_of_fold
-    spread = _cross_fit(estimators.spread, table.rows, np.abs(residual), parts=parts, tell=tell)
+    spread = _cross_fit(estimators.spread, codes, np.abs(residual), parts=parts, tell=tell)
     floor = _SMALLEST_SPREAD * float(np.median(spread.out_of_fold))
     standardised = residual / np.maximum(spread.out_of_fold, floor)
     thresholds = np.quantile(standardised, estimators.LEVELS)
@@ -99,7 +104,7 @@ def fit_quantity(
         raise UnusableTable(
             f"{table.source}: too many rows have the same target to learn how far off it is"
         )
-    shape = _cross_fit(estimators.small_shape, table.rows, at_most, parts=parts, tell=tell)
+    shape = _cross_fit(estimators.small_shape, codes, at_most, parts=parts, tell=tell)
     distribution = Distribution(thresholds, marginal, floor, target.min(), target.max(), is_log)
     said = Outputs(location.out_of_fold, spread.out_of_fold, shape.out_of_fold)
     losses = _point_losses(distribution, said, table.target, kind=kind)
@@ -110,9 +115,9 @@ def fit_quantity(
         "skill": 1 - losses[point] / float(kind.measure.loss(middle, table.target).mean()),
     }
     tell("shape")
-    whole = estimators.shape(seed).fit(table.rows, at_most)
-    ensembles = Ensembles(location.members, spread.members, whole)
-    graph = compile_graph(ensembles, table.rows.shape[1])
+    whole = estimators.shape(seed).fit(codes, at_most)
+    ensembles = Ensembles(location.members, spread.members, whole, edges)
+    graph = compile_graph(ensembles)
     return Fitted(ensembles, graph, replace(distribution, point=point), figures)
 
 
@@ -128,7 +133,7 @@ def _point_losses(
 
 def _cross_fit(
     fresh: Callable[[int], list[Any]],
-    rows: Matrix,
+    codes: Matrix,
     target: NDArray[np.float64],
     *,
     parts: list[tuple[Rows, Rows]],
@@ -139,8 +144,8 @@ def _cross_fit(
     out_of_fold = np.empty_like(target)
     for number, (seen, unseen) in enumerate(parts):
         tell(f"fold {number + 1} of {len(parts)}")
-        fitted = [estimator.fit(rows[seen], target[seen]) for estimator in fresh(number)]
-        answers = [answer(estimator, rows[unseen]) for estimator in fitted]
+        fitted = [estimator.fit(codes[seen], target[seen]) for estimator in fresh(number)]
+        answers = [answer(estimator, codes[unseen]) for estimator in fitted]
         out_of_fold[unseen] = np.mean(answers, axis=0)
         members += fitted
     return _CrossFitted(members, out_of_fold)

@@ -22,6 +22,7 @@ from engine.domain.schema import Schema, Target
 from engine.domain.version import FIRST, Version
 from engine.judging.intervals import covered
 from engine.judging.probabilities import skill
+from engine.learning.bins import coded, edges_of
 from engine.learning.challenge import challenge
 from engine.learning.compile import Ensembles, compile_graph, disagreement
 from engine.learning.estimators import boosted_location, forest_location, shape, spread
@@ -144,12 +145,15 @@ def test_every_tree_takes_the_branch_of_its_source_for_nan(location: Any) -> Non
     rows[rng.random(rows.shape) < 0.3] = np.nan
     target = 5.0 * np.isnan(rows[:, 0]) + np.nan_to_num(rows[:, 1]) + rng.normal(0, 0.1, 1_500)
     steps = (target[:, None] <= np.quantile(target, (0.2, 0.5, 0.8))).astype(float)
+    edges = edges_of(rows)
+    codes = coded(rows, edges)
     source = Ensembles(
-        [one.fit(rows, target) for one in location(0)],
-        [one.fit(rows, np.abs(target)) for one in spread(0)],
-        shape(0).fit(rows, steps),
+        [one.fit(codes, target) for one in location(0)],
+        [one.fit(codes, np.abs(target)) for one in spread(0)],
+        shape(0).fit(codes, steps),
+        edges,
     )
-    graph = compile_graph(source, 3)
+    graph = compile_graph(source)
     assert disagreement(source, graph, rows) < 1e-12
     answers = run(graph, np.array([[np.nan, 0.0, 0.0], [0.0, 0.0, 0.0]])).location
     assert answers[0] - answers[1] > 4
