@@ -11,8 +11,9 @@ A is FastAPI with our service's types of bodies and replies, and a constant in p
 with pydantic, a DataFrame and the estimator. The best peer is the quickest of tutorial and the
 installed frameworks.
 
-Every request has rows that no other request of the run has. Every server's answers are checked
-first; a reply that is not 200 ends the run. Ratios are paired by round.
+Requests come one after the other from files of up to 400,000 different rows. Every server's answers
+are checked first; a reply that is not 200 ends the run. Ratios are paired by round. CPU is what all
+processes of a server used: while others use the machine too, compare that.
 """
 
 import argparse

@@ -18,6 +18,7 @@ INSTALL_WRK = "apt-get install wrk (https://github.com/wg/wrk)"
 class Run:
     """`wrk_cores` is how many cores wrk itself took."""
 
+    requests: int
     requests_per_second: float
     p50_ms: float
     p99_ms: float
@@ -49,7 +50,7 @@ def ask(
     if said["refused"] or said["broken"] or not said["requests"]:
         raise RuntimeError(f"{url} did not answer every request with 200: {said}")
     rate = said["requests"] / said["seconds"]
-    return Run(rate, said["p50_ms"], said["p99_ms"], cpu / said["seconds"])
+    return Run(said["requests"], rate, said["p50_ms"], said["p99_ms"], cpu / said["seconds"])
 
 
 def _seconds_of_children() -> float:
