@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.peers.cases import WORKER_CASES, Case
 from benchmarks.peers.lineup import Place, Role, Server, ours
-from benchmarks.peers.load import ask, probe_ms
+from benchmarks.peers.load import NoAnswerError, ask, probe_ms
 from benchmarks.peers.processes import Running, get, post, start
 from benchmarks.peers.results import Results, Sample, Start
 from benchmarks.peers.rows import Market, write_bodies
@@ -116,19 +116,26 @@ class Bench:
         asked = [(s, c) for c in cases for s in running if c.layout in s.faces]
         for server, case in asked:
             with _awake(running[server]):
-                self._check(server, running[server], case)
+                self._check(server, running[server], case, times=_CHECKS)
         for number in range(self.plan.rounds):
             for server, case in asked if number % 2 == 0 else reversed(asked):
-                with _awake(running[server]):
-                    sample = self._sample(server, running[server], case, number=number)
+                try:
+                    with _awake(running[server]):
+                        self._check(server, running[server], case, times=1)
+                        sample = self._sample(server, running[server], case, number=number)
+                except NoAnswerError as error:
+                    if server.role is not Role.RIVAL:
+                        raise
+                    _say(f"round {number + 1}, {case.name}: {server.name}: {error}")
+                    continue
                 _say(_line_of(sample))
                 yield sample
 
-    def _check(self, server: Server, running: Running, case: Case) -> None:
+    def _check(self, server: Server, running: Running, case: Case, *, times: int) -> None:
         """Raises ValueError or AssertionError where an answer is not what it should be."""
         face = server.faces[case.layout]
         rng = np.random.default_rng(case.rows)
-        for _ in range(_CHECKS):
+        for _ in range(times):
             rows = self.market.draw(case.rows, rng)
             reply = post(running.port, face.path(case.rows), face.body_of(rows))
             values = np.array(face.values(reply), float)

@@ -2,24 +2,23 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.peers.__main__ import main
 from benchmarks.peers.cases import CASES, ONE_OF_MANY
-from benchmarks.peers.load import Run
+from benchmarks.peers.load import Run, ask
 from benchmarks.peers.results import Results, Sample
-from cli.server import ROOT
+from cli.server import serving
 
 
 @pytest.mark.load
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_every_case_has_a_line_for_each_server_with_ratios_to_a(tmp_path: Path) -> None:
-    found = run("--quick", "--only", "ours-buffered,A", "--out", tmp_path, "--cache", tmp_path)
-    assert found.returncode == 0, found.stdout + found.stderr
+    words = f"--quick --only ours-buffered,A --out {tmp_path} --cache {tmp_path}"
+    assert main(words.split()) == 0
     document = json.loads((tmp_path / "peers.json").read_text())
     assert [case["name"] for case in document["cases"]] == [case.name for case in CASES]
     for case in document["cases"]:
@@ -32,10 +31,24 @@ def test_every_case_has_a_line_for_each_server_with_ratios_to_a(tmp_path: Path) 
     assert (tmp_path / "peers.png").stat().st_size > 10_000
 
 
-def test_an_unknown_server_is_refused_with_the_names_of_all() -> None:
-    found = run("--only", "ours-durable,nobody")
-    assert found.returncode == 2
-    assert "unknown: nobody; there are ours-durable" in found.stderr
+def test_an_unknown_server_is_refused_with_the_names_of_all(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--only", "ours-durable,nobody"])
+    assert "unknown: nobody; there are ours-durable" in capsys.readouterr().err
+
+
+@pytest.mark.load
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_a_reply_that_is_not_200_ends_the_run(tmp_path: Path) -> None:
+    bodies = tmp_path / "bodies.jsonl"
+    bodies.write_text('{"square_feet": "many"}\n')
+    with (
+        serving({"DATA_DIR": str(tmp_path), "RECORDS": "off"}) as url,
+        pytest.raises(RuntimeError, match="did not answer every request"),
+    ):
+        ask(f"{url}/predict", bodies, first=0, connections=1, seconds=1, core=None)
 
 
 def test_a_ratio_is_paired_by_round_so_a_slow_round_cancels_out() -> None:
@@ -50,13 +63,3 @@ def test_a_ratio_is_paired_by_round_so_a_slow_round_cancels_out() -> None:
 def sample(number: int, server: str, speed: float) -> Sample:
     run = Run(requests=10, requests_per_second=speed, p50_ms=1.0, p99_ms=2.0, wrk_cores=0.1)
     return Sample(number, server, ONE_OF_MANY, run, cpu_seconds=0.1, probe_ms=5.0)
-
-
-def run(*options: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks.peers", *map(str, options)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
