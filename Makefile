@@ -51,8 +51,11 @@ demo: .make/dev  ## a month of a moving market in two minutes: drift, a roll-out
 bench-intervals: .make/bench  ## our intervals beside MAPIE and crepes on King County
 	$(BIN)/python -m benchmarks.intervals
 
-bench-serving: .make/dev  ## our service beside a plain scikit-learn one, the ratio of their speeds
-	$(BIN)/python -m benchmarks.serving
+bench: .make/dev  ## our service beside what one would pick instead: speed, latency, start, memory
+	$(BIN)/python -m benchmarks.peers
+
+bench-quick: .make/dev  ## the same in a minute, with the peers that are installed already
+	$(BIN)/python -m benchmarks.peers --quick
 
 bench-gate: .make/dev  ## how often the gate is wrong, and how often it sees what is better
 	$(BIN)/python -m benchmarks.gate
@@ -97,4 +100,4 @@ clean:  ## remove the environment and what was generated
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/bench.txt
 	@touch $@
 
-.PHONY: help serve train up check format-check lint types test test-slow test-browser test-docker test-load bench-intervals bench-gate bench-watching bench-serving bench-growth bench-year demo format lock clean
+.PHONY: help serve train up check format-check lint types test test-slow test-browser test-docker test-load bench-intervals bench-gate bench-watching bench bench-quick bench-growth bench-year demo format lock clean
