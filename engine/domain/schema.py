@@ -84,7 +84,7 @@ class Schema:
         declared, is NaN. Raises KeyError when a row lacks a column that may not be missing: rows
         are validated before they are encoded.
         """
-        if self._is_plain:
+        if self.is_plain:
             return self._encode_plain(rows)
         flat = [
             column.code(row.get(column.name) if column.may_be_missing else row[column.name])
@@ -129,7 +129,7 @@ class Schema:
         return tuple(column for column in self.columns if column.categories)
 
     @cached_property
-    def _is_plain(self) -> bool:
+    def is_plain(self) -> bool:
         """Whether every row is numbers, all of them there."""
         return not self._categories and not any(c.may_be_missing for c in self.columns)
 

@@ -21,6 +21,7 @@ from engine.domain.answer import Answer, AnsweredRows, AnswerPart
 from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.prediction import Instances
 from engine.domain.problem import Contract
+from engine.domain.rows import MatrixRows
 from engine.domain.schema import Matrix
 from engine.domain.times import written
 from engine.serving.deployment import Deployment
@@ -120,17 +121,18 @@ class DataPath:
 
     async def _answer(self, terms: _Terms, questions: Sequence[_Question]) -> list[_Told]:
         deployment, problem = terms.deployment, self.live.problem
+        schema = problem.schema
         rows = _joined(question.instances.rows for question in questions)
         units = _joined(map(_units_of, questions))
-        matrix = problem.schema.encode(rows)
-        notes = problem.schema.warnings(rows)
+        matrix = schema.encode(rows)
+        notes = schema.warnings(rows)
         if terms.is_degraded:
             notes = [[_DEGRADED_NOTE] for _ in notes]
         answered = AnsweredRows(
             problem=problem.name,
             id=_new_id(),
             predicted_at=_now(),
-            rows=rows,
+            rows=MatrixRows(schema.names, matrix) if schema.is_plain else rows,
             units=units,
             notes=notes,
             parts=await _infer(terms, matrix, units),
