@@ -10,6 +10,7 @@ from sqlalchemy import create_engine, inspect, select
 from engine.domain.record import JoinedRecord, Outcome
 from engine.stores.records import SqlRecords
 from engine.stores.tables import OUTCOMES as OUTCOMES_TABLE
+from engine.stores.tables import UNITS
 from tests.blocks import put
 from tests.contracts.test_records import NOW, ROW, ids, outcome, read, record
 from tests.older import OUTCOMES, PREDICTIONS, put_as_before
@@ -62,14 +63,15 @@ def test_old_records_and_new_ones_are_read_in_the_order_of_time(old: str) -> Non
 def test_old_records_and_new_ones_are_removed_with_their_outcomes(old: str) -> None:
     with closing(SqlRecords(old)) as records:
         put_as_before(old, [record(f"c{n:03}", 2, unit="user 7") for n in range(600)], [])
-        put(records, [record("d", 2, unit="user 7"), record("e"), record("f", 3)])
+        put(records, [record("d", 2, unit="user 7"), record("e"), record("f", 3, unit="user 8")])
         records.label("housing", [outcome("c500"), outcome("d"), outcome("e")])
         assert records.erase("housing", "user 7") == 601
         assert ids(records) == ["a", "e", "b", "f"]
         assert [records.forget("2030", 1) for _ in range(5)] == [1, 1, 1, 1, 0]
     engine = create_engine(old.replace("postgresql:", "postgresql+psycopg:"))
     with closing(engine.connect()) as people:
-        assert people.execute(select(OUTCOMES_TABLE.c.prediction_id)).all() == []
+        assert people.execute(select(OUTCOMES_TABLE)).all() == []
+        assert people.execute(select(UNITS)).all() == []
     engine.dispose()
 
 
