@@ -1,0 +1,205 @@
+"""`score`: whole tables through a registered model, offline."""
+
+import os
+from collections.abc import Iterable, Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+from secrets import token_hex
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.shared import command, flag, now, option, problem_of, problem_option, say
+from engine.assemble import open_records, open_stores
+from engine.domain.artifact import Artifact
+from engine.domain.conformal import DEFAULT_CONFIDENCE
+from engine.domain.errors import UnusableTable
+from engine.domain.ports import Records
+from engine.domain.prediction import DEFAULT_THRESHOLD
+from engine.domain.problem import Problem
+from engine.domain.record import CHAMPION, PINNED
+from engine.domain.version import Version
+from engine.model.model import serve
+from engine.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from engine.scoring.batch import ScoringOrder, Tally
+    from engine.scoring.source import Source
+    from engine.scoring.tables import Output
+
+_CHUNK_ROWS = 100_000
+_FORMATS = ("parquet", "csv", "arrow", "arrows")
+_SHOWN = 10
+_EXAMPLES = """Examples:
+  predictive score houses.parquet predicted.parquet
+  predictive score tonight/ predicted/ --format csv --confidence 0.8
+  predictive score users.csv risks.parquet --problem churn --model-version v1.2.0
+
+A run that was interrupted goes on where it was when it is started again.
+Exit code: 0 done, 1 it failed, 2 wrong settings or arguments
+"""
+_PATH = click.Path(path_type=Path)
+
+
+@command(examples=_EXAMPLES)
+@click.argument("in", type=_PATH)
+@click.argument("out", type=_PATH)
+@problem_option
+@option("--model-version", help="A registered version; default: the champion.")
+@option(
+    "--confidence",
+    type=float,
+    default=DEFAULT_CONFIDENCE,
+    show_default=True,
+    help="How often the interval should hold the truth.",
+)
+@option("--format", type=click.Choice(_FORMATS), help="Of OUT; default: as OUT ends, else as IN.")
+@option("--jobs", type=click.IntRange(1), metavar="N", help="Processes; default: all cores.")
+@option(
+    "--chunk-rows",
+    type=click.IntRange(1_000, 10_000_000),
+    default=_CHUNK_ROWS,
+    show_default=True,
+    metavar="N",
+    help="Rows of one part: what a process holds in memory.",
+)
+@option("--prefix", default="", help="Stands before the names of the columns that are added.")
+@flag("--record", help="Keep the answers in the records, as a service does.")
+def score(
+    out: Path,
+    problem: str | None,
+    model_version: str | None,
+    *,
+    confidence: float,
+    format: str | None,
+    jobs: int | None,
+    chunk_rows: int,
+    prefix: str,
+    record: bool,
+    **others: Path,
+) -> None:
+    """Predict every row of the table IN, and write it to OUT with the predictions beside it.
+
+    IN and OUT are Parquet, CSV or Arrow files, or folders of them.
+    """
+    from engine.scoring.source import open_source
+    from engine.scoring.tables import ScoringRun
+    from engine.stores.atomic import draft
+    from engine.stores.lock import exclusive
+
+    settings = load_settings()
+    source = open_source(others["in"])
+    asked = problem_of(problem, settings)
+    order = _order(
+        asked, settings, model_version, source=source, confidence=confidence, prefix=prefix
+    )
+    output = _output(out, format, source)
+    with exclusive(output.lock, "another run"):
+        run = ScoringRun.begun(source, order, output, draft=draft, chunk_rows=chunk_rows)
+        if run.parts.finished:
+            say(f"{run.parts.finished:,} finished parts of an earlier run are kept")
+        keep = partial(_keep, settings) if record else None
+        total = _total(_watched(run.go(jobs or _cores(), keep), source.rows))
+    _tell(total, out, order)
+
+
+def _order(
+    asked: Problem,
+    settings: Settings,
+    version: str | None,
+    *,
+    source: "Source",
+    confidence: float,
+    prefix: str,
+) -> "ScoringOrder":
+    """Raises the reason why the table or the model cannot be used, before anything is scored."""
+    from engine.scoring.batch import ScoringOrder
+
+    artifact = _artifact(asked, settings, version)
+    order = ScoringOrder(
+        schema=asked.schema,
+        target=asked.target,
+        artifact=artifact,
+        confidence=confidence,
+        threshold=DEFAULT_THRESHOLD if asked.declared else settings.default_threshold,
+        run=f"{time_ns() // 1_000_000:012x}{token_hex(10)}",
+        at=now(),
+        variant=PINNED if version else CHAMPION,
+        prefix=prefix,
+        is_untyped=source.is_untyped,
+    )
+    order.refuse_unfit(source.name, source.schema.names)
+    serve(artifact, asked, now()).predict(artifact.golden.rows[:1], confidence)
+    return order
+
+
+def _artifact(asked: Problem, settings: Settings, version: str | None) -> Artifact:
+    stores = open_stores(settings, asked.name)
+    if version is None:
+        return stores.champion.load()
+    return stores.artifacts.load(asked.name, Version.parse(version))
+
+
+def _output(out: Path, format: str | None, source: "Source") -> "Output":
+    """Raises UnusableTable for a place that is taken, and for a name that says otherwise."""
+    from engine.scoring.formats import format_of
+    from engine.scoring.tables import Output
+
+    named = format_of(out)
+    if named is None and out.suffix and not out.is_dir() and format is None:
+        raise UnusableTable(f"{out}: name a folder, or a file that ends in {', '.join(_FORMATS)}")
+    if named and format and named != format:
+        raise UnusableTable(f"{out} is named as {named}, and --format says {format}")
+    output = Output(out, format or named or source.format, is_folder=named is None)
+    output.refuse_taken()
+    return output
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _keep(settings: Settings, order: "ScoringOrder", batch: Any) -> None:
+    """The answers of one batch, in the records."""
+    from engine.scoring.recorded import append_batch
+
+    append_batch(_records(settings), order, batch)
+
+
+@lru_cache(1)
+def _records(settings: Settings) -> Records:
+    """Opened once in each process, and closed with it."""
+    return open_records(settings)
+
+
+def _watched(tallies: "Iterable[Tally]", rows: int | None) -> "Iterator[Tally]":
+    """The same, and a bar while they come."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from engine.reports.console import progress_bar
+
+    count = TextColumn("{task.completed:>13,} rows scored")
+    columns = (count, BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with progress_bar(columns, rows, is_transient=True) as (bar, task):
+        for tally in tallies:
+            yield tally
+            bar.update(task, advance=tally.rows)
+
+
+def _total(tallies: "Iterable[Tally]") -> "Tally":
+    from engine.scoring.batch import Tally
+
+    total = Tally()
+    for tally in tallies:
+        total.add(tally)
+    return total
+
+
+def _tell(total: "Tally", out: Path, order: "ScoringOrder") -> None:
+    for warning, count in total.warnings.most_common(_SHOWN):
+        say(f"{count:,} rows: {warning}: trust the answer less")
+    for rule, count in total.rules.most_common(_SHOWN):
+        say(f"{count:,} rows without a prediction: {rule}")
+    bad = f", {total.bad:,} of them without a prediction" if total.bad else ""
+    say(f"{out}: {total.rows:,} rows by {order.version}{bad}", style="bold")
