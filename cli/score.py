@@ -1,12 +1,12 @@
 """`score`: whole tables through a registered model, offline."""
 
 import os
-from collections.abc import Iterable, Iterator
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,7 +14,7 @@ from cli.shared import command, flag, now, option, problem_of, problem_option, s
 from engine.assemble import open_records, open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.conformal import DEFAULT_CONFIDENCE
-from engine.domain.errors import UnusableTable
+from engine.domain.errors import InvalidSetting, UnusableTable
 from engine.domain.ports import Records
 from engine.domain.prediction import DEFAULT_THRESHOLD
 from engine.domain.problem import Problem
@@ -95,12 +95,12 @@ def score(
         asked, settings, model_version, source=source, confidence=confidence, prefix=prefix
     )
     output = _output(out, format, source)
+    records = _opener(settings) if record else None
     with exclusive(output.lock, "another run"):
         run = ScoringRun.begun(source, order, output, draft=draft, chunk_rows=chunk_rows)
         if run.parts.finished:
             say(f"{run.parts.finished:,} finished parts of an earlier run are kept")
-        keep = partial(_keep, settings) if record else None
-        total = _total(_watched(run.go(jobs or _cores(), keep), source.rows))
+        total = _total(_watched(run.go(jobs or _cores(), records), source.rows))
     _tell(total, out, order)
 
 
@@ -160,17 +160,14 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _keep(settings: Settings, order: "ScoringOrder", batch: Any) -> None:
-    """The answers of one batch, in the records."""
-    from engine.scoring.recorded import append_batch
-
-    append_batch(_records(settings), order, batch)
-
-
-@lru_cache(1)
-def _records(settings: Settings) -> Records:
-    """Opened once in each process, and closed with it."""
-    return open_records(settings)
+def _opener(settings: Settings) -> "Callable[[], Records]":
+    """What opens the records; raises InvalidSetting where none would be kept."""
+    if settings.records == "off":
+        raise InvalidSetting("RECORDS is off, and --record needs records; turn RECORDS on")
+    if (settings.records_url or "").startswith("memory:"):
+        raise InvalidSetting("RECORDS_URL: memory: is lost when this command ends; name a database")
+    open_records(settings).close()
+    return partial(open_records, settings)
 
 
 def _watched(tallies: "Iterable[Tally]", rows: int | None) -> "Iterator[Tally]":

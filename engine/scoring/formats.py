@@ -34,13 +34,14 @@ Add = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class Format:
-    """`is_untyped` where the cells are all text. `write` puts one batch into a file, which is a
-    part of a table; `merging` makes one file of parts, which are given one after the other."""
+    """`is_untyped` where the cells are all text. `write` puts one batch into a file, which
+    is a table of its own (True) or a piece of one; `merging` makes one table of pieces, which are
+    given one after the other."""
 
     suffix: str
     is_untyped: bool
     open: Callable[[Path], Opened]
-    write: Callable[[Any, Path], None]
+    write: Callable[[Any, Path, bool], None]
     merging: Callable[[Path, Any], AbstractContextManager[Add]]
 
 
@@ -103,7 +104,7 @@ _ID = "prediction_id"
 _DIFFERENT = (_ID, "value", "lower", "upper")
 
 
-def _write_parquet(batch: Any, path: Path) -> None:
+def _write_parquet(batch: Any, path: Path, is_table: bool) -> None:
     with _parquet_writer(path, batch.schema) as writer:
         writer.write_batch(batch)
 
@@ -114,24 +115,30 @@ def _merging_parquet(path: Path, schema: Any) -> Iterator[Add]:
         yield lambda part: writer.write_table(pq.read_table(part, use_threads=False))
 
 
-def _write_csv(batch: Any, path: Path) -> None:
-    """Without a header, so that parts are joined as they are. Quotes only where cells need them."""
+def _write_csv(batch: Any, path: Path, is_table: bool) -> None:
+    """A piece has no header, so that pieces are joined as they are. Quotes only where needed."""
     for quotes in ("none", "needed"):
         options = pyarrow.csv.WriteOptions(include_header=False, quoting_style=quotes)
         try:
-            pyarrow.csv.write_csv(pa.Table.from_batches([batch]), path, options)
+            with path.open("wb") as file:
+                file.write(_header_of(batch.schema) if is_table else b"")
+                pyarrow.csv.write_csv(batch, file, options)
             return
         except pa.ArrowInvalid:
             if quotes == "needed":
                 raise
 
 
-@contextmanager
-def _merging_csv(path: Path, schema: Any) -> Iterator[Add]:
+def _header_of(schema: Any) -> bytes:
     header = StringIO()
     csv.writer(header, lineterminator="\n").writerow(schema.names)
+    return header.getvalue().encode()
+
+
+@contextmanager
+def _merging_csv(path: Path, schema: Any) -> Iterator[Add]:
     with path.open("wb") as file:
-        file.write(header.getvalue().encode())
+        file.write(_header_of(schema))
 
         def add(part: Path) -> None:
             with part.open("rb") as rows:
@@ -141,7 +148,7 @@ def _merging_csv(path: Path, schema: Any) -> Iterator[Add]:
 
 
 def _arrow_format(suffix: str, writer_of: Callable[[str, Any], Any]) -> Format:
-    def write(batch: Any, path: Path) -> None:
+    def write(batch: Any, path: Path, is_table: bool) -> None:
         with writer_of(str(path), batch.schema) as writer:
             writer.write_batch(batch)
 

@@ -23,11 +23,13 @@ _RUN, _ROWS = "run.json", "rows"
 
 @dataclass(frozen=True)
 class Parts:
-    """A folder beside the output, gone when the output is there. `format` names the parts'."""
+    """A folder beside the output, gone when the output is there. `format` names the parts', which
+    `are_tables` of their own, or pieces of one."""
 
     folder: Path
     format: str
     draft: Draft
+    are_tables: bool
 
     def begin(self, asked: Mapping[str, Any], run: Mapping[str, str]) -> dict[str, str]:
         """What the run that goes on here is called: an earlier one that was asked for the same, or
@@ -61,7 +63,7 @@ class Parts:
     def keep(self, number: int, batch: Any, tally: Tally) -> None:
         """Write a part; from now on it is finished."""
         with self.draft(self.file(number)) as path:
-            self._format.write(batch, path)
+            self._format.write(batch, path, self.are_tables)
         with self.draft(self._tally_file(number)) as path:
             path.write_text(json.dumps(vars(tally)))
 

@@ -1,7 +1,7 @@
 """Whole tables through a model: chunks to processes, parts to disk, parts to one output."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from engine.domain.errors import UnusableTable
+from engine.domain.ports import Records
 from engine.scoring.batch import ScoringOrder, Tally
 from engine.scoring.formats import FORMATS
 from engine.scoring.parts import Draft, Parts
 from engine.scoring.source import Source
-from engine.scoring.workers import Keep, Work, scored
+from engine.scoring.workers import Work, scored
 
 
 @dataclass(frozen=True)
@@ -56,16 +57,16 @@ class ScoringRun:
         cls, source: Source, order: ScoringOrder, output: Output, *, draft: Draft, chunk_rows: int
     ) -> "ScoringRun":
         """Nothing is scored yet."""
-        parts = Parts(output.parts, output.format, draft)
+        parts = Parts(output.parts, output.format, draft, are_tables=output.is_folder)
         asked = _asked(source, order, output, chunk_rows=chunk_rows)
         named = parts.begin(asked, {"run": order.run, "at": order.at})
         order = replace(order, run=named["run"], at=named["at"])
         return cls(source, order, output, parts, chunk_rows)
 
-    def go(self, jobs: int, record: Keep | None = None) -> Iterator[Tally]:
+    def go(self, jobs: int, records: Callable[[], Records] | None = None) -> Iterator[Tally]:
         """What is finished, part by part; the output is there when this ends, and no sooner."""
         chunks = self.source.chunks(self.chunk_rows)
-        done = scored(Work(self.order, self.parts, record), chunks, jobs)
+        done = scored(Work(self.order, self.parts, records), chunks, jobs)
         yield from self._into_folder(done) if self.output.is_folder else self._into_file(done)
         self.parts.remove()
 
@@ -96,6 +97,6 @@ def _asked(
         "confidence": order.confidence,
         "threshold": order.threshold,
         "prefix": order.prefix,
-        "format": output.format,
+        "format": [output.format, output.is_folder],
         "chunk_rows": chunk_rows,
     }
