@@ -1,16 +1,27 @@
 """`score`: whole tables through a registered model, offline."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from time import time_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.shared import command, flag, now, option, problem_of, problem_option, say
+from cli.shared import (
+    Function,
+    command,
+    flag,
+    now,
+    option,
+    options,
+    problem_of,
+    problem_option,
+    say,
+)
 from engine.assemble import open_records, open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.conformal import DEFAULT_CONFIDENCE
@@ -39,12 +50,37 @@ _EXAMPLES = """Examples:
 A run that was interrupted goes on where it was when it is started again.
 Exit code: 0 done, 1 it failed, 2 wrong settings or arguments
 """
-_PATH = click.Path(path_type=Path)
+
+
+def _how(function: Function) -> Function:
+    """How it is done, which changes no prediction."""
+    return options(
+        option(
+            "--jobs", type=click.IntRange(1), metavar="N", help="Processes; default: all cores."
+        ),
+        option(
+            "--chunk-rows",
+            type=click.IntRange(1_000, 10_000_000),
+            default=_CHUNK_ROWS,
+            show_default=True,
+            metavar="N",
+            help="Rows of one part: so many are in memory for each process.",
+        ),
+        flag("--record", help="Keep the answers in the records, as a service does."),
+        option(
+            "--engine",
+            type=click.Choice(("processes", "spark")),
+            default="processes",
+            show_default=True,
+            help="This machine, or a Spark cluster.",
+        ),
+        option("--master", needs=("engine",), because="it is Spark's", help="URL of the cluster."),
+    )(function)
 
 
 @command(examples=_EXAMPLES)
-@click.argument("in", type=_PATH)
-@click.argument("out", type=_PATH)
+@click.argument("source", metavar="IN")
+@click.argument("out", metavar="OUT")
 @problem_option
 @option("--model-version", help="A registered version; default: the champion.")
 @option(
@@ -54,53 +90,69 @@ _PATH = click.Path(path_type=Path)
     show_default=True,
     help="How often the interval should hold the truth.",
 )
-@option("--format", type=click.Choice(_FORMATS), help="Of OUT; default: as OUT ends, else as IN.")
-@option("--jobs", type=click.IntRange(1), metavar="N", help="Processes; default: all cores.")
-@option(
-    "--chunk-rows",
-    type=click.IntRange(1_000, 10_000_000),
-    default=_CHUNK_ROWS,
-    show_default=True,
-    metavar="N",
-    help="Rows of one part: what a process holds in memory.",
-)
 @option("--prefix", default="", help="Stands before the names of the columns that are added.")
-@flag("--record", help="Keep the answers in the records, as a service does.")
+@option("--format", type=click.Choice(_FORMATS), help="Of OUT; default: as OUT ends, else as IN.")
+@_how
 def score(
-    out: Path,
+    source: str,
+    out: str,
     problem: str | None,
-    model_version: str | None,
     *,
+    model_version: str | None,
     confidence: float,
-    format: str | None,
-    jobs: int | None,
-    chunk_rows: int,
     prefix: str,
-    record: bool,
-    **others: Path,
+    **how: Any,
 ) -> None:
     """Predict every row of the table IN, and write it to OUT with the predictions beside it.
 
-    IN and OUT are Parquet, CSV or Arrow files, or folders of them.
+    IN and OUT are Parquet, CSV or Arrow files, or folders of them; with --engine spark Parquet.
     """
+    settings = load_settings()
+    asked = problem_of(problem, settings)
+    order = partial(_order, asked, settings, model_version, confidence=confidence, prefix=prefix)
+    if how["engine"] == "spark":
+        _score_on_spark(order(is_untyped=False), source, out, how=how)
+    else:
+        _score_here(order, settings, Path(source), out=Path(out), how=how)
+
+
+def _score_here(
+    order_of: "Callable[..., ScoringOrder]",
+    settings: Settings,
+    place: Path,
+    *,
+    out: Path,
+    how: Mapping[str, Any],
+) -> None:
     from engine.scoring.source import open_source
     from engine.scoring.tables import ScoringRun
     from engine.stores.atomic import draft
     from engine.stores.lock import exclusive
 
-    settings = load_settings()
-    source = open_source(others["in"])
-    asked = problem_of(problem, settings)
-    order = _order(
-        asked, settings, model_version, source=source, confidence=confidence, prefix=prefix
-    )
-    output = _output(out, format, source)
-    records = _opener(settings) if record else None
+    source = open_source(place)
+    order = order_of(is_untyped=source.is_untyped)
+    order.refuse_unfit(source.name, source.schema.names)
+    output = _output(out, how["format"], source)
+    records = _opener(settings) if how["record"] else None
     with exclusive(output.lock, "another run"):
-        run = ScoringRun.begun(source, order, output, draft=draft, chunk_rows=chunk_rows)
+        run = ScoringRun.begun(source, order, output, draft=draft, chunk_rows=how["chunk_rows"])
         if run.parts.finished:
             say(f"{run.parts.finished:,} finished parts of an earlier run are kept")
-        total = _total(_watched(run.go(jobs or _cores(), records), source.rows))
+        total = _total(_watched(run.go(how["jobs"] or _cores(), records), source.rows))
+    _tell(total, str(out), order)
+
+
+def _score_on_spark(
+    order: "ScoringOrder", source: str, out: str, *, how: Mapping[str, Any]
+) -> None:
+    from engine.scoring.spark import score_on_spark
+
+    if how["master"] is None:
+        raise click.UsageError("--engine spark needs --master, such as spark://host:7077")
+    if how["record"] or how["jobs"] or how["format"] not in {None, "parquet"}:
+        raise click.UsageError("--engine spark goes with none of --record, --jobs and --format")
+    places = (place if "://" in place else str(Path(place).resolve()) for place in (source, out))
+    total = score_on_spark(order, *places, master=how["master"])
     _tell(total, out, order)
 
 
@@ -109,27 +161,26 @@ def _order(
     settings: Settings,
     version: str | None,
     *,
-    source: "Source",
     confidence: float,
     prefix: str,
+    is_untyped: bool,
 ) -> "ScoringOrder":
-    """Raises the reason why the table or the model cannot be used, before anything is scored."""
+    """Raises the reason why the model cannot be asked, before anything is scored."""
     from engine.scoring.batch import ScoringOrder
 
     artifact = _artifact(asked, settings, version)
     order = ScoringOrder(
         schema=asked.schema,
         target=asked.target,
-        artifact=artifact,
+        artifact=replace(artifact, estimator=b""),
         confidence=confidence,
         threshold=DEFAULT_THRESHOLD if asked.declared else settings.default_threshold,
         run=f"{time_ns() // 1_000_000:012x}{token_hex(10)}",
         at=now(),
         variant=PINNED if version else CHAMPION,
         prefix=prefix,
-        is_untyped=source.is_untyped,
+        is_untyped=is_untyped,
     )
-    order.refuse_unfit(source.name, source.schema.names)
     serve(artifact, asked, now()).predict(artifact.golden.rows[:1], confidence)
     return order
 
@@ -193,7 +244,7 @@ def _total(tallies: "Iterable[Tally]") -> "Tally":
     return total
 
 
-def _tell(total: "Tally", out: Path, order: "ScoringOrder") -> None:
+def _tell(total: "Tally", out: str, order: "ScoringOrder") -> None:
     for warning, count in total.warnings.most_common(_SHOWN):
         say(f"{count:,} rows: {warning}: trust the answer less")
     for rule, count in total.rules.most_common(_SHOWN):
