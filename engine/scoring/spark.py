@@ -5,6 +5,7 @@ place there, and both come from the plan. Each task's file is moved to the outpu
 has ended, so a task that died leaves nothing behind.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,12 +57,17 @@ def _session(master: str) -> Iterator[Any]:
     for name, value in _FIXED.items():
         builder = builder.config(name, value)
     with TemporaryDirectory(prefix="engine-") as folder:
-        session = builder.getOrCreate()
+        session = builder.config("spark.ui.showConsoleProgress", _is_watched()).getOrCreate()
         try:
+            session.sparkContext.setLogLevel("ERROR")
             session.sparkContext.addPyFile(str(_zipped(Path(folder) / "engine.zip")))
             yield session
         finally:
             session.stop()
+
+
+def _is_watched() -> str:
+    return str(sys.stderr.isatty()).lower()
 
 
 def _zipped(path: Path) -> Path:
