@@ -138,7 +138,8 @@ def _score_here(
         run = ScoringRun.begun(source, order, output, draft=draft, chunk_rows=how["chunk_rows"])
         if run.parts.finished:
             say(f"{run.parts.finished:,} finished parts of an earlier run are kept")
-        total = _total(_watched(run.go(how["jobs"] or _cores(), records), source.rows))
+        jobs = int(min(how["jobs"] or _cores(), run.most_jobs))
+        total = _total(_watched(run.go(jobs, records), source.rows))
     _tell(total, str(out), order)
 
 

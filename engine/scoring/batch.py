@@ -5,7 +5,7 @@ whatever batch, gets the same bits, and a batch that is computed again has the s
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,20 +119,21 @@ class Scorer:
         for number, found in enumerate(columns.values()):
             matrix[:, number] = found.codes
         asked = matrix if good is None else matrix[good]
-        answer = _spread(self._answers(asked), good)
         ids = pc.binary_join_element_wise(
             f"{order.run}{place}", _numbers(first, batch.num_rows), "-"
         )
-        added = [
-            *(pa.array(values, from_pandas=True) for values in answer),
-            *_DECIDE[order.target.kind](order, answer[0]),
-            _where(pa.repeat(order.version, batch.num_rows), good),
-            _where(ids, good),
-            pa.array(reasons, pa.string()) if reasons else pa.nulls(batch.num_rows, pa.string()),
-        ]
-        fields = [*batch.schema.remove_metadata(), *order.added]
-        whole = pa.RecordBatch.from_arrays([*batch.columns, *added], schema=pa.schema(fields))
-        return whole, self._tally(columns, asked, reasons=reasons, good=good, rows=batch.num_rows)
+        answer = self._columns(_spread(self._answers(asked), good), ids, good)
+        why = pa.nulls(batch.num_rows, pa.string()) if reasons is None else pa.array(reasons)
+        fields = pa.schema([*batch.schema.remove_metadata(), *order.added])
+        whole = pa.RecordBatch.from_arrays([*batch.columns, *answer, why], schema=fields)
+        return whole, self._tally(columns, asked, good)
+
+    def _columns(self, answer: Matrix, ids: Any, good: _Flags | None) -> Iterator[Any]:
+        """What is added to a batch, but for the reasons."""
+        yield from (pa.array(values, from_pandas=True) for values in answer)
+        yield from _DECIDE[self.order.target.kind](self.order, answer[0])
+        yield _where(pa.repeat(self.order.version, len(ids)), good)
+        yield _where(ids, good)
 
     def _answers(self, rows: Matrix) -> Matrix:
         """Values and bounds, (3, n)."""
@@ -143,16 +144,9 @@ class Scorer:
             found[:, some] = values, interval.lower, interval.upper
         return found
 
-    def _tally(
-        self,
-        columns: dict[str, Cells],
-        asked: Matrix,
-        *,
-        reasons: list[str | None] | None,
-        good: _Flags | None,
-        rows: int,
-    ) -> Tally:
-        tally = Tally(rows, 0 if good is None else int((~good).sum()))
+    def _tally(self, columns: dict[str, Cells], asked: Matrix, good: _Flags | None) -> Tally:
+        rows = len(asked) if good is None else len(good)
+        tally = Tally(rows, rows - len(asked))
         for found in columns.values():
             tally.rules.update({rule: int(flags.sum()) for flags, rule in found.broken})
             for flags, warning in found.warned:

@@ -1,6 +1,6 @@
 """The table that is scored: one file or a folder of them, in chunks of a fixed number of rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from engine.domain.errors import UnusableTable
-from engine.scoring.formats import FORMATS, SUFFIXES, Format, Opened, format_of
+from engine.scoring.formats import FORMATS, SUFFIXES, Format, format_of
 
 _LONGEST_REASON = 200
 
@@ -58,11 +58,9 @@ def open_source(place: Path) -> Source:
     if len(kinds) > 1:
         raise UnusableTable(f"{place} holds tables of several formats: {', '.join(sorted(kinds))}")
     name = kinds.pop()
-    opened = [_opened(FORMATS[name], file) for file in files]
-    schema = _common(files, [one.schema for one in opened])
-    counts = [one.rows for one in opened if one.rows is not None]
-    rows = sum(counts) if len(counts) == len(files) else None
-    return Source(str(place), tuple(files), name, schema, rows)
+    schemas, counts = zip(*(_looked_at(FORMATS[name], file) for file in files), strict=True)
+    rows = None if None in counts else sum(counts)
+    return Source(str(place), tuple(files), name, _common(files, schemas), rows)
 
 
 def _files_in(place: Path) -> list[Path]:
@@ -79,7 +77,8 @@ def _files_in(place: Path) -> list[Path]:
     return files
 
 
-def _opened(kind: Format, file: Path) -> Opened:
+def _looked_at(kind: Format, file: Path) -> tuple[Any, int | None]:
+    """Its columns and its rows; it is closed again, for there may be thousands of files."""
     try:
         found = kind.open(file)
     except (OSError, pa.ArrowException) as error:
@@ -88,10 +87,10 @@ def _opened(kind: Format, file: Path) -> Opened:
     twins = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twins:
         raise UnusableTable(f"{file}: the column {twins[0]} appears more than once")
-    return found
+    return found.schema, found.rows
 
 
-def _common(files: list[Path], schemas: list[Any]) -> Any:
+def _common(files: Sequence[Path], schemas: Sequence[Any]) -> Any:
     """The columns of the first file, in types that hold all files' cells."""
     for file, schema in zip(files, schemas, strict=True):
         apart = set(schema.names) ^ set(schemas[0].names)

@@ -1,6 +1,7 @@
 """Whole tables through a model: chunks to processes, parts to disk, parts to one output."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,6 +63,13 @@ class ScoringRun:
         named = parts.begin(asked, {"run": order.run, "at": order.at})
         order = replace(order, run=named["run"], at=named["at"])
         return cls(source, order, output, parts, chunk_rows)
+
+    @property
+    def most_jobs(self) -> float:
+        """More processes than this many would have nothing to do."""
+        rows = self.source.rows
+        chunks = math.inf if rows is None else rows // self.chunk_rows + len(self.source.files)
+        return max(chunks - self.parts.finished, 1)
 
     def go(self, jobs: int, records: Callable[[], Records] | None = None) -> Iterator[Tally]:
         """What is finished, part by part; the output is there when this ends, and no sooner."""

@@ -37,8 +37,8 @@ spark.driver.host 127.0.0.1
 spark.driver.bindAddress 127.0.0.1
 spark.driver.memory 512m
 spark.executor.memory 512m
-spark.sql.files.maxPartitionBytes 1
-spark.sql.files.openCostInBytes 1
+spark.sql.files.maxPartitionBytes 10m
+spark.sql.files.openCostInBytes 10m
 """
 """Each file is a task, so that there is a half-way."""
 
