@@ -21,7 +21,7 @@ _BATCH_ROWS = 16_384
 
 
 @dataclass(frozen=True)
-class Opened:
+class _Opened:
     """A file: its columns, its rows where it says how many, and its batches."""
 
     schema: Any
@@ -29,7 +29,7 @@ class Opened:
     batches: Callable[[], Iterator[Any]]
 
 
-Add = Callable[[Path], None]
+_Add = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,18 @@ class Format:
 
     suffix: str
     is_untyped: bool
-    open: Callable[[Path], Opened]
+    open: Callable[[Path], _Opened]
     write: Callable[[Any, Path, bool], None]
-    merging: Callable[[Path, Any], AbstractContextManager[Add]]
+    merging: Callable[[Path, Any], AbstractContextManager[_Add]]
 
 
-def _open_parquet(path: Path) -> Opened:
+def _open_parquet(path: Path) -> _Opened:
     file = pq.ParquetFile(path, buffer_size=_READ_AHEAD, pre_buffer=False)
     rows: int = file.metadata.num_rows
-    return Opened(file.schema_arrow, rows, lambda: iter(file.iter_batches(_BATCH_ROWS)))
+    return _Opened(file.schema_arrow, rows, lambda: iter(file.iter_batches(_BATCH_ROWS)))
 
 
-def _open_csv(path: Path) -> Opened:
+def _open_csv(path: Path) -> _Opened:
     """Every cell as the text it is; an empty one is null, and one of two quotes an empty text."""
     parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
     with pyarrow.csv.open_csv(path, parse_options=parse) as head:
@@ -67,19 +67,19 @@ def _open_csv(path: Path) -> Opened:
     def batches() -> Iterator[Any]:
         yield from pyarrow.csv.open_csv(path, parse_options=parse, convert_options=convert)
 
-    return Opened(schema, None, batches)
+    return _Opened(schema, None, batches)
 
 
-def _open_arrow(path: Path) -> Opened:
+def _open_arrow(path: Path) -> _Opened:
     """A file or a stream, whichever it is."""
     mapped = pa.memory_map(str(path))
     if mapped.read(len(_ARROW_FILE)) != _ARROW_FILE:
         mapped.seek(0)
-        return Opened(pa.ipc.open_stream(mapped).schema, None, lambda: _stream_of(path))
+        return _Opened(pa.ipc.open_stream(mapped).schema, None, lambda: _stream_of(path))
     mapped.seek(0)
     file = pa.ipc.open_file(mapped)
     numbers = range(file.num_record_batches)
-    return Opened(file.schema, None, lambda: (file.get_batch(number) for number in numbers))
+    return _Opened(file.schema, None, lambda: (file.get_batch(number) for number in numbers))
 
 
 def _stream_of(path: Path) -> Iterator[Any]:
@@ -110,7 +110,7 @@ def _write_parquet(batch: Any, path: Path, is_table: bool) -> None:
 
 
 @contextmanager
-def _merging_parquet(path: Path, schema: Any) -> Iterator[Add]:
+def _merging_parquet(path: Path, schema: Any) -> Iterator[_Add]:
     with _parquet_writer(path, schema) as writer:
         yield lambda part: writer.write_table(pq.read_table(part, use_threads=False))
 
@@ -136,7 +136,7 @@ def _header_of(schema: Any) -> bytes:
 
 
 @contextmanager
-def _merging_csv(path: Path, schema: Any) -> Iterator[Add]:
+def _merging_csv(path: Path, schema: Any) -> Iterator[_Add]:
     with path.open("wb") as file:
         file.write(_header_of(schema))
 
@@ -153,7 +153,7 @@ def _arrow_format(suffix: str, writer_of: Callable[[str, Any], Any]) -> Format:
             writer.write_batch(batch)
 
     @contextmanager
-    def merging(path: Path, schema: Any) -> Iterator[Add]:
+    def merging(path: Path, schema: Any) -> Iterator[_Add]:
         with writer_of(str(path), schema) as writer:
 
             def add(part: Path) -> None:
