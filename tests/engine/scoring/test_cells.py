@@ -20,7 +20,22 @@ WHOLE = Number("rooms", "rooms", "Rooms.", 0, 50, 3, is_whole=True)
 WIDE = Number("any", "m", "Any.", -LARGEST, LARGEST, 1, may_be_missing=True, warns_of_gap=True)
 PLAN = Category("plan", "A plan.", ("free", "1", "2.5", "True"), "free", may_be_missing=True)
 COLUMNS = (NUMBER, WHOLE, WIDE, PLAN)
-SAID = ("12", " 12 ", "+3", "1e3", "1e999", "-0", ".5", "5.", "inf", "0x10", "1_000", "abc", "١٢")
+SAID = (
+    "12",
+    "NAN",
+    " 12 ",
+    "+3",
+    "1e3",
+    "1e999",
+    "-0",
+    ".5",
+    "5.",
+    "inf",
+    "0x10",
+    "1_000",
+    "abc",
+    "١٢",
+)
 NAMED = ("", "nan", "NaN", "NA", "free", " free ", "1", "1.0", "True", "true", "2.5", "x" * 201)
 TEXTS = st.sampled_from((*SAID, *NAMED))
 NUMBERS = st.floats() | st.integers(-200, 200).map(float)
