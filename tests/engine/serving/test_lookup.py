@@ -102,7 +102,7 @@ def resolver(store: GatedFeatures, told: Told) -> Iterator[Resolver]:
 
 
 def entities(*keys: str) -> Entities:
-    return Entities.named(keys)
+    return Entities.named([*keys])
 
 
 def resolved(resolver: Resolver, *keys: str, at: str = LATER) -> Instances:
