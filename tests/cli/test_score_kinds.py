@@ -68,10 +68,12 @@ async def test_what_is_recorded_of_an_event_is_what_its_table_said(
     frame = pd.DataFrame(simulate(300, seed=6))
     table, out = tmp_path / "in.parquet", tmp_path / "out.parquet"
     frame.to_parquet(table)
+    place = f"sqlite:///{tmp_path}/records.db"
+    monkeypatch.setenv("RECORDS_URL", place)
     run = script(score, settings, monkeypatch, capsys)
     code, _, complaint = run(str(table), str(out), *RUN_AS, "--record")
     assert (code, complaint) == (0, "")
-    with closing(open_records(settings)) as store:
+    with closing(open_records(settings.model_copy(update={"records_url": place}))) as store:
         records = [one.record for one in store.read(RecordQuery("churn"))]
     found = pd.read_parquet(out)
     assert [record.id for record in records] == found["prediction_id"].tolist()
