@@ -1,10 +1,9 @@
 """A request's body: read within limits."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from engine.domain.errors import (
     BodyTooLarge,
@@ -27,35 +26,41 @@ async def read(request: Request, limit: int, why: str = _BY_ROUTE) -> bytes:
     media_type = _media_type(request)
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType("send the body as Content-Type: application/json")
-    with _in_time():
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
+    with _InTime():
+        body, is_whole = b"", False
+        while not is_whole:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            body += message.get("body", b"")
+            is_whole = not message.get("more_body", False)
             if len(body) > limit:
                 raise BodyTooLarge(f"the body is longer than {limit} bytes: {why}")
         return body
 
 
-@contextmanager
-def _in_time() -> Iterator[None]:
-    """As `asyncio.timeout` does it, in a fifth of its time: nearly every body is there at once.
+class _InTime:
+    """For `with`: what `asyncio.timeout` does, in a fifth of its time, because nearly every body is
+    there at once.
 
     Raises BodyTooSlow.
     """
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101
-    timer = asyncio.get_running_loop().call_later(_BODY_SECONDS, task.cancel, _TOO_SLOW)
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        if error.args != (_TOO_SLOW,):
-            raise
-        task.uncancel()
-        raise BodyTooSlow(_TOO_SLOW) from error
-    finally:
-        timer.cancel()
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101
+        self._task = task
+        self._timer = task.get_loop().call_later(_BODY_SECONDS, task.cancel, _TOO_SLOW)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._timer.cancel()
+        if isinstance(error, asyncio.CancelledError) and error.args == (_TOO_SLOW,):
+            self._task.uncancel()
+            raise BodyTooSlow(_TOO_SLOW) from error
 
 
 def _media_type(request: Request) -> str:
-    found = [value for name, value in request.scope["headers"] if name == b"content-type"]
-    return found[0].decode("latin-1").partition(";")[0].strip().lower() if found else ""
+    for name, value in request.scope["headers"]:
+        if name == b"content-type":
+            return str(value.decode("latin-1").partition(";")[0].strip().lower())
+    return ""
