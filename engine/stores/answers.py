@@ -13,13 +13,12 @@ from engine.domain.record import (
     JoinedRecord,
     Outcome,
     Record,
-    RecordBlock,
     RecordQuery,
     id_parts,
     row_id,
 )
 from engine.stores.databases import POSTGRESQL, SQLITE
-from engine.stores.tables import ANSWERS, OUTCOMES, block_of, numbers_of
+from engine.stores.tables import ANSWERS, OUTCOMES, block_of, numbers_of, record_of
 
 _Blocks = list[Any]
 """Rows of ANSWERS."""
@@ -88,12 +87,15 @@ def _streamed(
 ) -> Iterator[_Blocks]:
     """About so many rows at once; the blocks of one turn stay together."""
     some: _Blocks = []
+    rows = 0
     with connection.execute(wanted, execution_options={"yield_per": at_once}) as found:
         for _, turn in groupby(found, _turn_of):
-            some += turn
-            if sum(one.rows for one in some) >= at_once:
+            mine = [*turn]
+            some += mine
+            rows += sum(one.rows for one in mine)
+            if rows >= at_once:
                 yield some
-                some = []
+                some, rows = [], 0
     yield some
 
 
@@ -151,14 +153,17 @@ def _records_of(
     blocks: _Blocks, outcomes: Mapping[str, Outcome], question: RecordQuery
 ) -> Iterator[JoinedRecord]:
     for _, turn in groupby(blocks, _turn_of):
-        for record in _of_turn([block_of(o, with_rows=question.with_rows) for o in turn]):
+        for record in _of_turn([*turn], with_rows=question.with_rows):
             outcome = outcomes.get(record.id)
             if outcome is not None or not question.with_outcome:
                 yield JoinedRecord(record, outcome)
 
 
-def _of_turn(blocks: list[RecordBlock]) -> Iterable[Record]:
+def _of_turn(turn: _Blocks, *, with_rows: bool) -> Iterable[Record]:
     """By row, then by version: each block is a part of the rows."""
+    if len(turn) == 1 and turn[0].rows == 1:
+        return [record_of(turn[0], with_rows=with_rows)]
+    blocks = [block_of(one, with_rows=with_rows) for one in turn]
     if len(blocks) == 1:
         return blocks[0].records()
     numbered = (
