@@ -42,6 +42,9 @@ test-browser: .make/dev  ## /docs in a real headless Chromium
 test-load: .make/dev  ## swaps, kill -9, a slow shadow, the month: under load
 	$(BIN)/pytest -m load -s
 
+test-spark: .make/spark  ## two Spark workers, one of them killed half-way (Java 17 or newer)
+	$(BIN)/pytest -m slow tests/cli/test_score_spark.py
+
 test-docker: .make/dev  ## build, start, predict, restart: in real containers
 	$(BIN)/pytest -m docker
 
@@ -51,8 +54,11 @@ demo: .make/dev  ## a month of a moving market in two minutes: drift, a roll-out
 bench-intervals: .make/bench  ## our intervals beside MAPIE and crepes on King County
 	$(BIN)/python -m benchmarks.intervals
 
-bench-serving: .make/dev  ## our service beside a plain scikit-learn one, the ratio of their speeds
-	$(BIN)/python -m benchmarks.serving
+bench: .make/dev  ## our service beside what one would pick instead: speed, latency, start, memory
+	$(BIN)/python -m benchmarks.peers
+
+bench-quick: .make/dev  ## the same in a minute, with the peers that are installed already
+	$(BIN)/python -m benchmarks.peers --quick
 
 bench-gate: .make/dev  ## how often the gate is wrong, and how often it sees what is better
 	$(BIN)/python -m benchmarks.gate
@@ -66,6 +72,9 @@ bench-year: .make/dev  ## a year of bike rentals: do intervals hold while the wo
 bench-growth: .make/dev  ## what records cost at 10^5, 10^6 and 5*10^6 rows: is it flat?
 	$(BIN)/python -m benchmarks.growth
 
+bench-scoring: .make/dev  ## ten million rows of a table beside the bare evaluator, and the memory
+	$(BIN)/python -m benchmarks.scoring
+
 format: .make/dev  ## format every file
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
@@ -75,6 +84,7 @@ lock: .make/dev  ## refresh every pin from pyproject.toml
 	$(BIN)/python -m uv pip compile -q --upgrade $(LOCK) --extra train -c requirements/serve.txt pyproject.toml -o requirements.txt
 	$(BIN)/python -m uv pip compile -q --upgrade $(LOCK) --extra train --extra dev -c requirements.txt pyproject.toml -o requirements/dev.txt
 	$(BIN)/python -m uv pip compile -q --upgrade $(LOCK) --extra train --extra bench -c requirements.txt pyproject.toml -o requirements/bench.txt
+	$(BIN)/python -m uv pip compile -q --upgrade $(LOCK) --extra train --extra spark -c requirements.txt pyproject.toml -o requirements/spark.txt
 LOCK := --universal --python-version 3.11 --no-header --no-emit-index-url
 
 clean:  ## remove the environment and what was generated
@@ -97,4 +107,8 @@ clean:  ## remove the environment and what was generated
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/bench.txt
 	@touch $@
 
-.PHONY: help serve train up check format-check lint types test test-slow test-browser test-docker test-load bench-intervals bench-gate bench-watching bench-serving bench-growth bench-year demo format lock clean
+.make/spark: .make/dev requirements/spark.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/spark.txt
+	@touch $@
+
+.PHONY: help serve train up check format-check lint types test test-slow test-browser test-docker test-load test-spark bench-intervals bench-scoring bench-gate bench-watching bench bench-quick bench-growth bench-year demo format lock clean

@@ -80,6 +80,7 @@ def _challenge_champion(this: _Run, controller: RolloutController | None = None)
     method = Method(order.recalibrate, controller is not None, order.yes_major, order.other_library)
     release = next_release(this.problem, reigning, past, taken=taken, method=method)
     read = this.records if order.uses_records else None
+    effort = order.effort or reigning.card.effort
     sources = Sources(order.data, order.layout, read, order.since)
     try:
         trial = train_and_judge(
@@ -88,7 +89,7 @@ def _challenge_champion(this: _Run, controller: RolloutController | None = None)
             reigning,
             attempt=attempts(past) + 1,
             method=method,
-            origin=Origin(next(candidates_of(release, taken)), now(), order.seed),
+            origin=Origin(next(candidates_of(release, taken)), now(), order.seed, effort),
             progress=progress,
         )
     except NothingToJudge as error:

@@ -113,7 +113,7 @@ def _train_candidates(
     show_rows(table, rejected, settings.reports)
     refuse_unlearnable(problem, table, rejected, max_bad_share=order.max_bad_share)
     parts = split(table, order.seed)
-    origin = Origin(version, now(), order.seed)
+    origin = Origin(version, now(), order.seed, order.effort)
     trained = train_all(problem, table, parts, origin=origin, progress=progress)
     show_candidates(problem, trained)
     found = examine(problem, table, parts, artifact=trained[0], origin=origin)

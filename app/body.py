@@ -1,6 +1,8 @@
 """A request's body: read within limits."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fastapi import Request
 
@@ -11,6 +13,7 @@ from engine.domain.errors import (
 )
 
 _BODY_SECONDS = 20
+_TOO_SLOW = f"the body did not arrive within {_BODY_SECONDS} s"
 BY_SETTING = "the setting MAX_BODY_BYTES is the limit; send fewer rows at a time"
 _BY_ROUTE = "no valid body of this route is longer"
 
@@ -24,16 +27,33 @@ async def read(request: Request, limit: int, why: str = _BY_ROUTE) -> bytes:
     media_type = _media_type(request)
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType("send the body as Content-Type: application/json")
-    body = b""
+    with _in_time():
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise BodyTooLarge(f"the body is longer than {limit} bytes: {why}")
+        return body
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    """As `asyncio.timeout` does it, in a fifth of its time: nearly every body is there at once.
+
+    Raises BodyTooSlow.
+    """
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101
+    timer = asyncio.get_running_loop().call_later(_BODY_SECONDS, task.cancel, _TOO_SLOW)
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    raise BodyTooLarge(f"the body is longer than {limit} bytes: {why}")
-    except TimeoutError as error:
-        raise BodyTooSlow(f"the body did not arrive within {_BODY_SECONDS} s") from error
-    return body
+        yield
+    except asyncio.CancelledError as error:
+        if error.args != (_TOO_SLOW,):
+            raise
+        task.uncancel()
+        raise BodyTooSlow(_TOO_SLOW) from error
+    finally:
+        timer.cancel()
 
 
 def _media_type(request: Request) -> str:

@@ -1,15 +1,19 @@
 """The application: puts the routes together and owns the lifetime of what they share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+import gc
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
 from app import metrics, monitoring
@@ -47,13 +51,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description=_DESCRIPTION,
         redoc_url=None,
+        telemetry=_telemetry(),
         lifespan=_lifespan_of(settings, problems),
     )
     places = [("", problems[0]), *((f"/v1/{problem.name}", problem) for problem in problems)]
     answering: dict[str, predict.Endpoint] = {}
     for prefix, problem in places:
         answering |= predict.endpoints(problem, prefix=prefix, settings=settings)
-    _add_middleware(app, settings, answering)
+    _add_middleware(app, settings)
     add_handlers(app)
     for prefix, problem in places:
         app.include_router(predict.router(problem, answering, prefix=prefix, settings=settings))
@@ -63,12 +68,33 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for routes in (metrics.router, health.router, redoc.router):
         app.include_router(routes)
     describe(app, _bodies_of(problems, settings))
+    _answer_first(app, settings, answering)
     return app
 
 
 def _served_problems(settings: Settings) -> list[Problem]:
     """The first of them answers at the root."""
     return [named(name, partial(card_of, settings)) for name in settings.serve]
+
+
+def _answer_first(
+    app: FastAPI, settings: Settings, answering: Mapping[str, predict.Endpoint]
+) -> None:
+    """Put the predictions in front of all that FastAPI wraps around the routes."""
+    wrap = app.build_middleware_stack
+
+    def build() -> ASGIApp:
+        return predict.AnswerFirst(wrap(), answering, logs_requests=settings.log_requests)
+
+    app.build_middleware_stack = build  # type: ignore[method-assign]
+
+
+def _telemetry() -> TelemetryConfig | None:
+    """FastAPI looks at every request whether OpenTelemetry was configured; without its SDK, which
+    is nobody's dependency here, it cannot be."""
+    if find_spec("opentelemetry.sdk") is not None:
+        return None
+    return {"tracing": False, "metrics": False, "logs": False}
 
 
 def _bodies_of(problems: Sequence[Problem], settings: Settings) -> list[Any]:
@@ -80,11 +106,8 @@ def _bodies_of(problems: Sequence[Problem], settings: Settings) -> list[Any]:
     return bodies
 
 
-def _add_middleware(
-    app: FastAPI, settings: Settings, answering: Mapping[str, predict.Endpoint]
-) -> None:
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """The last one added is the outermost."""
-    app.add_middleware(predict.AnswerFirst, answering=answering)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -117,6 +140,7 @@ def _lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
                 keep_tidy(records, settings.records_keep_days, log),
             ):
                 await running.enter_async_context(_background(task))
+            running.enter_context(_left_alone_by_the_collector())
             yield {
                 "admin_key": settings.admin_api_key,
                 "lives": lives,
@@ -131,6 +155,18 @@ def _lifespan_of(settings: Settings, problems: Sequence[Problem]) -> Any:
         log.info("stopped")
 
     return lifespan
+
+
+@contextmanager
+def _left_alone_by_the_collector() -> Iterator[None]:
+    """What is there when the service starts stays: the garbage collector need not look at it again
+    each time that requests have left enough behind."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @dataclass(frozen=True)

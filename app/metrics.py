@@ -25,6 +25,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         model = ("problem", "model_version")
         count, gauge = self._counter, self._gauge
         self._requests = count("http_requests", "Requests answered.", "method", "route", "status")
@@ -50,9 +51,13 @@ class Metrics:
         )
 
     def answered(self, method: str, route: str, *, status: int, seconds: float) -> None:
-        method = method if method in METHODS else "OTHER"
-        self._requests.labels(method, route, status).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        key = method if method in METHODS else "OTHER", route, status
+        known = self._answered.get(key)
+        if known is None:
+            known = self._requests.labels(*key), self._seconds.labels(*key[:2])
+            self._answered[key] = known
+        known[0].inc()
+        known[1].observe(seconds)
 
     def predicted(self, answer: AnsweredRows) -> None:
         """Each part under the version that answered it, or failed to."""

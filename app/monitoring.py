@@ -1,9 +1,9 @@
 """The middleware around every request: an id, a count, a log line, no crash without an answer."""
 
+import logging
 import re
 from time import perf_counter
 from typing import Any
-from uuid import uuid4
 
 from fastapi import Response
 from starlette.requests import ClientDisconnect
@@ -13,10 +13,13 @@ from structlog.typing import FilteringBoundLogger
 from app.errors import problem
 from app.metrics import Metrics
 from engine.domain.errors import ModelNotReady
+from engine.domain.ids import RandomNames
 
 _HUNG_UP = 499
 """Never sent, only counted: the caller left before the answer."""
 _UNMATCHED = "unmatched"
+_ID_BYTES = 16
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR}
 _REQUEST_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
 _NOT_STARTED = (
     "the application has not been started: its lifespan has not run, so no model is loaded; in a "
@@ -37,6 +40,7 @@ class Observe:
 
     def __init__(self, app: ASGIApp, *, logs_requests: bool) -> None:
         self.app = app
+        self._names = RandomNames()
         self.level = "info" if logs_requests else "debug"
         """The level of the log line about a request that was answered as it should be."""
 
@@ -45,7 +49,7 @@ class Observe:
             await self.app(scope, receive, send)
             return
         start = perf_counter()
-        scope["request_id"] = _request_id(scope)
+        scope["request_id"] = _given_id(scope) or self._names.take(_ID_BYTES)
         is_started = "metrics" in scope.get("state", {})
         if not is_started:
             scope["state"] = _NotStarted(scope.get("state", {}))
@@ -72,12 +76,12 @@ class Observe:
                 _count(scope, status, perf_counter() - start, level=self.level)
 
 
-def _request_id(scope: Scope) -> str:
-    """The caller's X-Request-ID when it is short and plain, else a new one."""
+def _given_id(scope: Scope) -> str:
+    """The caller's X-Request-ID when it is short and plain."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode())
-    return uuid4().hex
+    return ""
 
 
 def _crash(scope: Scope) -> Response:
@@ -108,6 +112,8 @@ def _count(scope: Scope, status: int, seconds: float, *, level: str) -> None:
     metrics: Metrics = scope["state"]["metrics"]
     metrics.answered(scope["method"], route, status=status, seconds=seconds)
     level = level if status < 400 else "info" if status < 500 else "error"
+    if not log.is_enabled_for(_LEVELS[level]):
+        return
     getattr(log, level)(
         "request",
         method=scope["method"],

@@ -31,6 +31,7 @@ from scipy import stats
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 
 from benchmarks import events
+from engine.domain.effort import BEST
 from engine.domain.judgement import ALPHA, MINIMUM_EFFECT
 from engine.domain.kinds import POSITIVE
 from engine.domain.prediction import Interval
@@ -39,7 +40,7 @@ from engine.judging import gate
 from engine.judging.evidence import Evidence, ModelAnswers
 from engine.judging.guardrails import p_positive
 from engine.judging.intervals import slices_of
-from engine.learning.estimators import boosted_location
+from engine.learning.estimators import CANDIDATES
 from engine.tables.files import read_file
 from engine.tables.split import Rows, hold_out
 from engine.tables.table import Table, check, translate
@@ -161,7 +162,8 @@ def learned(table: Table, seen: Rows, unseen: Rows, models: int) -> Matrix:
 
 
 def boosted(rows: Matrix, log_target: Vector, seen: Rows, unseen: Rows, seed: int) -> Vector:
-    fitted = (e.fit(rows[seen], log_target[seen]) for e in boosted_location(seed))
+    members = CANDIDATES[BEST][0].members
+    fitted = (e.fit(rows[seen], log_target[seen]) for e in members(seed))
     return np.asarray(np.mean([e.predict(rows[unseen]) for e in fitted], axis=0))
 
 

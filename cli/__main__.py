@@ -10,6 +10,7 @@ from cli.features import features
 from cli.records import records
 from cli.replay import replay
 from cli.rollback import rollback
+from cli.score import score
 from cli.serve import serve
 from cli.shared import group, run
 from engine import __version__
@@ -35,7 +36,7 @@ def predictive() -> None:
 for story in _STORIES:
     file, _, name = story.partition(":")
     predictive.add_command(getattr(import_module(file), name))
-for each in (rollback, deployment, records, replay, features, serve, demo):
+for each in (rollback, deployment, records, replay, score, features, serve, demo):
     predictive.add_command(each)
 
 

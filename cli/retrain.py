@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from cli.shared import (
+    EFFORT,
     MOMENT,
     SEED,
     SHARE,
@@ -26,6 +27,7 @@ from cli.shared import (
     say,
     words_of,
 )
+from engine.domain.effort import Effort
 from engine.domain.errors import InvalidSetting
 from engine.domain.problem import Problem
 from engine.settings import Settings, load_settings
@@ -57,6 +59,7 @@ class RetrainingOrder:
     since: str | None = None
     layout: str | None = None
     seed: int = 0
+    effort: Effort | None = None
     max_bad_share: float = 0.05
     every: int | None = None
     dry_run: bool = False
@@ -99,6 +102,7 @@ _OPTIONS = options(
         help="Layout of the tables' columns; default: the problem's own.",
     ),
     option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random."),
+    option("--effort", type=EFFORT, help="As for train_model.py; default: the champion's."),
     option(
         "--max-bad-share",
         type=SHARE,

@@ -17,6 +17,7 @@ import click
 from click.core import ParameterSource
 
 from engine.assemble import card_of
+from engine.domain.effort import Effort
 from engine.domain.errors import InvalidSetting, ServiceError
 from engine.domain.problem import Problem
 from engine.domain.times import utc, written
@@ -287,6 +288,7 @@ def _share(text: str) -> float:
 
 
 SEED = click.IntRange(0, _HIGHEST_SEED)
+EFFORT = click.Choice(Effort, case_sensitive=False)
 ROWS = click.IntRange(1, _MOST_ROWS)
 SHARE = Parsed("share", _share)
 MOMENT = Parsed("time", utc)

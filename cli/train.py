@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.shared import (
+    EFFORT,
     ROWS,
     SEED,
     SHARE,
@@ -24,6 +25,7 @@ from cli.shared import (
     problem_option,
 )
 from engine.assemble import Stores, card_of, open_features
+from engine.domain.effort import FAST, Effort
 from engine.domain.errors import ContractChanged, InvalidSetting, ServiceError
 from engine.domain.problem import SIMULATED, Columns, Problem
 from engine.domain.version import Version
@@ -59,6 +61,7 @@ class TrainingOrder:
     layout: str | None
     rows: int
     seed: int
+    effort: Effort
     max_bad_share: float
     out: Path | None
     accept: bool
@@ -106,6 +109,13 @@ _OPTIONS = options(
         "--rows", type=ROWS, default=_SIMULATED_ROWS, show_default=True, help="Rows to simulate."
     ),
     option("--seed", type=SEED, default=0, show_default=True, help="Seed of everything random."),
+    option(
+        "--effort",
+        type=EFFORT,
+        default=FAST.value,
+        show_default=True,
+        help="How large the model may be: few trees that answer fast, or three times as many.",
+    ),
     option(
         "--max-bad-share",
         type=SHARE,

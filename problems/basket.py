@@ -25,7 +25,7 @@ from typing_extensions import TypedDict
 
 from engine.domain.answer import Answer
 from engine.domain.columns import Number
-from engine.domain.prediction import Entity
+from engine.domain.prediction import Entities
 from engine.domain.problem import Columns, Contract, Lookup, Problem
 from engine.domain.schema import Schema, Target, body_type
 from problems.replies import Echo, Key, Level, Time, Told
@@ -93,26 +93,18 @@ def _users_type(limit: int) -> Any:
 
 
 def _prices_of(answer: Answer, users: list[str]) -> BasketPredictions:
-    prediction = answer.prediction
-    columns = zip(
-        users,
-        answer.told(),
-        prediction.values.round(2).tolist(),
-        prediction.interval.lower.round(2).tolist(),
-        prediction.interval.upper.round(2).tolist(),
-        strict=True,
-    )
+    columns = zip(users, answer.told(), answer.rounded(2), strict=True)
     predictions: list[BasketPrediction] = [
         {
             "user_id": user,
             "predicted_price": price,
             "timestamp": answer.predicted_at,
             "confidence_interval": {"lower": lower, "upper": upper},
-            "confidence": prediction.interval.confidence,
+            "confidence": answer.confidence,
             "degraded": answer.is_degraded,
             **facts,
         }
-        for user, facts, price, lower, upper in columns
+        for user, facts, (price, lower, upper) in columns
     ]
     return {"predictions": predictions, "count": len(predictions)}
 
@@ -174,7 +166,7 @@ BASKET = Problem(
             summary="Predict what a user's next order costs; the features are looked up",
             request=lambda limit: _BasketUser,
             reply=BasketPrediction,
-            entities=lambda body: [Entity(key=body["user_id"])],
+            entities=lambda body: Entities.named([body["user_id"]]),
             answer=lambda answer, body: _prices_of(answer, [body["user_id"]])["predictions"][0],
             examples={"documented": {"user_id": DOCUMENTED}, "short": {"user_id": "abc123"}},
         ),
@@ -183,7 +175,7 @@ BASKET = Problem(
             summary="Predict the next orders of many users; all are answered or none",
             request=_users_type,
             reply=BasketPredictions,
-            entities=lambda body: [Entity(key=user) for user in body["user_ids"]],
+            entities=lambda body: Entities.named(body["user_ids"]),
             answer=lambda answer, body: _prices_of(answer, body["user_ids"]),
             examples={"documented": {"user_ids": [DOCUMENTED, "abc123"]}},
         ),

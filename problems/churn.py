@@ -16,6 +16,7 @@ The simulated users
 """
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, NotRequired
 
 import numpy as np
@@ -25,7 +26,7 @@ from typing_extensions import TypedDict
 
 from engine.domain.answer import Answer
 from engine.domain.kinds import BINARY
-from engine.domain.prediction import Entity
+from engine.domain.prediction import Entities
 from engine.domain.problem import Columns, Contract, Problem
 from engine.domain.schema import Schema, Target, body_type
 from engine.domain.times import DAY
@@ -119,8 +120,8 @@ def _users_type(limit: int) -> Any:
     return body_type("ChurnUsers", {"users": Annotated[list[_ChurnUser], users]})  # type: ignore[valid-type]
 
 
-def _entity_of(user: Any) -> Entity:
-    return Entity(key=user["user_id"], row=user["features"])
+def _entities_of(users: Sequence[Any]) -> Entities:
+    return Entities([user["features"] for user in users], [user["user_id"] for user in users])
 
 
 def _risks_of(answer: Answer, users: list[Any]) -> ChurnPredictions:
@@ -239,7 +240,7 @@ CHURN = Problem(
             summary="Predict the risk that a user does not come back within 30 days",
             request=lambda limit: _ChurnUser,
             reply=ChurnPrediction,
-            entities=lambda body: [_entity_of(body)],
+            entities=lambda body: _entities_of([body]),
             answer=lambda answer, body: _risks_of(answer, [body])["predictions"][0],
             examples={"documented": _USER, "a few features": _TEST_USER},
         ),
@@ -248,7 +249,7 @@ CHURN = Problem(
             summary="Predict the risks of many users; all are answered or none",
             request=_users_type,
             reply=ChurnPredictions,
-            entities=lambda body: [_entity_of(user) for user in body["users"]],
+            entities=lambda body: _entities_of(body["users"]),
             answer=lambda answer, body: _risks_of(answer, body["users"]),
             examples={"documented": {"users": [_USER, _TEST_USER]}},
         ),

@@ -22,7 +22,7 @@ from engine.domain.columns import Column
 from engine.domain.contract import declared_terms
 from engine.domain.errors import UntrustedArtifact
 from engine.domain.kinds import ByKind
-from engine.domain.prediction import Entity, Prediction
+from engine.domain.prediction import Entities
 from engine.domain.problem import Contract, Problem
 from engine.domain.schema import Schema, Target, body_type
 from problems.replies import (
@@ -134,7 +134,7 @@ def _contract_of_one(target: Target, schema: Schema, row: Any, *, one: Any) -> C
         summary=f"Predict {target.name} for one row, with {_REPLIES[target.kind].promise}",
         request=lambda limit: row,
         reply=one,
-        entities=lambda body: [Entity(row=_features_of(schema, body))],
+        entities=lambda body: Entities([_features_of(schema, body)]),
         answer=lambda answer, body: _replies(target, answer, [_notes_on(schema, body)])[0],
         examples={"a row of the table": schema.example},
     )
@@ -148,7 +148,7 @@ def _contract_of_many(target: Target, schema: Schema, row: Any, *, one: Any, nam
         summary=f"Predict {target.name} for many rows; all are answered or none",
         request=lambda limit: _rows_type(name, row, limit),
         reply=_typed(f"{name}_Predictions", "One prediction for each row, in their order.", fields),
-        entities=lambda body: [Entity(row=_features_of(schema, row)) for row in body["rows"]],
+        entities=lambda body: Entities([_features_of(schema, row) for row in body["rows"]]),
         answer=lambda answer, body: {
             "predictions": _replies(
                 target, answer, [_notes_on(schema, row) for row in body["rows"]]
@@ -219,37 +219,33 @@ def _replies(target: Target, answer: Answer, notes: Sequence[list[str]]) -> list
             "model_version": about["model_version"],
             "predicted_at": answer.predicted_at,
         }
-        for about, said, note in zip(
-            answer.told(), say(target, answer.prediction), notes, strict=True
-        )
+        for about, said, note in zip(answer.told(), say(target, answer), notes, strict=True)
     ]
 
 
-def _events_said(target: Target, prediction: Prediction) -> Iterator[dict[str, Any]]:
+def _events_said(target: Target, answer: Answer) -> Iterator[dict[str, Any]]:
     other, happens = _outcomes(target)
-    for value, bounds in zip(*chances(prediction), strict=True):
+    for value, bounds in zip(*chances(answer.prediction), strict=True):
         likelier = happens if value >= 0.5 else other
         yield {"prediction": likelier, "probability": value, "probability_interval": bounds}
 
 
-def _positives_said(target: Target, prediction: Prediction) -> Iterator[dict[str, Any]]:
+def _positives_said(target: Target, answer: Answer) -> Iterator[dict[str, Any]]:
     """With enough digits for the smallest value."""
-    return _quantities_said(prediction, _digits_of(target.low))
+    return _quantities_said(answer, _digits_of(target.low))
 
 
-def _reals_said(target: Target, prediction: Prediction) -> Iterator[dict[str, Any]]:
+def _reals_said(target: Target, answer: Answer) -> Iterator[dict[str, Any]]:
     """With enough digits for the span."""
-    return _quantities_said(prediction, _digits_of(target.high - target.low))
+    return _quantities_said(answer, _digits_of(target.high - target.low))
 
 
-def _quantities_said(prediction: Prediction, digits: int) -> Iterator[dict[str, Any]]:
-    interval = prediction.interval
-    columns = (prediction.values, interval.lower, interval.upper)
-    for value, lower, upper in zip(*(c.round(digits).tolist() for c in columns), strict=True):
+def _quantities_said(answer: Answer, digits: int) -> Iterator[dict[str, Any]]:
+    for value, lower, upper in answer.rounded(digits):
         yield {
             "prediction": value,
             "confidence_interval": {"lower": lower, "upper": upper},
-            "confidence": interval.confidence,
+            "confidence": answer.confidence,
         }
 
 
@@ -264,7 +260,7 @@ class _Reply:
 
     promise: str
     fields: Callable[[str, Target], dict[str, Any]]
-    said: Callable[[Target, Prediction], Iterator[dict[str, Any]]]
+    said: Callable[[Target, Answer], Iterator[dict[str, Any]]]
 
 
 _REPLIES = ByKind(

@@ -22,7 +22,7 @@ from typing_extensions import TypedDict
 
 from engine.domain.answer import Answer
 from engine.domain.columns import Number
-from engine.domain.prediction import Entity
+from engine.domain.prediction import Entities
 from engine.domain.problem import Columns, Contract, Layout, Problem
 from engine.domain.schema import Schema, Target, body_type
 from problems.replies import Level, ModelVersion, PredictionId, Time, Warnings
@@ -86,25 +86,17 @@ def _price_of(answer: Answer) -> PricePrediction:
 
 
 def _prices_of(answer: Answer) -> PricePredictions:
-    prediction = answer.prediction
-    columns = zip(
-        answer.told(),
-        prediction.values.round(2).tolist(),
-        prediction.interval.lower.round(2).tolist(),
-        prediction.interval.upper.round(2).tolist(),
-        strict=True,
-    )
     predictions: list[PricePrediction] = [
         {
             "prediction_id": about["prediction_id"],
             "predicted_price": value,
             "confidence_interval": {"lower": lower, "upper": upper},
-            "confidence": prediction.interval.confidence,
+            "confidence": answer.confidence,
             "warnings": about["warnings"],
             "model_version": about["model_version"],
             "predicted_at": answer.predicted_at,
         }
-        for about, value, lower, upper in columns
+        for about, (value, lower, upper) in zip(answer.told(), answer.rounded(2), strict=True)
     ]
     return {"predictions": predictions, "count": len(predictions)}
 
@@ -197,7 +189,7 @@ HOUSING = Problem(
             summary="Predict the price of one house, with an interval that covers",
             request=lambda limit: _House,
             reply=PricePrediction,
-            entities=lambda body: [Entity(row=body)],
+            entities=lambda body: Entities([body]),
             answer=lambda answer, body: _price_of(answer),
             examples={"documented": _EXAMPLES[0]},
         ),
@@ -206,7 +198,7 @@ HOUSING = Problem(
             summary="Predict the prices of many houses; all are answered or none",
             request=_houses_type,
             reply=PricePredictions,
-            entities=lambda body: [Entity(row=house) for house in body["houses"]],
+            entities=lambda body: Entities(body["houses"]),
             answer=lambda answer, body: _prices_of(answer),
             examples={"documented": _EXAMPLES[1]},
         ),

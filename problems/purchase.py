@@ -25,7 +25,7 @@ from typing_extensions import TypedDict
 
 from engine.domain.answer import Answer
 from engine.domain.kinds import BINARY
-from engine.domain.prediction import DEFAULT_THRESHOLD, Entity
+from engine.domain.prediction import DEFAULT_THRESHOLD, Entities
 from engine.domain.problem import Columns, Contract, Problem
 from engine.domain.schema import Row, Schema, Target, body_type
 from problems.gaps import category, count, number, with_gaps
@@ -244,9 +244,10 @@ PURCHASE = Problem(
             summary="Predict which items are bought within 7 days; all are answered or none",
             request=_pairs_type,
             reply=PurchasePredictions,
-            entities=lambda body: [
-                Entity(key=pair["user_id"], row=_features_of(pair)) for pair in body["features"]
-            ],
+            entities=lambda body: Entities(
+                [_features_of(pair) for pair in body["features"]],
+                [pair["user_id"] for pair in body["features"]],
+            ),
             answer=purchases_of,
             examples={
                 "documented": {"features": [{**_PAIR, **_SCHEMA.example}], **_OPTIONS},

@@ -12,6 +12,7 @@ import pytest
 
 from engine.assemble import open_stores
 from engine.domain.artifact import Artifact
+from engine.domain.effort import FAST
 from engine.domain.problem import Problem
 from engine.domain.version import FIRST
 from engine.learning.kinds import LEARNERS
@@ -72,7 +73,7 @@ def _train(problem: Problem) -> Artifact:
     assert problem.simulate is not None
     table = check(problem, problem.simulate(ROWS, SEED), "simulated")[0]
     origin = Origin(FIRST, "2026-01-01T00:00:00.000Z", SEED)
-    candidate = LEARNERS[problem.target.kind].candidates[0]
+    candidate = LEARNERS[problem.target.kind].candidates[FAST][0]
     return train(
         problem,
         table,

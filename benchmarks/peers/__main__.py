@@ -11,13 +11,15 @@ A is FastAPI with our service's types of bodies and replies, and a constant in p
 with pydantic, a DataFrame and the estimator. The best peer is the quickest of tutorial and the
 installed frameworks.
 
-Every request has rows that no other request of the run has. Every server's answers are checked
-first; a reply that is not 200 ends the run. Ratios are paired by round.
+Requests come one after the other from files of up to 400,000 different rows. Every server's answers
+are checked first; a reply that is not 200 ends the run. Ratios are paired by round. CPU is what all
+processes of a server used: while others use the machine too, compare that.
 """
 
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.gate import KING_COUNTY
@@ -26,7 +28,7 @@ from benchmarks.peers.cases import CASES
 from benchmarks.peers.frameworks import FRAMEWORKS
 from benchmarks.peers.install import NotInstalledError, default_cache, install
 from benchmarks.peers.lineup import SERVERS, Place, Server
-from benchmarks.peers.load import INSTALL_WRK, find_wrk
+from benchmarks.peers.load import what_is_missing
 from benchmarks.peers.measuring import Bench, Plan
 from benchmarks.peers.report import write
 from benchmarks.peers.results import Results
@@ -37,10 +39,10 @@ _FULL = Plan(rounds=5, seconds=3, starts=3, is_quick=False)
 _QUICK = Plan(rounds=1, seconds=1, starts=1, is_quick=True)
 
 
-def main() -> int:
-    options = _parse()
-    if find_wrk(may_install=not options.quick) is None:
-        print(f"skipped: wrk is not installed; {INSTALL_WRK}")
+def main(words: Sequence[str] | None = None) -> int:
+    options = _parse(words)
+    if (missing := what_is_missing(may_install=not options.quick)) is not None:
+        print(f"skipped: {missing}")
         return 0 if options.quick else 1
     default = _QUICK if options.quick else _FULL
     plan = Plan(
@@ -63,7 +65,7 @@ def main() -> int:
     return 1 if options.check and any(bar.is_kept is False for bar in kept) else 0
 
 
-def _parse() -> argparse.Namespace:
+def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.peers",
         description=__doc__,
@@ -99,7 +101,7 @@ def _parse() -> argparse.Namespace:
         help="folder of the environments; default: $BENCH_CACHE, or ~/.cache/predictive-bench",
     )
     parser.add_argument("--check", action="store_true", help="exit 1 where a bar is not kept")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     unknown = set((options.only or "A").split(",")) - set(SERVERS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(SERVERS)}")

@@ -72,6 +72,7 @@ def _beside_a(
 def _starts(results: Results) -> Iterator[Bar]:
     found = results.starts.get(_DURABLE)
     seconds = median(found.seconds) if found else None
+    yield Bar("records lost", results.lost(), 0, False)
     memory = found.memory_mb if found else None
     yield Bar("seconds from the start to the first answer", seconds, 1.0, False)
     yield Bar("MB of one worker at rest", memory, 130, False)

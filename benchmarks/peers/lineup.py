@@ -14,7 +14,7 @@ from benchmarks.peers.processes import Command
 from cli.server import ROOT
 
 _UVICORN = ("-m", "uvicorn", "--no-access-log", "--log-level", "warning", "--port")
-_PLAIN = "benchmarks.peers.servers.plain"
+_PLAIN = "benchmarks.peers.plain"
 
 
 class Role(StrEnum):

@@ -11,26 +11,35 @@ from pathlib import Path
 
 _SCRIPT = Path(__file__).with_name("requests.lua")
 _LOOPS = 150_000
-INSTALL_WRK = "apt-get install wrk (https://github.com/wg/wrk)"
 
 
 @dataclass(frozen=True)
 class Run:
     """`wrk_cores` is how many cores wrk itself took."""
 
+    requests: int
     requests_per_second: float
     p50_ms: float
     p99_ms: float
     wrk_cores: float
 
 
-def find_wrk(*, may_install: bool) -> str | None:
-    """Where wrk is; root may install it on Debian and its kin."""
-    if shutil.which("wrk") is None and may_install and os.geteuid() == 0:
-        apt = shutil.which("apt-get")
-        if apt is not None:
-            subprocess.run([apt, "install", "-y", "-qq", "wrk"], check=False)
-    return shutil.which("wrk")
+class NoAnswerError(Exception):
+    """Not one answer in a whole run."""
+
+
+def what_is_missing(*, may_install: bool) -> str | None:
+    """What this machine lacks; root may install wrk on Debian and its kin."""
+    if not hasattr(os, "sched_getaffinity") or shutil.which("taskset") is None:
+        return "servers are pinned to a core with taskset, which only Linux has"
+    if len(os.sched_getaffinity(0)) < 2:
+        return "two cores are needed, one for the servers and one for wrk"
+    apt = shutil.which("apt-get")
+    if shutil.which("wrk") is None and may_install and apt is not None and os.geteuid() == 0:
+        subprocess.run([apt, "install", "-y", "-qq", "wrk"], check=False)
+    if shutil.which("wrk") is None:
+        return "wrk is not installed: apt-get install wrk, or https://github.com/wg/wrk"
+    return None
 
 
 def ask(
@@ -46,10 +55,12 @@ def ask(
     if done.returncode != 0 or not done.stdout.rstrip().endswith("}"):
         raise RuntimeError(f"wrk failed at {url}:\n{done.stdout}{done.stderr}")
     said = json.loads(done.stdout.rstrip().rsplit("\n", 1)[1])
-    if said["refused"] or said["broken"] or not said["requests"]:
+    if not said["requests"] and not said["refused"] and not said["broken"]:
+        raise NoAnswerError(f"no answer within {seconds} s")
+    if said["refused"] or said["broken"]:
         raise RuntimeError(f"{url} did not answer every request with 200: {said}")
     rate = said["requests"] / said["seconds"]
-    return Run(rate, said["p50_ms"], said["p99_ms"], cpu / said["seconds"])
+    return Run(said["requests"], rate, said["p50_ms"], said["p99_ms"], cpu / said["seconds"])
 
 
 def _seconds_of_children() -> float:

@@ -5,19 +5,20 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from time import sleep
+from time import monotonic, sleep
 
 import numpy as np
 
 from benchmarks.peers.cases import WORKER_CASES, Case
 from benchmarks.peers.lineup import Place, Role, Server, ours
-from benchmarks.peers.load import ask, probe_ms
-from benchmarks.peers.processes import Running, post, start
+from benchmarks.peers.load import NoAnswerError, ask, probe_ms
+from benchmarks.peers.processes import Running, get, post, start
 from benchmarks.peers.results import Results, Sample, Start
 from benchmarks.peers.rows import Market, write_bodies
 from cli.server import free_port
 
 _REST_SECONDS = 1.0
+_WRITE_SECONDS = 60
 _CHECKS = 5
 _NEAR = 0.25
 """Our own model may differ from the peers' by this share, in the median."""
@@ -85,9 +86,10 @@ class Bench:
         return running
 
     def _start_often(self, server: Server) -> tuple[Running, Start]:
+        """Peers take long and are started once."""
         found, took = self._start(server)
         seconds = [took]
-        while len(seconds) < self.plan.starts:
+        while len(seconds) < self.plan.starts and server.role is not Role.RIVAL:
             found.stop()
             found, took = self._start(server)
             seconds.append(took)
@@ -114,19 +116,26 @@ class Bench:
         asked = [(s, c) for c in cases for s in running if c.layout in s.faces]
         for server, case in asked:
             with _awake(running[server]):
-                self._check(server, running[server], case)
+                self._check(server, running[server], case, times=_CHECKS)
         for number in range(self.plan.rounds):
             for server, case in asked if number % 2 == 0 else reversed(asked):
-                with _awake(running[server]):
-                    sample = self._sample(server, running[server], case, number=number)
+                try:
+                    with _awake(running[server]):
+                        self._check(server, running[server], case, times=1)
+                        sample = self._sample(server, running[server], case, number=number)
+                except NoAnswerError as error:
+                    if server.role is not Role.RIVAL:
+                        raise
+                    _say(f"round {number + 1}, {case.name}: {server.name}: {error}")
+                    continue
                 _say(_line_of(sample))
                 yield sample
 
-    def _check(self, server: Server, running: Running, case: Case) -> None:
+    def _check(self, server: Server, running: Running, case: Case, *, times: int) -> None:
         """Raises ValueError or AssertionError where an answer is not what it should be."""
         face = server.faces[case.layout]
         rng = np.random.default_rng(case.rows)
-        for _ in range(_CHECKS):
+        for _ in range(times):
             rows = self.market.draw(case.rows, rng)
             reply = post(running.port, face.path(case.rows), face.body_of(rows))
             values = np.array(face.values(reply), float)
@@ -138,6 +147,7 @@ class Bench:
         face = server.faces[case.layout]
         bodies = write_bodies(self.market, face, case.rows, is_quick=self.plan.is_quick)
         probed = probe_ms(self._cores[0])
+        before = running.cpu_seconds()
         run = ask(
             running.url(face.path(case.rows)),
             bodies,
@@ -146,7 +156,9 @@ class Bench:
             seconds=self.plan.seconds,
             core=self._cores[1] if self.is_pinned else None,
         )
-        return Sample(number, server.name, case, run, probed)
+        waited, lost = _write_left(running) if server.role is Role.OURS else (0, 0)
+        cpu = running.cpu_seconds() - before
+        return Sample(number, server.name, case, run, cpu, probed, waited, lost)
 
     @property
     def _cores(self) -> list[int]:
@@ -167,6 +179,20 @@ def _check_values(server: Server, values: np.ndarray, expected: np.ndarray) -> N
             raise ValueError(f"{server.name}: its prices are {off:.0%} away from the peers'")
 
 
+def _write_left(running: Running) -> tuple[int, int]:
+    """Wait until no record waits, so that a run pays for what it left to be written later, and the
+    next run does not: how many rows waited, and how many were lost since the start."""
+    deadline = monotonic() + _WRITE_SECONDS
+    records = get(running.port, "/health")["records"]
+    waited = int(records["waiting"])
+    while records["waiting"]:
+        if monotonic() > deadline:
+            raise RuntimeError(f"records still wait after {_WRITE_SECONDS} s: {records}")
+        sleep(0.02)
+        records = get(running.port, "/health")["records"]
+    return waited, int(records["dropped"])
+
+
 @contextmanager
 def _awake(running: Running) -> Iterator[None]:
     running.resume()
@@ -180,7 +206,7 @@ def _line_of(sample: Sample) -> str:
     return (
         f"round {sample.round + 1}, {sample.case.name}: {sample.server} "
         f"{sample.rows_per_second:,.0f} rows/s, p50 {sample.run.p50_ms:.2f} ms, "
-        f"p99 {sample.run.p99_ms:.2f} ms"
+        f"p99 {sample.run.p99_ms:.2f} ms, CPU {sample.cpu_us:,.0f} us a request"
     )
 
 

@@ -71,6 +71,10 @@ class Running:
         """Proportional set size of all its processes, as the kernel counts it."""
         return sum(map(_pss_kb, self._members())) / 1_024
 
+    def cpu_seconds(self) -> float:
+        """Seconds that all its processes have spent on cores."""
+        return sum(map(_ticks, self._members())) / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         self.resume()
         self.process.terminate()
@@ -130,12 +134,32 @@ def post(port: int, path: str, body: bytes) -> Any:
         connection.close()
 
 
+def get(port: int, path: str) -> Any:
+    """The JSON of a reply to GET, whatever its status."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", path)
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
 def _pids() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
 def _parent(pid: int) -> int:
-    return int(_read(pid, "stat").rpartition(b")")[2].split()[1] or 0) if _read(pid, "stat") else 0
+    fields = _stat(pid)
+    return int(fields[1]) if fields else 0
+
+
+def _ticks(pid: int) -> int:
+    return sum(map(int, _stat(pid)[11:13]))
+
+
+def _stat(pid: int) -> list[bytes]:
+    """What `/proc/…/stat` has after the name: state, parent, …, and at 11 and 12 the time used."""
+    return _read(pid, "stat").rpartition(b")")[2].split()
 
 
 def _environment(pid: int) -> bytes:

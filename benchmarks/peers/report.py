@@ -58,9 +58,21 @@ def _page(results: Results, bars: Sequence[Bar], about: dict[str, Any]) -> Itera
         lines = results.lines(case)
         yield f"\n{case.name[0].upper()}{case.name[1:]}:\n"
         yield from _table(
-            ("server", "rows/s", "lowest to highest", "/ A", "/ best peer", "p50, ms", "p99, ms"),
+            (
+                "server",
+                "rows/s",
+                "lowest to highest",
+                "/ A",
+                "/ best peer",
+                "p50, ms",
+                "p99, ms",
+                "CPU, µs a request",
+            ),
             [_cells(line) for line in lines],
         )
+    for name in results.starts:
+        if waited := results.waited(name):
+            yield f"\n{name}: when a run ended, up to {waited:,} records were not written yet."
     yield "\nStart and memory:\n"
     yield from _starts(results)
     if results.workers:
@@ -82,7 +94,7 @@ def _cells(line: Line) -> list[str]:
     spread = f"{line.lowest:,.0f} to {line.highest:,.0f}"
     ratios = [_ratio(line.ratio_to_a), _ratio(line.ratio_to_best_peer)]
     name = f"**{line.server}**" if SERVERS[line.server].role is Role.OURS else line.server
-    latencies = [f"{line.p50_ms:.2f}", f"{line.p99_ms:.2f}"]
+    latencies = [f"{line.p50_ms:.2f}", f"{line.p99_ms:.2f}", f"{line.cpu_us:,.0f}"]
     return [name, f"{line.rows_per_second:,.0f}", spread, *ratios, *latencies]
 
 
@@ -119,7 +131,13 @@ def _worker_cells(results: Results, records: str, case: Case) -> list[str]:
     one, two = ([s for s in results.workers if (s.server, s.case) == (n, case)] for n in names)
     speeds = [f"{median(s.rows_per_second for s in samples):,.0f}" for samples in (one, two)]
     cores = f"{median(sample.run.wrk_cores for sample in two):.2f}"
-    return [records, case.name, *speeds, _ratio(results.worker_ratio(*names, case)), cores]
+    return [
+        records,
+        case.name,
+        *speeds,
+        _ratio(results.worker_ratio(names[0], names[1], case)),
+        cores,
+    ]
 
 
 def _draw(results: Results) -> Figure:

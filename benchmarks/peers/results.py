@@ -14,17 +14,26 @@ YARDSTICK = "A"
 
 @dataclass(frozen=True)
 class Sample:
-    """One run of wrk; `probe_ms` is what the fixed loop took just before."""
+    """One run of wrk: `cpu_seconds` of the server, what the fixed loop took just before, and how
+    many records still waited when the run ended, and were lost since the server's start."""
 
     round: int
     server: str
     case: Case
     run: Run
+    cpu_seconds: float
     probe_ms: float
+    waited: int = 0
+    lost: int = 0
 
     @property
     def rows_per_second(self) -> float:
         return self.run.requests_per_second * self.case.rows
+
+    @property
+    def cpu_us(self) -> float:
+        """Microseconds of CPU a request; others on the machine disturb it less than the speed."""
+        return 1e6 * self.cpu_seconds / self.run.requests
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ class Line:
     ratio_to_best_peer: float | None
     p50_ms: float
     p99_ms: float
+    cpu_us: float
 
 
 @dataclass
@@ -76,9 +86,17 @@ class Results:
         rivals = {s.server for s in self.samples if s.case == case and _is_rival(s.server)}
         return max(rivals, key=lambda name: median(self._rates(name, case)), default=None)
 
+    def waited(self, server: str) -> int:
+        """The most records that still waited at the end of a run."""
+        return max((s.waited for s in self.samples if s.server == server), default=0)
+
+    def lost(self) -> int | None:
+        found = {s.server: s.lost for s in self.samples if SERVERS[s.server].role is Role.OURS}
+        return sum(found.values()) if found else None
+
     def _line(self, server: str, case: Case) -> Line:
         rates = self._rates(server, case)
-        runs = [s.run for s in _of(self.samples, server, case)]
+        samples = _of(self.samples, server, case)
         return Line(
             server,
             median(rates),
@@ -86,8 +104,9 @@ class Results:
             max(rates),
             self._ratio(server, YARDSTICK, case),
             self._ratio(server, self.best_peer(case), case),
-            median(run.p50_ms for run in runs),
-            median(run.p99_ms for run in runs),
+            median(sample.run.p50_ms for sample in samples),
+            median(sample.run.p99_ms for sample in samples),
+            median(sample.cpu_us for sample in samples),
         )
 
     def _rates(self, server: str, case: Case) -> list[float]:

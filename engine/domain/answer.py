@@ -1,6 +1,6 @@
 """What is said about rows, in columns: the replies show it, the records keep it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypedDict
@@ -91,6 +91,19 @@ class AnsweredRows:
                 versions[place] = part.version
         return versions
 
+    def rounded(self, digits: int) -> tuple[list[float], list[float], list[float]]:
+        """Values, lower and upper bounds of all rows."""
+        if digits not in self._rounded:
+            interval = self.prediction.interval
+            columns = np.array([self.prediction.values, interval.lower, interval.upper])
+            values, lower, upper = columns.round(digits).tolist()
+            self._rounded[digits] = values, lower, upper
+        return self._rounded[digits]
+
+    @cached_property
+    def _rounded(self) -> dict[int, tuple[list[float], list[float], list[float]]]:
+        return {}
+
     def blocks(self) -> list[RecordBlock]:
         """What is kept of it: one block a part."""
         return [self._block_of(part) for part in self.parts]
@@ -143,6 +156,10 @@ class Answer:
     def is_degraded(self) -> bool:
         return self.answered.is_degraded
 
+    @property
+    def confidence(self) -> float:
+        return self.answered.confidence
+
     @cached_property
     def prediction(self) -> Prediction:
         """Values, bounds and warnings, in the order of the rows."""
@@ -156,10 +173,17 @@ class Answer:
         """The version that answered each row."""
         return self.answered.versions[self.place]
 
+    def rounded(self, digits: int) -> Iterable[tuple[float, float, float]]:
+        """Of each row the value and its bounds."""
+        values, lower, upper = self.answered.rounded(digits)
+        place = self.place
+        return zip(values[place], lower[place], upper[place], strict=True)
+
     def told(self) -> list[About]:
         """One item a row."""
         numbers = range(self.place.start, self.place.stop)
-        rows = zip(numbers, self.versions, self.prediction.warnings, strict=True)
+        warnings_on = self.answered.prediction.warnings[self.place]
+        rows = zip(numbers, self.versions, warnings_on, strict=True)
         return [
             {
                 "prediction_id": row_id(self.answered.id, number),

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from engine.domain.columns import ColumnType
 from engine.domain.conformal import Calibration
+from engine.domain.effort import BEST, Effort
 from engine.domain.errors import UnknownVersion
 from engine.domain.kinds import POSITIVE, TargetKind
 from engine.domain.schema import Matrix, Vector
@@ -50,6 +51,8 @@ class ModelCard(Fact):
     algorithm: str
     trained_at: str
     seed: int
+    effort: Effort = BEST
+    """Older cards do not say: their models were as large."""
     target: str
     target_unit: str
     target_kind: TargetKind = POSITIVE

@@ -92,7 +92,7 @@ class Distribution:
     def unscaled(self, values: Vector) -> Vector:
         if not self.is_log:
             return values
-        return np.asarray(np.exp(values.clip(-_LARGEST_LOG, _LARGEST_LOG)))
+        return np.asarray(np.exp(_within(values, -_LARGEST_LOG, _LARGEST_LOG)))
 
     def values(self, outputs: Outputs) -> Vector:
         """Point predictions in the target's unit, (n,)."""
@@ -108,19 +108,19 @@ class Distribution:
         known = self._row_ranks(outputs)
         right = np.clip(np.searchsorted(self._knots, residual), 1, len(self._knots) - 1)
         row = np.arange(len(residual))
-        low, high = known[row, right - 1], known[row, right]
+        low, high = known[right - 1, row], known[right, row]
         share = (residual - self._knots[right - 1]) / self._gaps[right - 1]
         return np.asarray(low + share * (high - low))
 
     def quantiles(self, outputs: Outputs, ranks: Vector) -> Matrix:
         """The target, on the scale, at k ranks of every row's distribution, (n, k)."""
-        known = self._row_ranks(outputs)
-        right = (known[:, 1:-1, None] < ranks).sum(axis=1) + 1
-        row = np.arange(len(known))[:, None]
-        low, high = known[row, right - 1], known[row, right]
+        known, ranks = self._row_ranks(outputs), ranks[:, None]
+        left = np.add.reduce(known[1:-1, None] < ranks, axis=0, dtype=np.intp)
+        place = left * known.shape[1] + np.arange(known.shape[1])
+        low, high = known.take(place), known[1:].take(place)
         share = (ranks - low) / (high - low)
-        residual = self._knots[right - 1] + share * self._gaps[right - 1]
-        return np.asarray(outputs.location[:, None] + residual * self._spread(outputs)[:, None])
+        residual = self._knots.take(left) + share * self._gaps.take(left)
+        return np.asarray(outputs.location + residual * self._spread(outputs)).T
 
     def mean(self, outputs: Outputs) -> Vector:
         """The expected target, in its unit, of every row's distribution, (n,).
@@ -128,7 +128,7 @@ class Distribution:
         The trapezoid rule over the knots, summed by parts: it needs the shape, not its steps.
         """
         places = outputs.location[:, None] + self._spread(outputs)[:, None] * self._knots
-        targets = self.unscaled(places.clip(self.lowest, self.highest))
+        targets = self.unscaled(_within(places, self.lowest, self.highest))
         falls = (outputs.shape * (targets[:, :-2] - targets[:, 2:])).sum(axis=1)
         return np.asarray((falls + targets[:, -2] + targets[:, -1]) / 2)
 
@@ -136,17 +136,19 @@ class Distribution:
         return np.maximum(outputs.spread, self.floor)
 
     def _row_ranks(self, outputs: Outputs) -> Matrix:
-        """The ranks of the knots in each row's distribution, (n, t + 2)."""
-        inner = _log_odds(outputs.shape * (1 - _MARGINAL_WEIGHT) + self._mixed_in)
-        ranks = np.empty((len(inner), inner.shape[1] + 2))
-        ranks[:, 1:-1] = inner
-        ranks[:, 0] = inner[:, 0] - self._steps[0]
-        ranks[:, -1] = inner[:, -1] + self._steps[-1]
+        """The ranks of the knots in each row's distribution, (t + 2, n): what is asked of them is
+        asked of one knot of all rows at once."""
+        shape = np.ascontiguousarray(outputs.shape.T)
+        inner = _log_odds(shape * (1 - _MARGINAL_WEIGHT) + self._mixed_in)
+        ranks = np.empty((len(inner) + 2, inner.shape[1]))
+        ranks[1:-1] = inner
+        ranks[0] = inner[0] - self._steps[0]
+        ranks[-1] = inner[-1] + self._steps[-1]
         return ranks
 
     @cached_property
     def _mixed_in(self) -> Vector:
-        return _MARGINAL_WEIGHT * self.marginal
+        return np.asarray(_MARGINAL_WEIGHT * self.marginal[:, None])
 
     @cached_property
     def _steps(self) -> Vector:
@@ -257,6 +259,11 @@ class Calibration:
 
 _EVEN_ODDS = np.zeros(1)
 """The rank of the median."""
+
+
+def _within(values: Vector, low: float, high: float) -> Vector:
+    """What `clip` does, in less time."""
+    return np.asarray(np.minimum(np.maximum(values, low), high))
 
 
 def scaled(target: Vector, is_log: bool) -> Vector:

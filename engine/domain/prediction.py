@@ -1,6 +1,6 @@
 """Predictions as columns: one array a quantity, however many rows were asked about."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from engine.domain.schema import Row, Vector
@@ -27,11 +27,24 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Entity:
-    """What the caller asks about: a key, whose features are looked up, or a row, or both."""
+class Entities:
+    """What the caller asks about, in columns of n: of each a row, or a key whose features are
+    looked up, or both. No keys where none is named."""
 
-    key: str | None = None
-    row: Row | None = None
+    rows: Sequence[Row | None]
+    keys: Sequence[str | None] = ()
+
+    @classmethod
+    def named(cls, keys: Sequence[str]) -> "Entities":
+        """By keys alone."""
+        return cls([None] * len(keys), keys)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[tuple[str | None, Row | None]]:
+        """The key and the row of each."""
+        return zip(self.keys or [None] * len(self.rows), self.rows, strict=True)
 
 
 @dataclass(frozen=True, eq=False)

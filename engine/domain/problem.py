@@ -1,11 +1,11 @@
 """A prediction problem as it is declared: features, target and the routes' contracts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from engine.domain.answer import Answer
-from engine.domain.prediction import Entity
+from engine.domain.prediction import Entities
 from engine.domain.schema import Row, Schema, Target
 
 SIMULATED = "simulated market, "
@@ -28,7 +28,7 @@ class Contract:
     summary: str
     request: Callable[[int], Any]
     reply: Any
-    entities: Callable[[Any], Sequence[Entity]]
+    entities: Callable[[Any], Entities]
     answer: Callable[[Answer, Any], Mapping[str, Any]]
     examples: Mapping[str, Mapping[str, Any]]
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
+from operator import itemgetter
 from typing import Annotated, Any, NotRequired
 
 import numpy as np
@@ -82,22 +84,26 @@ class Schema:
         declared, is NaN. Raises KeyError when a row lacks a column that may not be missing: rows
         are validated before they are encoded.
         """
-        flat: list[Any]
-        if self._is_plain:
-            names = self.names
-            flat = [row[name] for row in rows for name in names]
-        else:
-            flat = [
-                column.code(row.get(column.name) if column.may_be_missing else row[column.name])
-                for row in rows
-                for column in self.columns
-            ]
+        if self.is_plain:
+            return self._encode_plain(rows)
+        flat = [
+            column.code(row.get(column.name) if column.may_be_missing else row[column.name])
+            for row in rows
+            for column in self.columns
+        ]
         return np.array(flat, dtype=np.float64).reshape(len(rows), len(self.columns))
 
+    def _encode_plain(self, rows: Sequence[Row]) -> Matrix:
+        cells = map(itemgetter(*self.names), rows)
+        flat = cells if len(self.columns) == 1 else chain.from_iterable(cells)
+        size = len(rows) * len(self.columns)
+        return np.fromiter(flat, np.float64, size).reshape(len(rows), len(self.columns))
+
     def warnings(self, rows: Sequence[Row]) -> list[list[str]]:
-        """For each row, the categories that are not declared, and the gaps that are unusual."""
+        """For each row, the categories that are not declared, and the gaps that are unusual. Where
+        there is nothing to say, all rows share one list."""
         if not self._categories and not self._full:
-            return [[] for _ in rows]
+            return [[]] * len(rows)
         return [[*self._unknown(row), *self._gaps(row)] for row in rows]
 
     def _unknown(self, row: Row) -> Iterator[str]:
@@ -123,7 +129,7 @@ class Schema:
         return tuple(column for column in self.columns if column.categories)
 
     @cached_property
-    def _is_plain(self) -> bool:
+    def is_plain(self) -> bool:
         """Whether every row is numbers, all of them there."""
         return not self._categories and not any(c.may_be_missing for c in self.columns)
 

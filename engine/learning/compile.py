@@ -2,9 +2,10 @@
 
 Written here because the trees must take the same branch as in scikit-learn: the TreeEnsemble
 operator of ai.onnx.ml opset 5 takes double inputs and thresholds, which the converters at hand do
-not emit, and in float32 a value next to a threshold goes down the other branch. Location and spread
-become two targets of one node; of the shape forest the same node answers which leaf each tree ends
-in, and the leaves' distributions are looked up and averaged. Of an event there is the score alone.
+not emit, and in float32 a value next to a threshold goes down the other branch. The trees have
+learned from codes of bins; the graph splits at the edges of these bins. Location and spread become
+two targets of one node; of the shape forest the same node answers which leaf each tree ends in, and
+the leaves' distributions are looked up and averaged. Of an event there is the score alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engine.domain.conformal import Outputs
 from engine.domain.schema import Matrix
-from engine.learning.trees import STUMP, Tree, answer, leaf_finder, mean_of
+from engine.learning.bins import Edges, coded
+from engine.learning.trees import STUMP, Tree, answer, leaf_finder, mean_of, with_edges
 from engine.model.runtime import run
 
 _OPSETS = (("", 21), ("ai.onnx.ml", 5))
@@ -29,20 +31,24 @@ _IR_VERSION = 10
 class Ensembles:
     """Fitted scikit-learn estimators; location and spread are means over their members.
 
-    Of an event there is a location only: its score, by classifiers.
+    Of an event there is a location only: its score, by classifiers. They are asked about codes by
+    these edges; those of older artifacts have none, and are asked about values.
     """
 
     location: Sequence[Any]
     spread: Sequence[Any] = ()
     shape: Any = None
+    edges: Edges | None = None
 
 
-def compile_graph(ensembles: Ensembles, features: int) -> bytes:
+def compile_graph(ensembles: Ensembles) -> bytes:
     """A graph from `rows` (n, features) to `scale` (n, 2: location, spread) and `shape` (n, t).
 
     Of an event to `scale` (n, 1: score) alone.
     """
-    nodes = _Nodes()
+    assert ensembles.edges is not None  # noqa: S101 - older ones were compiled when they were made
+    features = len(ensembles.edges)
+    nodes = _Nodes(ensembles.edges)
     nodes.add(0, mean_of(ensembles.location))
     if ensembles.shape is None:
         return _model([nodes.node(1, "scale")], {"scale": 1}, {}, features=features)
@@ -58,7 +64,8 @@ def compile_graph(ensembles: Ensembles, features: int) -> bytes:
 class _Nodes:
     """Collects trees in the operator's encoding: inner nodes and leaves are numbered apart."""
 
-    def __init__(self) -> None:
+    def __init__(self, edges: Edges) -> None:
+        self.edges = edges
         self.roots: list[int] = []
         self.columns: dict[str, list[NDArray[Any]]] = {}
         self.inner = 0
@@ -69,7 +76,7 @@ class _Nodes:
         constant = sum(float(tree.value[0]) for tree in trees if tree.is_leaf[0])
         first, *others = [tree for tree in trees if not tree.is_leaf[0]] or [STUMP]
         for tree in (replace(first, value=first.value + constant), *others):
-            self._append(target, tree)
+            self._append(target, with_edges(tree, self.edges))
 
     def _append(self, target: int, tree: Tree) -> None:
         leaf = tree.is_leaf
@@ -157,7 +164,9 @@ def _model(
 
 
 def _ask(ensembles: Ensembles, rows: Matrix) -> Outputs:
-    """Ask the estimators themselves."""
+    """Ask the estimators themselves about values (n, features)."""
+    if ensembles.edges is not None:
+        rows = coded(rows, ensembles.edges)
     location = np.mean([answer(member, rows) for member in ensembles.location], axis=0)
     if ensembles.shape is None:
         return Outputs.of(location[:, None])

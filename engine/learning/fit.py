@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,12 @@ from engine.domain.kinds import TargetKind
 from engine.domain.schema import Matrix, Vector
 from engine.domain.venn_abers import VennAbers
 from engine.judging.probabilities import skill
-from engine.learning import estimators
+from engine.learning.bins import coded, edges_of
 from engine.learning.compile import Ensembles, compile_graph
-from engine.learning.estimators import Candidate, one_thread
+from engine.learning.estimators import LEVELS, Candidate, one_thread
 from engine.learning.trees import answer
 from engine.model.runtime import run
-from engine.tables.split import FOLDS, Rows, folds
+from engine.tables.split import Rows, folds
 from engine.tables.table import Table
 
 _SMALLEST_SPREAD = 0.25
@@ -29,8 +30,6 @@ MOST_CALIBRATION_EVENTS = 10_000
 
 Tell = Callable[[str], None]
 """Called with the name of each step as it begins."""
-EVENT_STEPS, QUANTITY_STEPS = FOLDS, 3 * FOLDS + 1
-"""How many steps `fit` reports."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +45,7 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class _CrossFitted:
-    """One member list a fold, and what the members of the other folds say of each row, (n,) or
+    """Members of the model, and what estimators that have not seen a row say of it, (n,) or
     (n, targets)."""
 
     members: Sequence[Any]
@@ -56,13 +55,18 @@ class _CrossFitted:
 @one_thread()
 def fit_event(table: Table, candidate: Candidate, *, seed: int, tell: Tell) -> Fitted:
     """A score, the higher the likelier."""
-    parts = folds(table, seed)
-    score = _cross_fit(candidate.members, table.rows, table.target, parts=parts, tell=tell)
-    ensembles = Ensembles(score.members)
+    parts = folds(table, candidate.size.folds, seed)
+    edges = edges_of(table.rows)
+    codes = coded(table.rows, edges)
+    refits = candidate.size.is_refitted
+    score = _cross_fit(
+        candidate.members, codes, table.target, parts=parts, refits=refits, tell=tell
+    )
+    ensembles = Ensembles(score.members, edges=edges)
     chances = _cross_calibrated(score.out_of_fold, table.target, parts)
     brier = float(((chances - table.target) ** 2).mean())
     figures = {"brier": brier, "skill": skill(brier, table.target)}
-    return Fitted(ensembles, compile_graph(ensembles, table.rows.shape[1]), None, figures)
+    return Fitted(ensembles, compile_graph(ensembles), None, figures)
 
 
 def _cross_calibrated(scores: Vector, truth: Vector, parts: list[tuple[Rows, Rows]]) -> Vector:
@@ -86,33 +90,34 @@ def fit_quantity(
     """
     is_log = kind.measure.is_log
     target = scaled(table.target, is_log)
-    parts = folds(table, seed)
-    location = _cross_fit(candidate.members, table.rows, target, parts=parts, tell=tell)
+    parts = folds(table, candidate.size.folds, seed)
+    edges = edges_of(table.rows)
+    codes = coded(table.rows, edges)
+    learn = partial(_cross_fit, codes=codes, parts=parts, tell=tell)
+    size = candidate.size
+    location = learn(candidate.members, target=target, refits=size.is_refitted)
     residual = target - location.out_of_fold
-    spread = _cross_fit(estimators.spread, table.rows, np.abs(residual), parts=parts, tell=tell)
+    spread = learn(size.spread, target=np.abs(residual), refits=size.is_refitted)
     floor = _SMALLEST_SPREAD * float(np.median(spread.out_of_fold))
     standardised = residual / np.maximum(spread.out_of_fold, floor)
-    thresholds = np.quantile(standardised, estimators.LEVELS)
+    thresholds = np.quantile(standardised, LEVELS)
     at_most = (standardised[:, None] <= thresholds).astype(np.float64)
     marginal = at_most.mean(axis=0)
     if floor <= 0 or (np.diff(thresholds) <= 0).any() or marginal.max() >= 1:
         raise UnusableTable(
             f"{table.source}: too many rows have the same target to learn how far off it is"
         )
-    shape = _cross_fit(estimators.small_shape, table.rows, at_most, parts=parts, tell=tell)
+    shape = learn(size.small_shape, target=at_most, refits=False)
     distribution = Distribution(thresholds, marginal, floor, target.min(), target.max(), is_log)
     said = Outputs(location.out_of_fold, spread.out_of_fold, shape.out_of_fold)
     losses = _point_losses(distribution, said, table.target, kind=kind)
     point = min(losses, key=losses.__getitem__)
-    middle = np.full(len(table), np.median(table.target))
-    figures = {
-        chosen_by: losses[point],
-        "skill": 1 - losses[point] / float(kind.measure.loss(middle, table.target).mean()),
-    }
+    gained = 1 - losses[point] / _loss_of_the_median(table.target, kind)
+    figures = {chosen_by: losses[point], "skill": gained}
     tell("shape")
-    whole = estimators.shape(seed).fit(table.rows, at_most)
-    ensembles = Ensembles(location.members, spread.members, whole)
-    graph = compile_graph(ensembles, table.rows.shape[1])
+    whole = size.shape(seed).fit(codes, at_most)
+    ensembles = Ensembles(location.members, spread.members, whole, edges)
+    graph = compile_graph(ensembles)
     return Fitted(ensembles, graph, replace(distribution, point=point), figures)
 
 
@@ -126,23 +131,33 @@ def _point_losses(
     return {p: float(loss(way.values(said), target).mean()) for p, way in ways.items()}
 
 
+def _loss_of_the_median(target: Vector, kind: TargetKind) -> float:
+    middle = np.full(len(target), np.median(target))
+    return float(kind.measure.loss(middle, target).mean())
+
+
 def _cross_fit(
     fresh: Callable[[int], list[Any]],
-    rows: Matrix,
+    codes: Matrix,
     target: NDArray[np.float64],
     *,
     parts: list[tuple[Rows, Rows]],
+    refits: bool,
     tell: Tell,
 ) -> _CrossFitted:
-    """Fit fresh estimators on each fold's rows; together they are the model, no refit follows."""
+    """Fit fresh estimators on each fold's rows. Together they are the model, unless one is fitted
+    to all rows, which takes fewer trees: then they only tell what it says of rows it has not seen.
+    """
     members: list[Any] = []
     out_of_fold = np.empty_like(target)
     for number, (seen, unseen) in enumerate(parts):
         tell(f"fold {number + 1} of {len(parts)}")
-        fitted = [estimator.fit(rows[seen], target[seen]) for estimator in fresh(number)]
-        answers = [answer(estimator, rows[unseen]) for estimator in fitted]
+        fitted = [estimator.fit(codes[seen], target[seen]) for estimator in fresh(number)]
+        answers = [answer(estimator, codes[unseen]) for estimator in fitted]
         out_of_fold[unseen] = np.mean(answers, axis=0)
         members += fitted
+    if refits:
+        members = [estimator.fit(codes, target) for estimator in fresh(len(parts))]
     return _CrossFitted(members, out_of_fold)
 
 

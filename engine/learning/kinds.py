@@ -1,6 +1,6 @@
 """How a model of each kind of target is made: candidates, fit, calibration, and what refuses it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,11 +11,9 @@ from engine.domain.events import rarer
 from engine.domain.kinds import POSITIVE, REAL, ByKind
 from engine.domain.problem import Problem
 from engine.domain.schema import Vector
-from engine.learning.estimators import CANDIDATES, EVENT_CANDIDATES, Candidate
+from engine.learning.estimators import CANDIDATES, EVENT_CANDIDATES, Candidate, Candidates
 from engine.learning.fit import (
-    EVENT_STEPS,
     MOST_CALIBRATION_EVENTS,
-    QUANTITY_STEPS,
     Fitted,
     Tell,
     fit_event,
@@ -44,17 +42,17 @@ class _Learner:
     """What differs between kinds.
 
     method: how it is calibrated, as the card says it. chosen_by: the cross-fitted figure that
-    candidates are compared by. steps: how many steps `fit` reports. refuse_table and refuse_part
-    raise UnusableTable for a table, and for the targets (n,) of a part of it, that are not enough;
-    has_too_few tells whether rows of these targets are too few to learn from. calibrating: the rows
-    that calibrate, of those that may. parity_unit: what differences between a graph and its source
-    are measured in. recalibrated: the verdict on newer calibration rows.
+    candidates are compared by. steps: how many steps `fit` reports with so many folds. refuse_table
+    and refuse_part raise UnusableTable for a table, and for the targets (n,) of a part of it, that
+    are not enough; has_too_few tells whether rows of these targets are too few to learn from.
+    calibrating: the rows that calibrate, of those that may. parity_unit: what differences between a
+    graph and its source are measured in. recalibrated: the verdict on newer calibration rows.
     """
 
     method: str
     chosen_by: str
-    candidates: Sequence[Candidate]
-    steps: int
+    candidates: Candidates
+    steps: Callable[[int], int]
     fit: _Fit
     refuse_table: Callable[[Problem, Table], None]
     refuse_part: _RefusePart
@@ -119,7 +117,7 @@ def _learner_of_quantity(chosen_by: str, fit: _Fit, unit: Callable[[Vector], flo
         method="distributional conformal",
         chosen_by=chosen_by,
         candidates=CANDIDATES,
-        steps=QUANTITY_STEPS,
+        steps=lambda folds: 3 * folds + 1,
         fit=fit,
         refuse_table=_refuse_constant,
         refuse_part=_refuse_no_part,
@@ -147,7 +145,7 @@ LEARNERS = ByKind(
         method="inductive Venn-Abers",
         chosen_by="brier",
         candidates=EVENT_CANDIDATES,
-        steps=EVENT_STEPS,
+        steps=lambda folds: folds,
         fit=fit_event,
         refuse_table=_refuse_one_sided,
         refuse_part=_refuse_few,

@@ -43,11 +43,11 @@ def refuse_unlearnable(
     LEARNERS[problem.target.kind].refuse_table(problem, table)
 
 
-def refuse_parts(problem: Problem, table: Table, parts: Split, *, seed: int) -> None:
+def refuse_parts(problem: Problem, table: Table, parts: Split, *, number: int, seed: int) -> None:
     """Raises UnusableTable when a part of the table is too small or lacks values for its
-    purpose."""
+    purpose; so many folds are learned from."""
     fitted, refuse_part = table.take(parts.fit), LEARNERS[problem.target.kind].refuse_part
-    for seen, _ in folds(fitted, seed):
+    for seen, _ in folds(fitted, number, seed):
         for name in _missing_everywhere(problem, fitted.take(seen)):
             raise UnusableTable(
                 f"{table.source}: {name} is missing in every row of a part that is learned from; "

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from engine.domain.artifact import Artifact, Feature, Golden, ModelCard
 from engine.domain.conformal import DEFAULT_CONFIDENCE, Calibration
+from engine.domain.effort import FAST, Effort
 from engine.domain.errors import UnusableTable
 from engine.domain.problem import Problem
 from engine.domain.schema import Matrix
@@ -38,11 +39,12 @@ _LIBRARIES = ("joblib", "numpy", "onnx", "onnxruntime", "scikit-learn")
 
 @dataclass(frozen=True)
 class Origin:
-    """What the card says that the data does not: version, time and seed."""
+    """What the card says that the data does not: version, time, seed and effort."""
 
     version: Version
     trained_at: str
     seed: int
+    effort: Effort = FAST
 
 
 def train_all(
@@ -54,10 +56,11 @@ def train_all(
     for the coverage of whatever is chosen, test rows only judge. Raises UnusableTable when a part
     is too poor for its work, and when the best predicts worse than one value for all.
     """
-    refuse_parts(problem, table, parts, seed=origin.seed)
     learner, artifacts = LEARNERS[problem.target.kind], []
-    for candidate in learner.candidates:
-        with progress(candidate.algorithm, learner.steps + 3) as tell:
+    candidates = learner.candidates[origin.effort]
+    refuse_parts(problem, table, parts, number=candidates[0].size.folds, seed=origin.seed)
+    for candidate in candidates:
+        with progress(candidate.algorithm, learner.steps(candidate.size.folds) + 3) as tell:
             artifacts.append(
                 train(problem, table, parts, candidate=candidate, origin=origin, tell=tell)
             )
@@ -146,6 +149,7 @@ def _describe(
         algorithm=candidate.algorithm,
         trained_at=origin.trained_at,
         seed=origin.seed,
+        effort=origin.effort,
         target=problem.target.name,
         target_unit=problem.target.unit,
         target_kind=problem.target.kind,

@@ -15,6 +15,7 @@ from sklearn.ensemble import (
 )
 
 from engine.domain.schema import Matrix, Vector
+from engine.learning.bins import Edges, edge_at
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +65,15 @@ def mean_of(members: Sequence[Any]) -> list[Tree]:
     ]
 
 
+def with_edges(tree: Tree, edges: Edges) -> Tree:
+    """The tree that splits values as this one splits their codes."""
+    split = np.flatnonzero(~tree.is_leaf)
+    threshold = np.zeros(len(tree.is_leaf))
+    for node in split:
+        threshold[node] = edge_at(tree.feature[node], tree.threshold[node], edges)
+    return replace(tree, threshold=threshold)
+
+
 def leaf_finder(tree: Any, first: int) -> tuple[Tree, Matrix]:
     """A tree that answers the number of the leaf, and what stands in the leaves (leaves, t)."""
     is_leaf = tree.children_left < 0
@@ -107,22 +117,9 @@ def _plain_tree(tree: Any, share: float) -> Tree:
     return Tree(
         is_leaf=tree.children_left < 0,
         feature=tree.feature,
-        threshold=_undo_rounding(tree.threshold),
+        threshold=tree.threshold,
         left=tree.children_left,
         right=tree.children_right,
         missing_goes_left=tree.missing_go_to_left.astype(bool),
         value=tree.value[:, 0, -1] * share,
     )
-
-
-def _undo_rounding(threshold: Vector) -> Vector:
-    """Forests round their input to float32 first: the float64 threshold that splits the same way.
-
-    A value goes left when its nearest float32 does, that is up to the midpoint between the last
-    float32 that goes left and the first that does not (ties go to the even one).
-    """
-    last = threshold.astype(np.float32)
-    last = np.where(last > threshold, np.nextafter(last, np.float32(-np.inf)), last)
-    first = np.nextafter(last, np.float32(np.inf))
-    middle = (last.astype(np.float64) + first.astype(np.float64)) / 2
-    return np.where(middle.astype(np.float32) == last, middle, np.nextafter(middle, -np.inf))

@@ -63,9 +63,12 @@ class Model:
         return Prediction(values, bounds, [[] for _ in rows])
 
     def _warnings(self, rows: Matrix) -> list[list[str]]:
-        """For each row of (n, features), the numbers outside of the range seen in training."""
+        """For each row of (n, features), the numbers outside of the range seen in training. Where
+        there is nothing to say, all rows share one list."""
         outside = (rows < self.low) | (rows > self.high)
-        warnings: list[list[str]] = [[] for _ in rows]
+        if not outside.any():
+            return [[]] * len(rows)
+        warnings: list[list[str]] = [[] for _ in range(len(rows))]
         for row, column in np.argwhere(outside):
             feature = self.card.features[column]
             warnings[row].append(

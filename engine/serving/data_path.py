@@ -10,17 +10,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from itertools import accumulate, chain
-from secrets import token_hex
 from time import perf_counter, time_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from pydantic import TypeAdapter
 
 from engine.domain.answer import Answer, AnsweredRows, AnswerPart
 from engine.domain.conformal import DEFAULT_CONFIDENCE
+from engine.domain.ids import RandomNames
 from engine.domain.prediction import Instances
 from engine.domain.problem import Contract
+from engine.domain.rows import MatrixRows
 from engine.domain.schema import Matrix
 from engine.domain.times import written
 from engine.serving.deployment import Deployment
@@ -31,14 +32,15 @@ from engine.serving.shadow import ShadowRequest, Shadows
 from engine.serving.turn import Turns
 from engine.serving.validation import validated
 
+_ID_BYTES = 10
+"""Besides the time, in the name of what was answered together."""
 _DEGRADED_NOTE = (
     "the features could not be looked up: this is the answer for a typical row, between bounds "
     "that are wide enough for nearly everyone"
 )
 
 
-@dataclass(frozen=True)
-class PredictionRequest:
+class PredictionRequest(NamedTuple):
     """What is asked, by whom. `body` gives the bytes, once there is a model to answer them; `unit`
     is who or what is asked for, by default the key of each row, or else its features."""
 
@@ -50,35 +52,27 @@ class PredictionRequest:
     caller: str | None = None
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """JSON, and what became of the record: committed, queued, dropped or off."""
 
     content: bytes
     recorded: str
 
 
-@dataclass(frozen=True, eq=False)
-class _Terms:
+class _Terms(NamedTuple):
     """What the requests of one turn must have in common to be answered together."""
 
     deployment: Deployment
     confidence: float
     is_degraded: bool
 
-    @property
-    def key(self) -> tuple[int, float, bool]:
-        return id(self.deployment), self.confidence, self.is_degraded
 
-
-@dataclass(frozen=True, eq=False)
-class _Question:
+class _Question(NamedTuple):
     request: PredictionRequest
     instances: Instances
 
 
-@dataclass(frozen=True, eq=False)
-class _Told:
+class _Told(NamedTuple):
     """Which of the rows that were answered are a question's own, and what became of the record."""
 
     answered: AnsweredRows
@@ -97,6 +91,7 @@ class DataPath:
     told: Callable[[AnsweredRows], None]
     threshold: float
     turns: Turns[_Question, _Told] = field(default_factory=Turns)
+    names: RandomNames = field(default_factory=RandomNames)
 
     async def predict(
         self, contract: Contract, body_type: TypeAdapter[Any], request: PredictionRequest
@@ -107,7 +102,7 @@ class DataPath:
         pinned = request.model_version
         deployment = await live.pinned(pinned) if pinned else live.deployment()
         body = await validated(body_type, await request.body())
-        instances = await self.resolver.resolve(live.problem, contract.entities(body), _now())
+        instances = await self.resolver.resolve(live.problem, contract.entities(body), _now)
         terms = _Terms(deployment, request.confidence, instances.is_degraded)
         told = await self._ask(terms, _Question(request, instances))
         answer = Answer(
@@ -125,21 +120,22 @@ class DataPath:
         answer = partial(self._answer, terms)
         if len(question.instances.rows) > terms.deployment.inline_rows:
             return (await answer([question]))[0]
-        return await self.turns.ask(terms.key, question, answer)
+        return await self.turns.ask(terms, question, answer)
 
     async def _answer(self, terms: _Terms, questions: Sequence[_Question]) -> list[_Told]:
         deployment, problem = terms.deployment, self.live.problem
+        schema = problem.schema
         rows = _joined(question.instances.rows for question in questions)
         units = _joined(map(_units_of, questions))
-        matrix = problem.schema.encode(rows)
-        notes = problem.schema.warnings(rows)
+        matrix = schema.encode(rows)
+        notes = schema.warnings(rows)
         if terms.is_degraded:
             notes = [[_DEGRADED_NOTE] for _ in notes]
         answered = AnsweredRows(
             problem=problem.name,
-            id=_new_id(),
+            id=self._new_id(),
             predicted_at=_now(),
-            rows=rows,
+            rows=MatrixRows(schema.names, matrix) if schema.is_plain else rows,
             units=units,
             notes=notes,
             parts=await _infer(terms, matrix, units),
@@ -155,6 +151,10 @@ class DataPath:
         ends = list(accumulate(len(question.instances.rows) for question in questions))
         places = map(slice, [0, *ends], ends)
         return [_Told(answered, place, recorded) for place in places]
+
+    def _new_id(self) -> str:
+        """It begins with the time, so that a store finds neighbours beside each other."""
+        return f"{time_ns() // 1_000_000:012x}{self.names.take(_ID_BYTES)}"
 
 
 def _joined(columns: Iterable[Sequence[Any]]) -> Sequence[Any]:
@@ -198,8 +198,3 @@ async def _infer(terms: _Terms, rows: Matrix, units: Sequence[str | None]) -> li
 
 def _now() -> str:
     return written(datetime.now(UTC))
-
-
-def _new_id() -> str:
-    """It begins with the time, so that a store finds neighbours beside each other."""
-    return f"{time_ns() // 1_000_000:012x}{token_hex(10)}"

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from engine.domain.errors import UnknownEntity
 from engine.domain.ports import FeatureStore
-from engine.domain.prediction import Entity, Instances
+from engine.domain.prediction import Entities, Instances
 from engine.domain.problem import Problem
 from engine.domain.schema import Row
 
@@ -79,27 +79,29 @@ class Resolver:
         self._held_up: dict[_LookUp, float] = {}
         self._row_types: dict[str, TypeAdapter[list[Row]]] = {}
 
-    async def resolve(self, problem: Problem, entities: Sequence[Entity], at: str) -> Instances:
-        """The rows of all entities, as they were known at `at` (UTC, ISO 8601); the fallback for
+    async def resolve(
+        self, problem: Problem, entities: Entities, now: Callable[[], str]
+    ) -> Instances:
+        """The rows of all entities, as they are known `now` (UTC, ISO 8601); the fallback for
         all of them when those that go by key cannot be had.
 
         Raises UnknownEntity, naming the first few, and nothing else.
         """
-        keys = [entity.key for entity in entities]
-        rows = [entity.row for entity in entities if entity.row is not None]
+        keys = entities.keys or [None] * len(entities)
+        rows = [row for row in entities.rows if row is not None]
         if len(rows) == len(keys):
             return Instances(rows, keys)
         if problem.lookup is None:
             raise UnknownEntity(f"{problem.name} looks up no features by key; send the features")
         try:
-            found = await self._look_up(problem, entities, at)
+            found = await self._look_up(problem, entities, now())
         except _Trouble as trouble:
             self.refusal = "" if trouble.kind == INVALID else str(trouble)
             self._tell(problem.name, trouble.kind, str(trouble))
             return Instances([problem.lookup.fallback] * len(keys), keys, is_degraded=True)
         self.refusal = ""
         _refuse_unknown(problem.lookup.key, entities, found)
-        return Instances([found[e.key or ""] if e.row is None else e.row for e in entities], keys)
+        return Instances([found[key or ""] if row is None else row for key, row in entities], keys)
 
     def close(self) -> None:
         """Let look-ups end, but not for long."""
@@ -110,13 +112,13 @@ class Resolver:
             thread.join(max(deadline - monotonic(), 0))
         self._threads.clear()
 
-    async def _look_up(self, problem: Problem, entities: Sequence[Entity], at: str) -> _Rows:
+    async def _look_up(self, problem: Problem, entities: Entities, at: str) -> _Rows:
         """Raises Trouble."""
         threads = THREADS + self._lost()
         if len(self._held_up) >= threads:
             raise _Trouble(BUSY, f"{threads} look-ups still wait for the store")
         self._start(threads)
-        keys = dict.fromkeys(e.key for e in entities if e.row is None and e.key is not None)
+        keys = dict.fromkeys(key for key, row in entities if row is None and key is not None)
         question = _LookUp(problem, [*keys], at, asyncio.get_running_loop().create_future())
         self._questions.put(question)
         try:
@@ -190,14 +192,15 @@ class Resolver:
         return dict(zip(rows, row_type.validate_python(declared), strict=True))
 
 
-def _refuse_unknown(name: str, entities: Sequence[Entity], found: _Rows) -> None:
+def _refuse_unknown(name: str, entities: Entities, found: _Rows) -> None:
     """Raises UnknownEntity for those that have neither a row nor one in `found`."""
-    unknown = [row for row, e in enumerate(entities) if e.row is None and e.key not in found]
+    keys = entities.keys
+    unknown = [place for place, (k, row) in enumerate(entities) if row is None and k not in found]
     if not unknown:
         return
     if len(entities) == 1:
-        raise UnknownEntity(f"no features are known for {name} {_shown(entities[0].key)}")
-    shown = [f"{_shown(entities[row].key)} (row {row})" for row in unknown[:_SHOWN]]
+        raise UnknownEntity(f"no features are known for {name} {_shown(keys[0])}")
+    shown = [f"{_shown(keys[place])} (row {place})" for place in unknown[:_SHOWN]]
     more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
     raise UnknownEntity(
         f"no features are known for {name} {', '.join(shown)}{more}; "

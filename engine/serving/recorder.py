@@ -20,7 +20,7 @@ from engine.domain.record import RecordBlock
 
 DURABLE, _BUFFERED, _OFF = "durable", "buffered", "off"
 COMMITTED, QUEUED, DROPPED = "committed", "queued", "dropped"
-_GROUP_ROWS = 2_000
+_GROUP_ROWS = 10_000
 """One commit takes about this many rows, so that no reader and no other writer waits for long."""
 PATIENCE_SECONDS = 2.0
 """How long a reply waits for its commit before it goes out as queued."""
@@ -29,9 +29,8 @@ LAST_TRIES_SECONDS, _LAST_RETRY_SECONDS = 1.5, 0.05
 """How long a failing store is tried again while the service stops."""
 LAST_SECONDS = 3.0
 """How long the service waits for the writer when it stops, whatever the store does."""
-_LINGER_SECONDS = 0.002
-"""How long a group may grow if requests arrived during the last commit: small groups are expensive.
-A single caller never waits for others."""
+_LINGER_SECONDS = 0.02
+"""How long a group may grow while nobody waits for it: small groups are expensive."""
 
 
 class _Recordable(Protocol):
@@ -145,10 +144,9 @@ class Recorder:
     def _next_group(self) -> list[Pending]:
         """The head of the queue, about GROUP_ROWS; nothing when it is time to end."""
         with self._changed:
-            is_busy = bool(self._queue)
             while not self._queue and not self._closing.is_set():
                 self._changed.wait()
-        if is_busy:
+        if self.mode == _BUFFERED and self._queued_rows < _GROUP_ROWS:
             self._closing.wait(_LINGER_SECONDS)
         if self.refusal and monotonic() > self._deadline:
             return []

@@ -10,15 +10,15 @@ from engine.domain.errors import Outpaced
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Raises Outpaced at once when another process holds the lock, which the operating system
-    releases when its holder dies."""
+def exclusive(path: Path, holder: str = "another training") -> Iterator[None]:
+    """Raises Outpaced at once when another process, the `holder`, has the lock, which the operating
+    system releases when that dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Outpaced(f"another training holds {path}; wait until it has ended") from error
+            raise Outpaced(f"{holder} holds {path}; wait until it has ended") from error
         yield
 
 

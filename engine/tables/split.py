@@ -11,7 +11,6 @@ from engine.domain.events import is_event, rarer
 from engine.domain.schema import Vector
 from engine.tables.table import Table
 
-FOLDS = 5
 _TEST_SHARE = 0.2
 _CALIBRATION_SHARE = 0.1
 _LARGEST_CALIBRATION_SHARE = 0.25
@@ -84,7 +83,7 @@ def _newest(times: Vector, groups: Rows, share: float) -> tuple[Rows, Rows]:
     return kept, held
 
 
-def folds(table: Table, seed: int) -> list[tuple[Rows, Rows]]:
-    """FOLDS pairs of row numbers: learned from, and predicted."""
-    cut = GroupKFold(FOLDS, shuffle=True, random_state=seed)
+def folds(table: Table, number: int, seed: int) -> list[tuple[Rows, Rows]]:
+    """So many pairs of row numbers: learned from, and predicted."""
+    cut = GroupKFold(number, shuffle=True, random_state=seed)
     return list(cut.split(table.rows, groups=table.groups))

@@ -15,6 +15,7 @@ from engine.assemble import open_stores
 from engine.domain.artifact import Artifact, Feature, ModelCard
 from engine.domain.columns import Category, Column, Number
 from engine.domain.contract import differences, same_contract
+from engine.domain.effort import FAST
 from engine.domain.kinds import BINARY, POSITIVE, REAL
 from engine.domain.problem import Columns, Problem
 from engine.domain.schema import Target
@@ -73,7 +74,7 @@ def simulated(rows: int, seed: int) -> Columns:
 def trained() -> Artifact:
     table = check(people(), simulated(ROWS, 1), "simulated")[0]
     origin = Origin(FIRST, "2026-01-01T00:00:00.000Z", 1)
-    parts, candidate = split(table, 1), LEARNERS[BINARY].candidates[0]
+    parts, candidate = split(table, 1), LEARNERS[BINARY].candidates[FAST][0]
     return train(people(), table, parts, candidate=candidate, origin=origin, tell=lambda step: None)
 
 

@@ -17,6 +17,7 @@ from app.routes.deployment import REPORT_SECONDS, REST
 from cli.deployment import deployment
 from engine.assemble import open_records, open_stores
 from engine.domain import history
+from engine.domain.effort import FAST
 from engine.domain.record import JoinedRecord, RecordQuery
 from engine.domain.version import Version
 from engine.learning.estimators import CANDIDATES
@@ -187,7 +188,7 @@ def register_small(settings: Settings) -> str:
         HOUSING,
         table,
         split(table, seed=1),
-        candidate=CANDIDATES[0],
+        candidate=CANDIDATES[FAST][0],
         origin=Origin(Version.parse("v1.2.0-rc.1"), "2026-01-01T00:00:00Z", seed=1),
         tell=lambda step: None,
     )

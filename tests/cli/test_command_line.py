@@ -18,8 +18,8 @@ from cli.shared import Command
 from engine import __version__
 
 NAMES = {
-    *("train", "retrain", "rollout", "rollback", "deployment", "records", "replay", "features"),
-    *("serve", "demo"),
+    *("train", "retrain", "rollout", "rollback", "deployment", "records", "replay", "score"),
+    *("features", "serve", "demo"),
 }
 
 

@@ -19,6 +19,7 @@ from engine.assemble import export, open_stores
 from engine.domain import history
 from engine.domain.artifact import Artifact
 from engine.domain.contract import same_contract
+from engine.domain.effort import BEST, FAST, Effort
 from engine.domain.errors import Outpaced
 from engine.domain.version import Version
 from engine.learning.challenge import unseen
@@ -89,6 +90,17 @@ def test_a_market_that_did_not_change_keeps_its_champion_and_says_why(settings: 
     assert last.why.startswith("Keep the champion")
     assert "v1.1.0" not in {str(one) for one in stores.artifacts.versions("housing")}
     assert history.attempts(stores.champion.history()) == 1
+
+
+@pytest.mark.parametrize(("asked", "effort"), [([], FAST), (["--effort", "best"], BEST)])
+def test_a_challenger_is_as_large_as_its_champion_unless_told_otherwise(
+    settings: Settings, asked: list[str], effort: Effort
+) -> None:
+    """The champion here is a fast one."""
+    result = retrain_here(settings, "--data", sales(settings.data_dir), *asked)
+    artifacts = open_stores(settings, "housing").artifacts
+    assert result.returncode == KEPT, result.stderr + result.stdout
+    assert artifacts.load("housing", Version.parse("v1.1.0-rc.2")).card.effort == effort
 
 
 @pytest.mark.slow

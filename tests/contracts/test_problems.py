@@ -178,11 +178,11 @@ def test_documented_bodies_are_valid_and_ask_about_something(
     for name, example in contract.examples.items():
         entities = contract.entities(parsed(contract, example))
         assert entities, name
-        for entity in entities:
-            assert entity.key is not None or entity.row is not None
-            assert entity.row is not None or problem.lookup is not None
-            if entity.row is not None:
-                validated(problem.name).validate_python(dict(entity.row))
+        for key, row in entities:
+            assert key is not None or row is not None
+            assert row is not None or problem.lookup is not None
+            if row is not None:
+                validated(problem.name).validate_python(dict(row))
 
 
 def test_a_field_that_is_not_declared_is_refused(route: tuple[Problem, Contract]) -> None:
@@ -410,5 +410,5 @@ def test_features_to_look_up_are_rows_of_the_problem_known_since_some_day(
         validated(problem.name).validate_json(json.dumps(row))
     for contract in problem.contracts:
         for example in contract.examples.values():
-            asked = {entity.key for entity in contract.entities(parsed(contract, example))}
+            asked = set(contract.entities(parsed(contract, example)).keys)
             assert asked <= set(keys)

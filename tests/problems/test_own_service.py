@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from engine.assemble import open_records, open_stores
+from engine.domain.effort import FAST
 from engine.domain.record import RecordQuery
 from engine.domain.version import FIRST
 from engine.learning.kinds import LEARNERS
@@ -56,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         problem,
         table,
         split(table, 0),
-        candidate=LEARNERS[problem.target.kind].candidates[0],
+        candidate=LEARNERS[problem.target.kind].candidates[FAST][0],
         origin=Origin(FIRST, "2026-01-01T00:00:00.000Z", 0),
         tell=lambda step: None,
     )

@@ -1,1 +1,1 @@
-"""What is measured beside our service: each server in a file of its own."""
+"""What runs in the environments of the peers: a small file each, which imports nothing of ours."""

@@ -74,7 +74,7 @@ def asked(problem: Problem, rows: list[dict[str, Any]]) -> Matrix:
     many = problem.contracts[1]
     body = json.dumps({"rows": rows}, allow_nan=False)
     validated = TypeAdapter(many.request(len(rows))).validate_json(body)
-    return problem.schema.encode([entity.row or {} for entity in many.entities(validated)])
+    return problem.schema.encode([row or {} for row in many.entities(validated).rows])
 
 
 def ways_to_send(path: Path, digits: int) -> dict[str, list[dict[str, Any]]]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from engine.domain.artifact import Artifact
 from engine.domain.columns import Number
 from engine.domain.conformal import POINTS, Calibration, Distribution, Outputs
+from engine.domain.effort import FAST
 from engine.domain.kinds import POSITIVE, REAL
 from engine.domain.problem import Problem
 from engine.domain.schema import Target, Vector
@@ -96,7 +97,7 @@ COSTS: Problem = declared.problem("costs", declared.Declaration("costs", (AGE,),
 
 @pytest.fixture(scope="module")
 def model() -> Artifact:
-    table, first = costs(2_000, 1), LEARNERS[POSITIVE].candidates[0]
+    table, first = costs(2_000, 1), LEARNERS[POSITIVE].candidates[FAST][0]
     origin = Origin(FIRST, "2026-01-01T00:00:00Z", 1)
     return train(
         COSTS, table, split(table, 1), candidate=first, origin=origin, tell=lambda step: None

@@ -11,6 +11,7 @@ import pytest
 from engine.assemble import open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.columns import Number
+from engine.domain.effort import FAST
 from engine.domain.kinds import BINARY, POSITIVE
 from engine.domain.problem import Problem
 from engine.domain.schema import Target
@@ -56,7 +57,7 @@ def at_last(rows: int) -> Any:
 def examined(target: Target, frame: pd.DataFrame) -> Acceptance:
     problem: Problem = declared.problem("flats", declared.Declaration("flats", (SIZE,), target))
     table = check(problem, frame, "flats.csv")[0]
-    parts, first = split(table, 1), LEARNERS[target.kind].candidates[0]
+    parts, first = split(table, 1), LEARNERS[target.kind].candidates[FAST][0]
     trained = train(problem, table, parts, candidate=first, origin=ORIGIN, tell=lambda step: None)
     return examine(problem, table, parts, artifact=trained, origin=ORIGIN)
 

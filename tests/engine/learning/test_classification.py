@@ -14,6 +14,7 @@ from engine.assemble import open_records, open_stores
 from engine.domain.artifact import Artifact
 from engine.domain.columns import Category, Number
 from engine.domain.contract import same_contract
+from engine.domain.effort import BEST, FAST
 from engine.domain.errors import NothingToJudge, UnusableTable
 from engine.domain.kinds import BINARY, REAL
 from engine.domain.problem import Problem
@@ -22,9 +23,10 @@ from engine.domain.schema import Schema, Target
 from engine.domain.version import FIRST, Version
 from engine.judging.intervals import covered
 from engine.judging.probabilities import skill
+from engine.learning.bins import coded, edges_of
 from engine.learning.challenge import challenge
 from engine.learning.compile import Ensembles, compile_graph, disagreement
-from engine.learning.estimators import boosted_location, forest_location, shape, spread
+from engine.learning.estimators import CANDIDATES, Candidate
 from engine.learning.parity import ensembles_of
 from engine.learning.recalibrate import recalibrate
 from engine.learning.refuse import refuse_unlearnable
@@ -136,8 +138,8 @@ def test_the_graph_and_its_source_agree_where_cells_are_missing(
         assert disagreement(ensembles_of(artifact), artifact.graph, rows, unit=unit) < 1e-12
 
 
-@pytest.mark.parametrize("location", [boosted_location, forest_location])
-def test_every_tree_takes_the_branch_of_its_source_for_nan(location: Any) -> None:
+@pytest.mark.parametrize("candidate", [*CANDIDATES[FAST], *CANDIDATES[BEST]])
+def test_every_tree_takes_the_branch_of_its_source_for_nan(candidate: Candidate) -> None:
     """Missing cells carry the signal here, so trees split on them, and an infinite threshold says
     "missing or not": the whole answer hangs on the branch."""
     rng = np.random.default_rng(1)
@@ -145,12 +147,15 @@ def test_every_tree_takes_the_branch_of_its_source_for_nan(location: Any) -> Non
     rows[rng.random(rows.shape) < 0.3] = np.nan
     target = 5.0 * np.isnan(rows[:, 0]) + np.nan_to_num(rows[:, 1]) + rng.normal(0, 0.1, 1_500)
     steps = (target[:, None] <= np.quantile(target, (0.2, 0.5, 0.8))).astype(float)
+    edges = edges_of(rows)
+    codes = coded(rows, edges)
     source = Ensembles(
-        [one.fit(rows, target) for one in location(0)],
-        [one.fit(rows, np.abs(target)) for one in spread(0)],
-        shape(0).fit(rows, steps),
+        [one.fit(codes, target) for one in candidate.members(0)],
+        [one.fit(codes, np.abs(target)) for one in candidate.size.spread(0)],
+        candidate.size.shape(0).fit(codes, steps),
+        edges,
     )
-    graph = compile_graph(source, 3)
+    graph = compile_graph(source)
     assert disagreement(source, graph, rows) < 1e-12
     answers = run(graph, np.array([[np.nan, 0.0, 0.0], [0.0, 0.0, 0.0]])).location
     assert answers[0] - answers[1] > 4

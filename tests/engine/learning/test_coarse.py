@@ -9,6 +9,7 @@ import pytest
 
 from engine.domain.artifact import Artifact
 from engine.domain.columns import Category
+from engine.domain.effort import FAST
 from engine.domain.kinds import BINARY
 from engine.domain.problem import Problem
 from engine.domain.schema import Schema, Target
@@ -53,7 +54,7 @@ def champion() -> Artifact:
     table = coarse(4_000, 1)
     origin = Origin(FIRST, "2026-01-01T00:00:00.000Z", seed=1)
     parts = split(table, 1)
-    first = LEARNERS[BINARY].candidates[0]
+    first = LEARNERS[BINARY].candidates[FAST][0]
     return train(COARSE, table, parts, candidate=first, origin=origin, tell=lambda step: None)
 
 

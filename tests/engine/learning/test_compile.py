@@ -1,9 +1,14 @@
 """The compiled graph answers as scikit-learn does, on every kind of row."""
 
+import io
+from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 from sklearn.ensemble import (
     ExtraTreesRegressor,
     HistGradientBoostingRegressor,
@@ -12,18 +17,13 @@ from sklearn.ensemble import (
 
 from engine.assemble import open_stores
 from engine.domain.artifact import Artifact
-from engine.domain.schema import Matrix
+from engine.domain.schema import Vector
+from engine.learning.bins import coded, edges_of
 from engine.learning.compile import Ensembles, compile_graph, disagreement
 from engine.learning.parity import ensembles_of
-from engine.tables.table import Table
 from tests.conftest import empty_settings, market
 
 EXACT = 1e-12
-
-
-def thresholds(forest: ExtraTreesRegressor | RandomForestRegressor, feature: int) -> Matrix:
-    trees = [member.tree_ for member in forest.estimators_]
-    return np.concatenate([tree.threshold[tree.feature == feature] for tree in trees])
 
 
 @pytest.mark.parametrize("candidate", [0, 1])
@@ -38,30 +38,71 @@ def test_graph_and_estimators_agree_on_thousands_of_rows(
         assert disagreement(ensembles_of(artifact), artifact.graph, rows) < EXACT
 
 
-def test_they_agree_on_values_that_stand_right_at_a_forest_threshold(
-    artifacts: list[Artifact], table: Table
+@pytest.mark.parametrize("candidate", [0, 1])
+def test_they_agree_on_values_that_stand_right_at_an_edge_and_just_beside_it(
+    artifacts: list[Artifact], candidate: int
 ) -> None:
-    """Forests round to float32 before they compare; a graph that did not would differ here."""
-    source = ensembles_of(artifacts[1])
-    at = thresholds(source.shape, feature=0).astype(np.float32)
-    up = np.nextafter(at, np.float32(np.inf))
-    middle = (at.astype(np.float64) + up.astype(np.float64)) / 2
-    places = [at, up, middle, np.nextafter(middle, -np.inf), np.nextafter(middle, np.inf)]
-    feet = np.concatenate([place.astype(np.float64) for place in places])
-    rows = table.rows[np.arange(len(feet)) % len(table)].copy()
-    rows[:, 0] = feet
-    assert disagreement(source, artifacts[1].graph, rows) < EXACT
+    source = ensembles_of(artifacts[candidate])
+    assert source.edges is not None
+    rng = np.random.default_rng(0)
+    at = np.column_stack([rng.choice(edges, 2_000) for edges in source.edges])
+    holes = np.where(rng.random(at.shape) < 0.3, np.nan, at)
+    beyond = np.where(rng.random(at.shape) < 0.3, rng.choice((-1e300, 1e300), at.shape), at)
+    for rows in (at, np.nextafter(at, -np.inf), np.nextafter(at, np.inf), holes, beyond):
+        assert disagreement(source, artifacts[candidate].graph, rows) < EXACT
+
+
+@pytest.mark.parametrize("candidate", [0, 1])
+def test_all_trees_of_all_folds_split_a_feature_at_few_thresholds(
+    artifacts: list[Artifact], candidate: int
+) -> None:
+    """Whoever asks many trees at once compares a value with each threshold once."""
+    edges = ensembles_of(artifacts[candidate]).edges
+    assert edges is not None
+    for feature, of_graph in enumerate(thresholds(artifacts[candidate].graph, len(edges))):
+        assert set(of_graph) <= {*edges[feature], np.inf}
+        assert len(of_graph) <= 255
+
+
+def thresholds(graph: bytes, features: int) -> list[Vector]:
+    """The distinct ones of each feature."""
+    node = next(node for node in onnx.load_from_string(graph).graph.node if node.domain)
+    found = {attribute.name: attribute for attribute in node.attribute}
+    splits = numpy_helper.to_array(found["nodes_splits"].t)
+    asked = np.array(found["nodes_featureids"].ints)
+    return [np.unique(splits[asked == feature]) for feature in range(features)]
+
+
+def test_estimators_of_older_artifacts_have_no_edges_and_are_asked_about_values(
+    artifacts: list[Artifact],
+) -> None:
+    """Whole numbers from 0 on are their own codes, so both kinds of estimators learn the same."""
+    rows = np.arange(200.0).reshape(100, 2) // 10
+    rows -= rows.min(axis=0)
+    fitted = {
+        "location": [HistGradientBoostingRegressor(max_iter=9).fit(rows, rows[:, 0])],
+        "spread": [RandomForestRegressor(3, random_state=0).fit(rows, rows[:, 1])],
+        "shape": ExtraTreesRegressor(3, random_state=0).fit(rows, rows),
+    }
+    dump = io.BytesIO()
+    joblib.dump(fitted, dump)
+    older = ensembles_of(replace(artifacts[0], estimator=dump.getvalue()))
+    graph = compile_graph(Ensembles(**fitted, edges=edges_of(rows)))
+    assert older.edges is None
+    assert disagreement(older, graph, rows) < EXACT
 
 
 def test_trees_that_never_split_are_compiled_too() -> None:
     rows = np.arange(100.0).reshape(50, 2)
-    flat = np.full(50, 3.0)
+    flat, edges = np.full(50, 3.0), edges_of(rows)
+    codes = coded(rows, edges)
     source = Ensembles(
-        location=[HistGradientBoostingRegressor(max_iter=3).fit(rows, flat)],
-        spread=[RandomForestRegressor(3, random_state=0).fit(rows, flat)],
-        shape=ExtraTreesRegressor(3, random_state=0).fit(rows, np.column_stack((flat, flat))),
+        location=[HistGradientBoostingRegressor(max_iter=3).fit(codes, flat)],
+        spread=[RandomForestRegressor(3, random_state=0).fit(codes, flat)],
+        shape=ExtraTreesRegressor(3, random_state=0).fit(codes, np.column_stack((flat, flat))),
+        edges=edges,
     )
-    assert disagreement(source, compile_graph(source, 2), rows) < EXACT
+    assert disagreement(source, compile_graph(source), rows) < EXACT
 
 
 def test_the_graph_a_file_holds_is_the_one_that_was_proven(home: Path) -> None:

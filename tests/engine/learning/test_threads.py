@@ -1,13 +1,15 @@
 """Training uses one thread, whatever the environment allows: more of them wait for each other."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from engine.domain.effort import FAST
 from engine.domain.kinds import POSITIVE
-from engine.learning.estimators import Candidate
+from engine.learning.estimators import CANDIDATES
 from engine.learning.fit import Fitted
 from engine.learning.kinds import LEARNERS
 from engine.learning.parity import prove_parity
@@ -41,7 +43,7 @@ def rows() -> Table:
 
 
 def trained(rows: Table) -> Fitted:
-    watched = Candidate("watched", lambda seed: [Watching(max_iter=3)])
+    watched = replace(CANDIDATES[FAST][0], members=lambda seed: [Watching(max_iter=3)])
     return LEARNERS[POSITIVE].fit(rows, watched, seed=0, tell=lambda step: None)
 
 
