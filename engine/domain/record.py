@@ -47,9 +47,10 @@ class RecordBlock:
     """One version's answers to n rows that were asked in one turn, by one caller or by several, in
     columns: one item a row.
 
-    `numbers` (n,) tell which rows of the turn these are: a row's id is `row_id(id, number)`, the
-    same for every version that was asked about it. Values and bounds are None where `error` says
-    why there are none. `latency_us` is the model's time where one row was asked.
+    `numbers` (n,), rising, tell which rows of the turn these are: the id of a row is
+    `row_id(id, number)`, the same for every version that was asked about it. Values and bounds are
+    None where `error` says why there are none. `latency_us` is the model's time where one row was
+    asked.
     """
 
     id: str

@@ -1,12 +1,13 @@
 """A scored batch as records, as a service keeps its answers: the one place that knows both."""
 
-from collections.abc import Iterator
 from time import sleep
 from typing import Any
 
+import numpy as np
+
 from engine.domain.errors import RecordsUnavailable
 from engine.domain.ports import Records
-from engine.domain.record import Record
+from engine.domain.record import RecordBlock, id_parts
 from engine.domain.schema import Row
 from engine.scoring.batch import ScoringOrder
 from engine.scoring.cells import read_cell
@@ -23,14 +24,17 @@ def append_batch(records: Records, order: ScoringOrder, batch: Any) -> None:
     Raises RecordsUnavailable.
     """
     for start in range(0, batch.num_rows, _AT_ONCE):
-        _append(records, [*_records_of(order, batch.slice(start, _AT_ONCE))])
+        some = batch.slice(start, _AT_ONCE)
+        known = some.filter(some[f"{order.prefix}prediction_id"].is_valid())
+        if known.num_rows:
+            _append(records, _block_of(order, known))
 
 
-def _append(records: Records, some: list[Record]) -> None:
+def _append(records: Records, block: RecordBlock) -> None:
     """Several processes write to one database: it may be busy for a while."""
     for pause in (*_PAUSES, None):
         try:
-            records.append(some)
+            records.append([block])
             return
         except RecordsUnavailable:
             if pause is None:
@@ -38,27 +42,28 @@ def _append(records: Records, some: list[Record]) -> None:
             sleep(pause)
 
 
-def _records_of(order: ScoringOrder, batch: Any) -> Iterator[Record]:
-    added = (f"{order.prefix}{name}" for name in ("prediction_id", "value", "lower", "upper"))
-    facts = zip(*(batch[name].to_pylist() for name in added), strict=True)
-    for line, (id_, value, lower, upper) in zip(
-        batch.select([*order.schema.names]).to_pylist(), facts, strict=True
-    ):
-        if id_ is None:
-            continue
-        yield Record(
-            id=id_,
-            at=order.at,
-            problem=order.artifact.card.problem,
-            version=order.version,
-            variant=order.variant,
-            row=_row_of(order, line),
-            value=value,
-            lower=lower,
-            upper=upper,
-            level=order.confidence,
-            request_id=order.run,
-        )
+def _block_of(order: ScoringOrder, batch: Any) -> RecordBlock:
+    n = batch.num_rows
+    ids = [id_parts(one) for one in batch[f"{order.prefix}prediction_id"].to_pylist()]
+    value, lower, upper = (
+        batch[f"{order.prefix}{name}"].to_numpy() for name in ("value", "lower", "upper")
+    )
+    return RecordBlock(
+        id=ids[0][0],
+        at=order.at,
+        problem=order.artifact.card.problem,
+        version=order.version,
+        variant=order.variant,
+        level=order.confidence,
+        numbers=np.array([number for _, number in ids]),
+        rows=[_row_of(order, line) for line in batch.select([*order.schema.names]).to_pylist()],
+        values=value,
+        lower=lower,
+        upper=upper,
+        request_ids=[order.run] * n,
+        callers=[None] * n,
+        units=[None] * n,
+    )
 
 
 def _row_of(order: ScoringOrder, line: dict[str, Any]) -> Row:
