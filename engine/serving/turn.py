@@ -9,24 +9,24 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
-Question = TypeVar("Question")
-Answer = TypeVar("Answer")
-_Answer = Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]]
+_Question = TypeVar("_Question")
+_Answer = TypeVar("_Answer")
+_AnswerAll = Callable[[Sequence[_Question]], Awaitable[Sequence[_Answer]]]
 
 
-class Turns(Generic[Question, Answer]):
+class Turns(Generic[_Question, _Answer]):
     """Collects questions until the event loop has begun every request that has arrived."""
 
     def __init__(self) -> None:
-        self._open: dict[Hashable, list[tuple[Question, asyncio.Future[Answer]]]] = {}
+        self._open: dict[Hashable, list[tuple[_Question, asyncio.Future[_Answer]]]] = {}
         self._last: dict[Hashable, asyncio.Task[None]] = {}
 
     async def ask(
-        self, key: Hashable, question: Question, answer: "_Answer[Question, Answer]"
-    ) -> Answer:
+        self, key: Hashable, question: _Question, answer: "_AnswerAll[_Question, _Answer]"
+    ) -> _Answer:
         """The answer to this question, one of those that `answer` gives to all questions of this
         turn and key; raises what `answer` raises."""
-        found: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        found: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
         turn = self._open.get(key)
         if turn is None:
             self._open[key] = turn = []
@@ -36,7 +36,10 @@ class Turns(Generic[Question, Answer]):
         return await found
 
     async def _answer(
-        self, key: Hashable, answer: "_Answer[Question, Answer]", before: asyncio.Task[None] | None
+        self,
+        key: Hashable,
+        answer: "_AnswerAll[_Question, _Answer]",
+        before: asyncio.Task[None] | None,
     ) -> None:
         """Runs after every request of this turn: the event loop calls in the order it was told."""
         if before is not None:
