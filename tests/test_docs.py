@@ -174,7 +174,9 @@ def words(rest: str) -> Iterator[str]:
 
 
 def options_of(command: click.Command) -> set[str]:
-    return {name for one in command.get_params(click.Context(command)) for name in one.opts}
+    """Asked as when it runs: a command keeps its help option as the first context names it."""
+    context = click.Context(command, **command.context_settings)
+    return {name for one in command.get_params(context) for name in one.opts}
 
 
 def options(command: click.Command = predictive) -> set[str]:

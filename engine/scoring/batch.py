@@ -21,6 +21,7 @@ from engine.domain.record import CHAMPION
 from engine.domain.schema import Matrix, Schema, Target
 from engine.model.model import Model
 from engine.scoring.cells import Cells, cells_of
+from engine.scoring.names import row_ids
 
 _ASKED_AT_ONCE = 10_000
 """Rows: what the model computes on the way stays in the processor's cache."""
@@ -119,9 +120,7 @@ class Scorer:
         for number, found in enumerate(columns.values()):
             matrix[:, number] = found.codes
         asked = matrix if good is None else matrix[good]
-        ids = pc.binary_join_element_wise(
-            f"{order.run}{place}", _numbers(first, batch.num_rows), "-"
-        )
+        ids = row_ids(f"{order.run}{place}", first, batch.num_rows)
         answer = self._columns(_spread(self._answers(asked), good), ids, good)
         why = pa.nulls(batch.num_rows, pa.string()) if reasons is None else pa.array(reasons)
         fields = pa.schema([*batch.schema.remove_metadata(), *order.added])
@@ -184,10 +183,6 @@ def _where(texts: Any, good: _Flags | None) -> Any:
     return (
         texts if good is None else pc.if_else(pa.array(good), texts, pa.scalar(None, pa.string()))
     )
-
-
-def _numbers(first: int, count: int) -> Any:
-    return pa.array(np.arange(first, first + count)).cast(pa.string())
 
 
 def _nothing(order: ScoringOrder, values: NDArray[np.float64]) -> list[Any]:

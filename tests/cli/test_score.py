@@ -227,22 +227,22 @@ def test_what_cannot_be_scored_is_refused_in_one_line_and_leaves_nothing(
 def test_records_are_those_of_a_service_and_come_once(
     settings: Settings, run: Run, tmp_path: Path
 ) -> None:
-    frame = market(2_100)
-    frame.loc[7, "square_feet"] = 1.0
+    frame = market(3_100)
+    frame.loc[[0, 7], "square_feet"] = 1.0
     table, out = write(frame, tmp_path / "in.parquet"), tmp_path / "out.parquet"
-    arguments = (str(table), str(out), "--record", "--jobs", "2", "--chunk-rows", "1000")
+    arguments = (str(table), str(out), "--record", "--jobs", "2", "--chunk-rows", "1500")
     code, _, complaint = run(*arguments)
     assert (code, complaint) == (DONE, "")
     with closing(open_records(settings)) as store:
-        records = {one.record.id: one.record for one in store.read(RecordQuery("housing"))}
-    found = read(out).dropna(subset="prediction_id").set_index("prediction_id")
-    assert len(found) == 2_099
-    assert set(records) == set(found.index)
-    for id_, record in records.items():
-        line = found.loc[id_]
-        assert (record.value, record.lower, record.upper) == (line.value, line.lower, line.upper)
-        assert dict(record.row) == line[[*HOUSING.schema.names]].to_dict()
-        assert (record.version, record.variant, record.level) == ("v1.0.0", "champion", 0.9)
+        records = [one.record for one in store.read(RecordQuery("housing"))]
+    found = read(out).dropna(subset="prediction_id")
+    assert len(found) == 3_098
+    assert [record.id for record in records] == found["prediction_id"].tolist()
+    said = [(record.value, record.lower, record.upper) for record in records]
+    assert said == [*found[["value", "lower", "upper"]].itertuples(index=False, name=None)]
+    assert [record.row for record in records] == found[[*HOUSING.schema.names]].to_dict("records")
+    about = {(record.version, record.variant, record.level) for record in records}
+    assert about == {("v1.0.0", "champion", 0.9)}
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Scoring tables of events, and of somebody's own table: as the service answers them."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import pandas as pd
 import pytest
 
 from cli.score import score
+from engine.assemble import open_records
 from engine.domain.prediction import Prediction
+from engine.domain.record import RecordQuery
 from engine.settings import Settings
 from problems.churn import CHURN, simulate
 from problems.replies import chances
@@ -54,6 +57,28 @@ async def test_an_event_gets_the_risk_that_the_service_tells(
     assert [one["risk_interval"] for one in told] == bounds
     assert found["prediction"].tolist() == ["1" if risk >= 0.3 else "0" for risk in risks]
     assert found["prediction"].nunique() == 2
+
+
+async def test_what_is_recorded_of_an_event_is_what_its_table_said(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    frame = pd.DataFrame(simulate(300, seed=6))
+    table, out = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    frame.to_parquet(table)
+    run = script(score, settings, monkeypatch, capsys)
+    code, _, complaint = run(str(table), str(out), *RUN_AS, "--record")
+    assert (code, complaint) == (0, "")
+    with closing(open_records(settings)) as store:
+        records = [one.record for one in store.read(RecordQuery("churn"))]
+    found = pd.read_parquet(out)
+    assert [record.id for record in records] == found["prediction_id"].tolist()
+    assert [record.value for record in records] == found["value"].tolist()
+    assert [record.row for record in records] == [
+        {name: cell for name, cell in line.items() if cell is not None} for line in rows_of(frame)
+    ]
 
 
 def prediction_of(found: pd.DataFrame) -> Prediction:
