@@ -21,7 +21,7 @@ _PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds before each further try."""
 
 
-def append_batch(records: Records, order: ScoringOrder, batch: Any, first: int) -> None:
+def append_batch(records: Records, order: ScoringOrder, batch: Any, *, first: int) -> None:
     """Keep what was answered, from the row with the number `first` on; the same batch a second time
     changes nothing, for its ids are there.
 

@@ -169,6 +169,6 @@ class _Worker:
         under the same ids."""
         batch, tally = self._scorer.score(chunk.batch, chunk.first)
         if self._records is not None:
-            append_batch(self._records, self._work.order, batch, chunk.first)
+            append_batch(self._records, self._work.order, batch, first=chunk.first)
         self._work.parts.keep(chunk.number, batch, tally)
         return tally

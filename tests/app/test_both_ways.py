@@ -1,9 +1,10 @@
 """A prediction is answered before the router, or by it (a page of another origin asks that way):
 both say the same, of good requests and of bad ones."""
 
+import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx
@@ -86,3 +87,18 @@ async def test_both_ways_are_counted_under_the_declared_route(client: httpx.Asyn
         await client.post("/predict", headers={**_JSON, **more}, content=b"{")
     requests = (await client.get("/metrics/summary")).json()["requests"]["by_route"]
     assert requests["/predict"] == 4
+
+
+@pytest.mark.parametrize("more", [{}, _BY_THE_ROUTER])
+async def test_a_body_that_does_not_arrive_is_given_up(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, more: Mapping[str, str]
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield _HOUSE[:10]
+        await asyncio.sleep(5)
+        yield _HOUSE[10:]
+
+    monkeypatch.setattr("app.body._BODY_SECONDS", 0.05)
+    reply = await client.post("/predict", headers={**_JSON, **more}, content=body())
+    assert (reply.status_code, reply.json()["title"]) == (408, "Request Timeout")
+    assert (await client.post("/predict", headers=_JSON, content=_HOUSE)).status_code == 200

@@ -47,7 +47,7 @@ async def test_bad_requests_among_good_ones_spoil_nothing(client: httpx.AsyncCli
     good = [_ask(client, number) for number in range(6)]
     bad = [client.post("/predict", content=body) for body in (b"{", b"{}")]
     told = await asyncio.gather(*good, *bad, return_exceptions=False)
-    assert [one["model_version"] for one in told[:6]] == ["v1.0.0"] * 6  # type: ignore[index]
+    assert [one["model_version"] for one in told[:6]] == ["v1.0.0"] * 6
 
 
 async def _ask(client: httpx.AsyncClient, number: int) -> Any:

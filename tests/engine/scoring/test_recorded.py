@@ -19,7 +19,7 @@ def test_a_batch_that_is_recorded_again_changes_nothing_and_its_outcomes_can_be_
     batch, _ = Scorer(order).score(pa.RecordBatch.from_pydict(simulate(2_300, seed=7)), 1_700)
     with closing(open_records(settings)) as store:
         for _ in range(2):
-            append_batch(store, order, batch, 1_700)
+            append_batch(store, order, batch, first=1_700)
         ids = batch["prediction_id"].to_pylist()
         outcomes = [Outcome(id_, 1.0, order.at) for id_ in (ids[0], ids[300], ids[-1])]
         assert store.label("housing", outcomes) == 3
