@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
 from app import metrics, monitoring
@@ -57,7 +58,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     answering: dict[str, predict.Endpoint] = {}
     for prefix, problem in places:
         answering |= predict.endpoints(problem, prefix=prefix, settings=settings)
-    _add_middleware(app, settings, answering)
+    _add_middleware(app, settings)
     add_handlers(app)
     for prefix, problem in places:
         app.include_router(predict.router(problem, answering, prefix=prefix, settings=settings))
@@ -67,12 +68,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for routes in (metrics.router, health.router, redoc.router):
         app.include_router(routes)
     describe(app, _bodies_of(problems, settings))
+    _answer_first(app, settings, answering)
     return app
 
 
 def _served_problems(settings: Settings) -> list[Problem]:
     """The first of them answers at the root."""
     return [named(name, partial(card_of, settings)) for name in settings.serve]
+
+
+def _answer_first(
+    app: FastAPI, settings: Settings, answering: Mapping[str, predict.Endpoint]
+) -> None:
+    """Put the predictions in front of all that FastAPI wraps around the routes."""
+    wrap = app.build_middleware_stack
+
+    def build() -> ASGIApp:
+        return predict.AnswerFirst(wrap(), answering, logs_requests=settings.log_requests)
+
+    app.build_middleware_stack = build  # type: ignore[method-assign]
 
 
 def _telemetry() -> TelemetryConfig | None:
@@ -92,11 +106,8 @@ def _bodies_of(problems: Sequence[Problem], settings: Settings) -> list[Any]:
     return bodies
 
 
-def _add_middleware(
-    app: FastAPI, settings: Settings, answering: Mapping[str, predict.Endpoint]
-) -> None:
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """The last one added is the outermost."""
-    app.add_middleware(predict.AnswerFirst, answering=answering)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -1,7 +1,6 @@
 """The middleware around every request: an id, a count, a log line, no crash without an answer."""
 
 import logging
-import os
 import re
 from time import perf_counter
 from typing import Any
@@ -14,10 +13,12 @@ from structlog.typing import FilteringBoundLogger
 from app.errors import problem
 from app.metrics import Metrics
 from engine.domain.errors import ModelNotReady
+from engine.domain.ids import RandomNames
 
 _HUNG_UP = 499
 """Never sent, only counted: the caller left before the answer."""
 _UNMATCHED = "unmatched"
+_ID_BYTES = 16
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "error": logging.ERROR}
 _REQUEST_ID = re.compile(rb"[\w.:-]{1,128}", re.ASCII)
 _NOT_STARTED = (
@@ -39,6 +40,7 @@ class Observe:
 
     def __init__(self, app: ASGIApp, *, logs_requests: bool) -> None:
         self.app = app
+        self._names = RandomNames()
         self.level = "info" if logs_requests else "debug"
         """The level of the log line about a request that was answered as it should be."""
 
@@ -47,7 +49,7 @@ class Observe:
             await self.app(scope, receive, send)
             return
         start = perf_counter()
-        scope["request_id"] = _request_id(scope)
+        scope["request_id"] = _given_id(scope) or self._names.take(_ID_BYTES)
         is_started = "metrics" in scope.get("state", {})
         if not is_started:
             scope["state"] = _NotStarted(scope.get("state", {}))
@@ -74,12 +76,12 @@ class Observe:
                 _count(scope, status, perf_counter() - start, level=self.level)
 
 
-def _request_id(scope: Scope) -> str:
-    """The caller's X-Request-ID when it is short and plain, else a new one."""
+def _given_id(scope: Scope) -> str:
+    """The caller's X-Request-ID when it is short and plain."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode())
-    return os.urandom(16).hex()
+    return ""
 
 
 def _crash(scope: Scope) -> Response:

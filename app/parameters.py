@@ -14,7 +14,7 @@ from engine.domain.conformal import DEFAULT_CONFIDENCE, HIGHEST_CONFIDENCE, LOWE
 from engine.domain.errors import InvalidInput, Violation
 from engine.serving.validation import LONGEST_NAME, violation
 
-_UNIT_HEADER = "X-Unit-ID"
+_UNIT_HEADER, _UNIT_KEY = "X-Unit-ID", b"x-unit-id"
 
 
 class Parameters(BaseModel):
@@ -53,10 +53,10 @@ _QUERY = ("model_version", "confidence")
 
 def read_parameters(request: Request) -> Parameters:
     """Raises InvalidInput for a value that breaks a rule; `check_names` refuses unknown names."""
-    given: dict[str, str] = {}
-    if request.scope["query_string"]:
-        given = {name: value for name, value in request.query_params.items() if name in _QUERY}
     units = _units_of(request)
+    if not units and not request.scope["query_string"]:
+        return _NONE_GIVEN
+    given = {name: value for name, value in request.query_params.items() if name in _QUERY}
     if units:
         given[_UNIT_HEADER] = units[0]
     return _validated(given) if given else _NONE_GIVEN
@@ -99,8 +99,7 @@ def _refuse(place: str, name: str, rule: str) -> None:
 
 
 def _units_of(request: Request) -> list[str]:
-    name = _UNIT_HEADER.lower().encode()
-    return [value.decode("latin-1") for key, value in request.scope["headers"] if key == name]
+    return [v.decode("latin-1") for name, v in request.scope["headers"] if name == _UNIT_KEY]
 
 
 def described_parameters() -> list[dict[str, Any]]:

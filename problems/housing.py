@@ -86,15 +86,16 @@ def _price_of(answer: Answer) -> PricePrediction:
 
 
 def _prices_of(answer: Answer) -> PricePredictions:
+    confidence, predicted_at = answer.confidence, answer.predicted_at
     predictions: list[PricePrediction] = [
         {
             "prediction_id": about["prediction_id"],
             "predicted_price": value,
             "confidence_interval": {"lower": lower, "upper": upper},
-            "confidence": answer.confidence,
+            "confidence": confidence,
             "warnings": about["warnings"],
             "model_version": about["model_version"],
-            "predicted_at": answer.predicted_at,
+            "predicted_at": predicted_at,
         }
         for about, (value, lower, upper) in zip(answer.told(), answer.rounded(2), strict=True)
     ]

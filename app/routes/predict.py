@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.body import BY_SETTING, read
 from app.errors import refusal
+from app.monitoring import Observe
 from app.openapi import refusals, request_body
 from app.parameters import check_prediction_names, described_parameters, read_parameters
 from engine.domain.errors import ServiceError
@@ -80,28 +81,39 @@ async def _read(request: Request, limit: int) -> bytes:
 
 
 class AnswerFirst:
-    """Answers predictions before the router has looked at the request: to find a route among many,
-    and FastAPI's wrapping of an endpoint, take as long as the prediction.
+    """Answers predictions before `app` has looked at the request: FastAPI's layers, and to find a
+    route among many, take as long as the prediction.
 
-    The router has the same endpoints, for whatever comes another way: below a mounted path, say.
+    The router has the same endpoints, for whatever comes another way: below a mounted path, or from
+    a page of another origin.
     """
 
-    def __init__(self, app: ASGIApp, *, answering: Mapping[str, Endpoint]) -> None:
+    def __init__(
+        self, app: ASGIApp, answering: Mapping[str, Endpoint], *, logs_requests: bool
+    ) -> None:
         self.app = app
         self._routes = {path: _Route(path, endpoint) for path, endpoint in answering.items()}
+        self._observed = Observe(_answer, logs_requests=logs_requests)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._routes.get(scope["path"]) if scope["type"] == "http" else None
-        if route is None or scope["method"] != "POST":
+        if route is None or scope["method"] != "POST" or _has_origin(scope):
             await self.app(scope, receive, send)
             return
         scope["route"] = route
-        request = Request(scope, receive)
-        try:
-            response = await route.endpoint(request)
-        except ServiceError as error:
-            response = refusal(scope, error)
-        await response(scope, receive, send)
+        await self._observed(scope, receive, send)
+
+
+def _has_origin(scope: Scope) -> bool:
+    return any(name == b"origin" for name, _ in scope["headers"])
+
+
+async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
+    try:
+        response = await scope["route"].endpoint(Request(scope, receive))
+    except ServiceError as error:
+        response = refusal(scope, error)
+    await response(scope, receive, send)
 
 
 class _Route:

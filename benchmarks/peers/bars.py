@@ -29,7 +29,7 @@ class Bar:
     def __str__(self) -> str:
         sign = ">=" if self.is_least else "<="
         said = {True: "yes", False: "no", None: "not measured"}[self.is_kept]
-        figure = "" if self.figure is None else f" ({self.figure:.2f})"
+        figure = "" if self.figure is None else f" ({self.figure:,.2f})"
         return f"{said}{figure}: {self.name} {sign} {self.bound:g}"
 
 
@@ -72,7 +72,8 @@ def _beside_a(
 def _starts(results: Results) -> Iterator[Bar]:
     found = results.starts.get(_DURABLE)
     seconds = median(found.seconds) if found else None
-    yield Bar("records lost", results.lost(), 0, False)
+    for server in (_DURABLE, _BUFFERED):
+        yield Bar(f"records that {server} lost", results.lost(server), 0, False)
     memory = found.memory_mb if found else None
     yield Bar("seconds from the start to the first answer", seconds, 1.0, False)
     yield Bar("MB of one worker at rest", memory, 130, False)

@@ -70,6 +70,11 @@ def _page(results: Results, bars: Sequence[Bar], about: dict[str, Any]) -> Itera
             ),
             [_cells(line) for line in lines],
         )
+    for case in results.cases():
+        for line in results.lines(case):
+            if line.rounds < about["rounds"]:
+                told = f"{line.rounds} of {about['rounds']} rounds"
+                yield f"\n{line.server}, {case.name}: answered at all only in {told}."
     for name in results.starts:
         if waited := results.waited(name):
             yield f"\n{name}: when a run ended, up to {waited:,} records were not written yet."

@@ -58,6 +58,7 @@ class Line:
     p50_ms: float
     p99_ms: float
     cpu_us: float
+    rounds: int
 
 
 @dataclass
@@ -90,9 +91,9 @@ class Results:
         """The most records that still waited at the end of a run."""
         return max((s.waited for s in self.samples if s.server == server), default=0)
 
-    def lost(self) -> int | None:
-        found = {s.server: s.lost for s in self.samples if SERVERS[s.server].role is Role.OURS}
-        return sum(found.values()) if found else None
+    def lost(self, server: str) -> int | None:
+        """Records of the whole run that found no place in the queue."""
+        return max((s.lost for s in self.samples if s.server == server), default=None)
 
     def _line(self, server: str, case: Case) -> Line:
         rates = self._rates(server, case)
@@ -107,6 +108,7 @@ class Results:
             median(sample.run.p50_ms for sample in samples),
             median(sample.run.p99_ms for sample in samples),
             median(sample.cpu_us for sample in samples),
+            len(samples),
         )
 
     def _rates(self, server: str, case: Case) -> list[float]:

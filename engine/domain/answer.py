@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.domain.prediction import DEFAULT_THRESHOLD, Interval, Prediction
-from engine.domain.record import RecordBlock, row_id
+from engine.domain.record import RecordBlock, row_ids
 from engine.domain.rows import some, some_rows
 from engine.domain.schema import Row
 
@@ -181,14 +181,11 @@ class Answer:
 
     def told(self) -> list[About]:
         """One item a row."""
-        numbers = range(self.place.start, self.place.stop)
+        ids = row_ids(self.answered.id, range(self.place.start, self.place.stop))
         warnings_on = self.answered.prediction.warnings[self.place]
-        rows = zip(numbers, self.versions, warnings_on, strict=True)
         return [
-            {
-                "prediction_id": row_id(self.answered.id, number),
-                "model_version": version,
-                "warnings": warnings,
-            }
-            for number, version, warnings in rows
+            {"prediction_id": prediction_id, "model_version": version, "warnings": warnings}
+            for prediction_id, version, warnings in zip(
+                ids, self.versions, warnings_on, strict=True
+            )
         ]

@@ -3,13 +3,12 @@
 A model says three things of a row, on the scale of its target (the logarithm of a positive
 quantity): where the target lies (`location`), how far off that may be (`spread`), and how the
 standardised residual is distributed for rows like it (`shape`, the probability that it is at most
-each of a few thresholds). From these follows a
-conditional distribution, and from that the rank of any target value. Held-out rows say which ranks
-really occur; an interval runs between two of those. That last step alone carries the guarantee: on
-exchangeable rows an interval at confidence c covers with probability at least c and at most
-c + 2 / (n + 1) with n calibration rows (no ties), however wrong the learned distribution is. Rows
-that come in groups, or that drift with time, are not exchangeable: there coverage is measured, not
-promised.
+each of a few thresholds). From these follows a conditional distribution, and from that the rank of
+any target value. Held-out rows say which ranks really occur; an interval runs between two of those.
+That last step alone carries the guarantee: on exchangeable rows an interval at confidence c covers
+with probability at least c and at most c + 2 / (n + 1) with n calibration rows (no ties), however
+wrong the learned distribution is. Rows that come in groups, or that drift with time, are not
+exchangeable: there coverage is measured, not promised.
 
 Sources: Chernozhukov, Wuethrich and Zhu, "Distributional conformal prediction", PNAS 118 (2021),
 section 2, here with the two tails calibrated apart and calibration rows kept apart from those

@@ -1,6 +1,6 @@
 """What was answered, and what then turned out to be true: one id joins the two."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,9 +47,10 @@ class RecordBlock:
     """One version's answers to n rows that were asked in one turn, by one caller or by several, in
     columns: one item a row.
 
-    `numbers` (n,) tell which rows of the turn these are: a row's id is `row_id(id, number)`, the
-    same for every version that was asked about it. Values and bounds are None where `error` says
-    why there are none. `latency_us` is the model's time where one row was asked.
+    `numbers` (n,), rising, tell which rows of the turn these are: the id of a row is
+    `row_id(id, number)`, the same for every version that was asked about it. Values and bounds are
+    None where `error` says why there are none. `latency_us` is the model's time where one row was
+    asked.
     """
 
     id: str
@@ -113,7 +114,7 @@ class RecordBlock:
 
     def ids(self) -> list[str]:
         """One a row."""
-        return [row_id(self.id, number) for number in self.numbers.tolist()]
+        return row_ids(self.id, self.numbers.tolist())
 
     def records(self) -> Iterator[Record]:
         """One a row, in the order of the block."""
@@ -152,6 +153,11 @@ class RecordBlock:
 def row_id(block_id: str, number: int) -> str:
     """The id of one row of a block."""
     return f"{block_id}-{number}"
+
+
+def row_ids(block_id: str, numbers: Iterable[int]) -> list[str]:
+    """The ids of some rows of a block."""
+    return [f"{block_id}-{number}" for number in numbers]
 
 
 def id_parts(row_id: str) -> tuple[str, int | None]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from itertools import accumulate, chain
-from secrets import token_hex
 from time import perf_counter, time_ns
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from pydantic import TypeAdapter
 
 from engine.domain.answer import Answer, AnsweredRows, AnswerPart
 from engine.domain.conformal import DEFAULT_CONFIDENCE
+from engine.domain.ids import RandomNames
 from engine.domain.prediction import Instances
 from engine.domain.problem import Contract
 from engine.domain.rows import MatrixRows
@@ -32,6 +32,8 @@ from engine.serving.shadow import ShadowRequest, Shadows
 from engine.serving.turn import Turns
 from engine.serving.validation import validated
 
+_ID_BYTES = 10
+"""Besides the time, in the name of what was answered together."""
 _DEGRADED_NOTE = (
     "the features could not be looked up: this is the answer for a typical row, between bounds "
     "that are wide enough for nearly everyone"
@@ -89,6 +91,7 @@ class DataPath:
     told: Callable[[AnsweredRows], None]
     threshold: float
     turns: Turns[_Question, _Told] = field(default_factory=Turns)
+    names: RandomNames = field(default_factory=RandomNames)
 
     async def predict(
         self, contract: Contract, body_type: TypeAdapter[Any], request: PredictionRequest
@@ -99,7 +102,7 @@ class DataPath:
         pinned = request.model_version
         deployment = await live.pinned(pinned) if pinned else live.deployment()
         body = await validated(body_type, await request.body())
-        instances = await self.resolver.resolve(live.problem, contract.entities(body), _now())
+        instances = await self.resolver.resolve(live.problem, contract.entities(body), _now)
         terms = _Terms(deployment, request.confidence, instances.is_degraded)
         told = await self._ask(terms, _Question(request, instances))
         answer = Answer(
@@ -130,7 +133,7 @@ class DataPath:
             notes = [[_DEGRADED_NOTE] for _ in notes]
         answered = AnsweredRows(
             problem=problem.name,
-            id=_new_id(),
+            id=self._new_id(),
             predicted_at=_now(),
             rows=MatrixRows(schema.names, matrix) if schema.is_plain else rows,
             units=units,
@@ -148,6 +151,10 @@ class DataPath:
         ends = list(accumulate(len(question.instances.rows) for question in questions))
         places = map(slice, [0, *ends], ends)
         return [_Told(answered, place, recorded) for place in places]
+
+    def _new_id(self) -> str:
+        """It begins with the time, so that a store finds neighbours beside each other."""
+        return f"{time_ns() // 1_000_000:012x}{self.names.take(_ID_BYTES)}"
 
 
 def _joined(columns: Iterable[Sequence[Any]]) -> Sequence[Any]:
@@ -191,8 +198,3 @@ async def _infer(terms: _Terms, rows: Matrix, units: Sequence[str | None]) -> li
 
 def _now() -> str:
     return written(datetime.now(UTC))
-
-
-def _new_id() -> str:
-    """It begins with the time, so that a store finds neighbours beside each other."""
-    return f"{time_ns() // 1_000_000:012x}{token_hex(10)}"

@@ -79,8 +79,10 @@ class Resolver:
         self._held_up: dict[_LookUp, float] = {}
         self._row_types: dict[str, TypeAdapter[list[Row]]] = {}
 
-    async def resolve(self, problem: Problem, entities: Entities, at: str) -> Instances:
-        """The rows of all entities, as they were known at `at` (UTC, ISO 8601); the fallback for
+    async def resolve(
+        self, problem: Problem, entities: Entities, now: Callable[[], str]
+    ) -> Instances:
+        """The rows of all entities, as they are known `now` (UTC, ISO 8601); the fallback for
         all of them when those that go by key cannot be had.
 
         Raises UnknownEntity, naming the first few, and nothing else.
@@ -92,7 +94,7 @@ class Resolver:
         if problem.lookup is None:
             raise UnknownEntity(f"{problem.name} looks up no features by key; send the features")
         try:
-            found = await self._look_up(problem, entities, at)
+            found = await self._look_up(problem, entities, now())
         except _Trouble as trouble:
             self.refusal = "" if trouble.kind == INVALID else str(trouble)
             self._tell(problem.name, trouble.kind, str(trouble))

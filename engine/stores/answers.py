@@ -13,13 +13,12 @@ from engine.domain.record import (
     JoinedRecord,
     Outcome,
     Record,
-    RecordBlock,
     RecordQuery,
     id_parts,
     row_id,
 )
 from engine.stores.databases import POSTGRESQL, SQLITE
-from engine.stores.tables import ANSWERS, OUTCOMES, block_of, numbers_of
+from engine.stores.tables import ANSWERS, OUTCOMES, block_of, numbers_of, record_of
 
 _Blocks = list[Any]
 """Rows of ANSWERS."""
@@ -65,8 +64,16 @@ def found_rows(
     for start in range(0, len(names), _IDS_AT_ONCE):
         these = c.id.in_(names[start : start + _IDS_AT_ONCE])
         for row in connection.execute(recorded.where(these)):
-            for number in asked[row.id].intersection(numbers_of(row).tolist()):
+            there = asked[row.id]
+            mine = (
+                there.intersection(numbers_of(row).tolist()) if row.numbers else _within(row, there)
+            )
+            for number in mine:
                 yield row.problem, row_id(row.id, number)
+
+
+def _within(row: Any, numbers: set[int]) -> list[int]:
+    return [one for one in numbers if row.first <= one <= _end(row)]
 
 
 def _wanted(question: RecordQuery) -> Select[*tuple[Any, ...]]:
@@ -80,20 +87,22 @@ def _wanted(question: RecordQuery) -> Select[*tuple[Any, ...]]:
         late = OUTCOMES.c.prediction_id
         said = select(late).where(late > c.id.concat("-"), late < c.id.concat("."))
         wanted = wanted.where(said.exists())
-    return wanted.order_by(c.at, c.id, c.version)
+    return wanted.order_by(c.at, c.id, c.first, c.version)
 
 
 def _streamed(
     connection: Connection, wanted: Select[*tuple[Any, ...]], at_once: int
 ) -> Iterator[_Blocks]:
-    """About so many rows at once; the blocks of one turn stay together."""
+    """About so many rows at once; blocks that have rows in common stay together."""
     some: _Blocks = []
+    rows = 0
     with connection.execute(wanted, execution_options={"yield_per": at_once}) as found:
-        for _, turn in groupby(found, _turn_of):
+        for turn in _turns(found):
             some += turn
-            if sum(one.rows for one in some) >= at_once:
+            rows += sum(one.rows for one in turn)
+            if rows >= at_once:
                 yield some
-                some = []
+                some, rows = [], 0
     yield some
 
 
@@ -130,7 +139,26 @@ def _latest_known(connection: Connection, question: RecordQuery) -> Iterator[Joi
 
 
 def _in_order(blocks: _Blocks) -> _Blocks:
-    return sorted(blocks, key=attrgetter("at", "id", "version"))
+    return sorted(blocks, key=attrgetter("at", "id", "first", "version"))
+
+
+def _turns(blocks: Iterable[Any]) -> Iterator[_Blocks]:
+    """Those that may have rows in common, in order; a whole table may be scored in one turn, in
+    thousands of blocks that have none."""
+    turn: _Blocks = []
+    last = -1
+    for block in blocks:
+        if turn and (_turn_of(block) != _turn_of(turn[0]) or block.first > last):
+            yield turn
+            turn, last = [], -1
+        turn.append(block)
+        last = max(last, int(numbers_of(block).max()) if block.numbers else _end(block))
+    if turn:
+        yield turn
+
+
+def _end(block: Any) -> int:
+    return int(block.first + block.rows - 1)
 
 
 def _joined(
@@ -150,15 +178,18 @@ def _by_prediction(rows: Iterable[Any]) -> dict[str, Outcome]:
 def _records_of(
     blocks: _Blocks, outcomes: Mapping[str, Outcome], question: RecordQuery
 ) -> Iterator[JoinedRecord]:
-    for _, turn in groupby(blocks, _turn_of):
-        for record in _of_turn([block_of(o, with_rows=question.with_rows) for o in turn]):
+    for turn in _turns(blocks):
+        for record in _of_turn(turn, with_rows=question.with_rows):
             outcome = outcomes.get(record.id)
             if outcome is not None or not question.with_outcome:
                 yield JoinedRecord(record, outcome)
 
 
-def _of_turn(blocks: list[RecordBlock]) -> Iterable[Record]:
+def _of_turn(turn: _Blocks, *, with_rows: bool) -> Iterable[Record]:
     """By row, then by version: each block is a part of the rows."""
+    if len(turn) == 1 and turn[0].rows == 1:
+        return [record_of(turn[0], with_rows=with_rows)]
+    blocks = [block_of(one, with_rows=with_rows) for one in turn]
     if len(blocks) == 1:
         return blocks[0].records()
     numbered = (

@@ -1,7 +1,9 @@
 """The tables of records and outcomes, and a block of records as one row of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
+from struct import error as StructError  # noqa: N812 - an exception
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,9 @@ import orjson
 from sqlalchemy import Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
 
 from engine.domain.errors import RecordsUnavailable
-from engine.domain.record import RecordBlock, row_id
+from engine.domain.record import Record, RecordBlock, row_id
 from engine.domain.rows import Places
-from engine.stores.contents import packed, unpacked
+from engine.stores.contents import packed, unpacked, unpacked_alone
 from engine.stores.insertion import KEY
 
 TABLES = MetaData()
@@ -87,7 +89,7 @@ def row_of(block: RecordBlock) -> list[Any]:
 
 def block_of(row: Any, *, with_rows: bool = True) -> RecordBlock:
     """Of a row of ANSWERS; raises RecordsUnavailable when its content cannot be read."""
-    try:
+    with _named(row):
         return RecordBlock(
             id=row.id,
             at=row.at,
@@ -97,7 +99,26 @@ def block_of(row: Any, *, with_rows: bool = True) -> RecordBlock:
             numbers=numbers_of(row),
             **unpacked(row.content, row.rows, with_rows=with_rows),
         )
-    except (KeyError, TypeError, ValueError) as error:
+
+
+def record_of(row: Any, *, with_rows: bool = True) -> Record:
+    """Of a row of ANSWERS that is about one row; raises RecordsUnavailable as `block_of` does."""
+    with _named(row):
+        return Record(
+            id=row_id(row.id, row.first),
+            at=row.at,
+            problem=row.problem,
+            version=row.version,
+            variant=row.variant,
+            **unpacked_alone(row.content, with_rows=with_rows),
+        )
+
+
+@contextmanager
+def _named(row: Any) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, StructError) as error:
         name = row_id(row.id, row.first)
         raise RecordsUnavailable(f"the record {name} cannot be read: {error}") from error
 

@@ -75,7 +75,7 @@ def tables(draw: Any) -> list[Row]:
     return [*rows]
 
 
-SIZE = some.integers(1, 5)
+SIZE = some.integers(1, 9)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck])

@@ -106,7 +106,7 @@ def entities(*keys: str) -> Entities:
 
 
 def resolved(resolver: Resolver, *keys: str, at: str = LATER) -> Instances:
-    return asyncio.run(resolver.resolve(VISITS, entities(*keys), at))
+    return asyncio.run(resolver.resolve(VISITS, entities(*keys), lambda: at))
 
 
 def test_a_request_is_one_look_up_and_keeps_its_order(
@@ -133,7 +133,7 @@ def test_what_the_caller_sent_is_not_looked_up(resolver: Resolver, store: GatedF
     threads = active_count()
     for problem in (VISITS, replace(VISITS, lookup=None)):
         with pytest.raises(StopIteration) as end:
-            resolver.resolve(problem, sent, AT).send(None)
+            resolver.resolve(problem, sent, lambda: AT).send(None)
         found = end.value.value
         assert (found.rows, found.keys) == ([row, {}, row], ["a", None, "nobody"])
     assert (store.asked, active_count()) == (0, threads)
@@ -141,7 +141,7 @@ def test_what_the_caller_sent_is_not_looked_up(resolver: Resolver, store: GatedF
 
 def test_only_what_was_not_sent_is_looked_up(resolver: Resolver) -> None:
     mixed = Entities([{}, None, {"visits": 2}], ["nobody", "a", None])
-    found = asyncio.run(resolver.resolve(VISITS, mixed, LATER))
+    found = asyncio.run(resolver.resolve(VISITS, mixed, lambda: LATER))
     assert found.rows == [{}, KNOWN, {"visits": 2}]
 
 
@@ -176,7 +176,7 @@ def test_an_unknown_key_is_refused_by_name_and_row(
 
 def test_a_key_is_unknown_where_the_problem_looks_nothing_up(resolver: Resolver) -> None:
     with pytest.raises(UnknownEntity, match="send the features"):
-        asyncio.run(resolver.resolve(replace(VISITS, lookup=None), entities("a"), AT))
+        asyncio.run(resolver.resolve(replace(VISITS, lookup=None), entities("a"), lambda: AT))
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_a_store_that_hangs_holds_up_so_many_threads_and_no_more_requests(
     resolver: Resolver, store: GatedFeatures, told: Told
 ) -> None:
     async def ask(requests: int) -> list[Instances]:
-        asks = (resolver.resolve(VISITS, entities("a"), LATER) for _ in range(requests))
+        asks = (resolver.resolve(VISITS, entities("a"), lambda: LATER) for _ in range(requests))
         return await asyncio.gather(*asks)
 
     threads = active_count()
@@ -263,7 +263,7 @@ def test_a_request_that_is_cancelled_leaves_nothing_behind(
     resolver: Resolver, store: GatedFeatures, told: Told
 ) -> None:
     async def cancelled() -> None:
-        asked = asyncio.create_task(resolver.resolve(VISITS, entities("a"), LATER))
+        asked = asyncio.create_task(resolver.resolve(VISITS, entities("a"), lambda: LATER))
         await asyncio.to_thread(store.came.wait)
         asked.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -345,7 +345,7 @@ def test_many_at_once_wait_for_a_thread_and_all_are_answered(sqlite_store: SqlFe
     told = Told()
 
     async def ask(resolver: Resolver) -> list[Instances]:
-        asks = (resolver.resolve(VISITS, entities(str(n)), LATER) for n in range(200))
+        asks = (resolver.resolve(VISITS, entities(str(n)), lambda: LATER) for n in range(200))
         return await asyncio.gather(*asks)
 
     with closing(Resolver(sqlite_store, budget_seconds=10, tell=told)) as resolver:
