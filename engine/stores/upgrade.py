@@ -8,13 +8,17 @@ from sqlalchemy.schema import CreateIndex
 
 _MAKING_TABLES = 7_412_053
 """PostgreSQL's lock for making tables: even IF NOT EXISTS fails when two do so at once."""
+_MAKING_SECONDS = 10
+"""How long one waits while another makes them, on a busy machine; they are made once."""
 _log = logging.getLogger("predictive.stores")
 
 
 def make_tables(connection: Connection, tables: MetaData) -> None:
     """Make the tables, in one transaction: nothing works without them."""
     if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_MAKING_SECONDS}s'")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MAKING_TABLES})")
+        connection.exec_driver_sql("SET LOCAL lock_timeout TO DEFAULT")
     tables.create_all(connection)
     for table in tables.sorted_tables:
         _add_columns(connection, table)
