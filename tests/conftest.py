@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,15 @@ needs_king_county = pytest.mark.skipif(
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _collector_looks_at_nothing_when_an_app_starts() -> Iterator[None]:
+    """It takes longer than most tests: this process holds all libraries of training, and hundreds
+    of apps start in it, one after the other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.main._left_alone_by_the_collector", nullcontext)
+        yield
 
 
 def market(rows: int, seed: int) -> Table:
