@@ -1,6 +1,7 @@
 """A request's body: read within limits."""
 
 import asyncio
+from collections.abc import Collection
 
 from fastapi import Request
 
@@ -10,20 +11,25 @@ from engine.domain.errors import (
     UnsupportedMediaType,
 )
 
+JSON = "application/json"
 _BODY_SECONDS = 20
 BY_SETTING = "the setting MAX_BODY_BYTES is the limit; send fewer rows at a time"
 _BY_ROUTE = "no valid body of this route is longer"
 
 
-async def read(request: Request, limit: int, why: str = _BY_ROUTE) -> bytes:
+async def read(
+    request: Request, limit: int, why: str = _BY_ROUTE, *, or_types: Collection[str] = ()
+) -> bytes:
     """The body, of which at most `limit` bytes are in memory; `why` explains the limit in the
     error.
 
-    Raises UnsupportedMediaType when it is not declared as JSON, BodyTooLarge or BodyTooSlow.
+    Raises UnsupportedMediaType when it is declared neither as JSON nor as one of `or_types`,
+    BodyTooLarge or BodyTooSlow.
     """
-    media_type = _media_type(request)
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        raise UnsupportedMediaType("send the body as Content-Type: application/json")
+    media_type = media_type_of(request)
+    if not is_json(media_type) and media_type not in or_types:
+        known = " or ".join((JSON, *or_types))
+        raise UnsupportedMediaType(f"send the body as Content-Type: {known}")
     body = b""
     try:
         async with asyncio.timeout(_BODY_SECONDS):
@@ -36,6 +42,11 @@ async def read(request: Request, limit: int, why: str = _BY_ROUTE) -> bytes:
     return body
 
 
-def _media_type(request: Request) -> str:
+def is_json(media_type: str) -> bool:
+    return media_type == JSON or media_type.endswith("+json")
+
+
+def media_type_of(request: Request) -> str:
+    """The Content-Type without its parameters."""
     found = [value for name, value in request.scope["headers"] if name == b"content-type"]
     return found[0].decode("latin-1").partition(";")[0].strip().lower() if found else ""

@@ -8,7 +8,7 @@ features. What the table teaches about a column is what to expect of it, and no 
 table can hold is refused.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import floor, log10
 from typing import Annotated, Any, Literal, NotRequired
@@ -23,7 +23,7 @@ from engine.domain.contract import declared_terms
 from engine.domain.errors import UntrustedArtifact
 from engine.domain.kinds import ByKind
 from engine.domain.prediction import Entities
-from engine.domain.problem import Contract, Problem
+from engine.domain.problem import Columns, Contract, Problem, TableForm
 from engine.domain.schema import Schema, Target, body_type
 from problems.replies import (
     Level,
@@ -32,6 +32,7 @@ from problems.replies import (
     ProbabilityInterval,
     Time,
     Warnings,
+    chance_columns,
     chances,
 )
 
@@ -93,7 +94,10 @@ def problem(name: str, declaration: Declaration) -> Problem:
         target=declaration.target,
         contracts=(
             _contract_of_one(declaration.target, schema, row, one=one),
-            _contract_of_many(declaration.target, schema, row, one=one, name=name),
+            replace(
+                _contract_of_many(declaration.target, schema, row, one=one, name=name),
+                table=_table_form(name, schema, declaration),
+            ),
         ),
         simulate=None,
         slices=declaration.slices,
@@ -123,7 +127,7 @@ def _features_of(schema: Schema, row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in schema.names if name in row}
 
 
-def _notes_on(schema: Schema, row: Mapping[str, Any]) -> list[str]:
+def _notes_on(schema: Schema, row: Iterable[str]) -> list[str]:
     others = [name for name in row if name not in schema.names]
     return [f"ignored, because no feature: {', '.join(others)}"] if others else []
 
@@ -156,6 +160,18 @@ def _contract_of_many(target: Target, schema: Schema, row: Any, *, one: Any, nam
             "count": len(answer),
         },
         examples={"a row of the table": {"rows": [schema.example]}},
+    )
+
+
+def _table_form(name: str, schema: Schema, declaration: Declaration) -> TableForm:
+    target = declaration.target
+    others = dict.fromkeys(_ignored_of(declaration), NotRequired[list[Any]])
+    return TableForm(
+        "rows",
+        body_type(f"{name}_Others", others),
+        lambda answer, others, options: _REPLIES[target.kind].columns(target, answer),
+        note=lambda names: _notes_on(schema, names),
+        is_tolerant=True,
     )
 
 
@@ -230,18 +246,15 @@ def _events_said(target: Target, answer: Answer) -> Iterator[dict[str, Any]]:
         yield {"prediction": likelier, "probability": value, "probability_interval": bounds}
 
 
-def _positives_said(target: Target, answer: Answer) -> Iterator[dict[str, Any]]:
-    """With enough digits for the smallest value."""
-    return _quantities_said(answer, _digits_of(target.low))
+def _event_columns(target: Target, answer: Answer) -> Columns:
+    other, happens = _outcomes(target)
+    values, lower, upper = chance_columns(answer.prediction)
+    likelier = [happens if value >= 0.5 else other for value in values]
+    return {"prediction": likelier, "probability": values, "lower": lower, "upper": upper}
 
 
-def _reals_said(target: Target, answer: Answer) -> Iterator[dict[str, Any]]:
-    """With enough digits for the span."""
-    return _quantities_said(answer, _digits_of(target.high - target.low))
-
-
-def _quantities_said(answer: Answer, digits: int) -> Iterator[dict[str, Any]]:
-    for value, lower, upper in answer.rounded(digits):
+def _quantities_said(target: Target, answer: Answer) -> Iterator[dict[str, Any]]:
+    for value, lower, upper in answer.rounded(_digits_for(target)):
         yield {
             "prediction": value,
             "confidence_interval": {"lower": lower, "upper": upper},
@@ -249,8 +262,14 @@ def _quantities_said(answer: Answer, digits: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def _digits_of(scale: float) -> int:
-    """Places behind the decimal point."""
+def _quantity_columns(target: Target, answer: Answer) -> Columns:
+    value, lower, upper = answer.rounded_columns(_digits_for(target))
+    return {"prediction": value, "lower": lower, "upper": upper}
+
+
+def _digits_for(target: Target) -> int:
+    """Places behind the decimal point: enough for the smallest value, or for the span."""
+    scale = _SCALES[target.kind](target)
     return max(_SIGNIFICANT - 1 - floor(log10(scale)), 0)
 
 
@@ -261,12 +280,16 @@ class _Reply:
     promise: str
     fields: Callable[[str, Target], dict[str, Any]]
     said: Callable[[Target, Answer], Iterator[dict[str, Any]]]
+    columns: Callable[[Target, Answer], Columns]
 
 
-_REPLIES = ByKind(
-    positive=_Reply("an interval that covers", _quantity_fields, _positives_said),
-    real=_Reply("an interval that covers", _quantity_fields, _reals_said),
-    binary=_Reply("a calibrated probability", _event_fields, _events_said),
+_QUANTITY = _Reply("an interval that covers", _quantity_fields, _quantities_said, _quantity_columns)
+_EVENT = _Reply("a calibrated probability", _event_fields, _events_said, _event_columns)
+_REPLIES = ByKind(positive=_QUANTITY, real=_QUANTITY, binary=_EVENT)
+_SCALES: ByKind[Callable[[Target], float]] = ByKind(
+    positive=lambda target: target.low,
+    real=lambda target: target.high - target.low,
+    binary=lambda target: 1.0,
 )
 
 

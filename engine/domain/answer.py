@@ -175,9 +175,18 @@ class Answer:
 
     def rounded(self, digits: int) -> Iterable[tuple[float, float, float]]:
         """Of each row the value and its bounds."""
+        return zip(*self.rounded_columns(digits), strict=True)
+
+    def rounded_columns(self, digits: int) -> tuple[list[float], list[float], list[float]]:
+        """The values, the lower and the upper bounds."""
         values, lower, upper = self.answered.rounded(digits)
         place = self.place
-        return zip(values[place], lower[place], upper[place], strict=True)
+        return values[place], lower[place], upper[place]
+
+    def ids(self) -> list[str]:
+        """The id of each row's prediction."""
+        numbers = range(self.place.start, self.place.stop)
+        return [row_id(self.answered.id, number) for number in numbers]
 
     def told(self) -> list[About]:
         """One item a row."""

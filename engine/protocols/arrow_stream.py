@@ -1,0 +1,208 @@
+"""Tables as Arrow IPC streams, read and written by nanoarrow, which is imported on first use."""
+
+import io
+import struct
+from collections.abc import Sequence
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.domain.errors import InvalidInput, MalformedBody, Violation
+from engine.domain.schema import Schema
+from engine.domain.table import (
+    SHOWN_VIOLATIONS,
+    Cells,
+    ReplyTable,
+    Table,
+    pointer_to,
+    refuse_repeated,
+)
+from engine.protocols.arrow_messages import Compressed, count_rows
+
+MEDIA_TYPE = "application/vnd.apache.arrow.stream"
+_NUMBERS = {
+    **{"c": "i1", "s": "<i2", "i": "<i4", "l": "<i8", "C": "u1", "S": "<u2", "I": "<u4"},
+    **{"L": "<u8", "e": "<f2", "f": "<f4", "g": "<f8"},
+}
+"""Arrow's letters for types (C data interface), and numpy's."""
+_TEXTS = {"u": "<i4", "U": "<i8"}
+"""And the type of their offsets."""
+_BOOLEAN, _NOTHING = "b", "n"
+_INDICES = frozenset("csilCSIL")
+_KNOWN = {*_NUMBERS, *_TEXTS, _BOOLEAN, _NOTHING}
+_Gaps = NDArray[np.bool_] | None
+_View = Any
+"""nanoarrow's view of one array: it has no types."""
+
+
+def read_arrow(schema: Schema, most_rows: int, body: bytes) -> Table:
+    """Of more rows than `most_rows` only the number is told.
+
+    Raises MalformedBody, or InvalidInput for columns whose type is not supported.
+    """
+    try:
+        rows = sum(count_rows(body))
+        return Table({}, rows) if rows > most_rows else _read(body)
+    except Compressed as error:
+        raise MalformedBody("the stream is compressed; send it without compression") from error
+    except (ValueError, RuntimeError, struct.error) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise MalformedBody(f"the body is no Arrow IPC stream: {reason}") from error
+
+
+def _read(body: bytes) -> Table:
+    """nanoarrow checks offsets and sizes, and raises RuntimeError."""
+    from nanoarrow import c_array_stream
+    from nanoarrow.ipc import InputStream
+
+    with c_array_stream(InputStream.from_readable(body)) as stream:
+        schema = stream.get_schema()
+        fields = [schema.child(place) for place in range(schema.n_children)]
+        refuse_repeated([field.name for field in fields])
+        _refuse_types(fields)
+        batches = [batch.view() for batch in stream]
+        return Table.of(
+            {
+                field.name: _joined([_cells(field, batch.child(place)) for batch in batches])
+                for place, field in enumerate(fields)
+            }
+        )
+
+
+def _refuse_types(fields: Sequence[Any]) -> None:
+    wrong = [
+        Violation(
+            pointer_to(field.name),
+            field.name[:100],
+            None,
+            "unsupported_type",
+            "Column should be of integers, floats, booleans or texts, or a dictionary of texts",
+        )
+        for field in fields
+        if not _is_known(field)
+    ]
+    if wrong:
+        raise InvalidInput(wrong[:SHOWN_VIOLATIONS], len(wrong))
+
+
+def _is_known(field: Any) -> bool:
+    if field.dictionary is None:
+        return field.format in _KNOWN
+    return field.format in _INDICES and field.dictionary.format in _TEXTS
+
+
+def _joined(parts: Sequence[Cells]) -> Cells:
+    if len(parts) == 1:
+        return parts[0]
+    arrays = [part for part in parts if not isinstance(part, list)]
+    if arrays and len(arrays) == len(parts):
+        concatenate: Any = np.ma.concatenate  # it has no types
+        joined: NDArray[Any] = concatenate(arrays)
+        return joined if np.ma.getmaskarray(joined).any() else np.ma.getdata(joined)
+    return list(chain.from_iterable(parts))
+
+
+def _cells(field: Any, view: _View) -> Cells:
+    if field.format == _NOTHING:
+        return [None] * view.length
+    missing = _missing(view)
+    if field.dictionary is not None:
+        return _named(field, view, missing)
+    if field.format in _TEXTS:
+        return _texts(field.format, view)
+    if field.format == _BOOLEAN:
+        return _with_gaps(_bits(view, 1).tolist(), missing)
+    numbers = _array(view, 1, _NUMBERS[field.format]).copy()
+    return numbers if missing is None else np.ma.array(numbers, mask=missing)
+
+
+def _named(field: Any, view: _View, missing: _Gaps) -> list[Any]:
+    """Texts that are written once, in a dictionary. Where a cell is missing its place is any."""
+    known = _texts(field.dictionary.format, view.dictionary)
+    places = _array(view, 1, _NUMBERS[field.format]).astype(np.int64)
+    if missing is not None:
+        known, places = [*known, None], np.where(missing, len(known), places)
+    if ((places < 0) | (places >= len(known))).any():
+        raise ValueError("a dictionary lacks a value that is named")
+    return [known[place] for place in places.tolist()]
+
+
+def _texts(format_: str, view: _View) -> list[Any]:
+    if not view.length:
+        return []
+    ends = _array(view, 1, _TEXTS[format_], view.length + 1).tolist()
+    data = bytes(view.buffer(2))
+    texts = [data[start:end].decode() for start, end in pairwise(ends)]
+    return _with_gaps(texts, _missing(view))
+
+
+def _with_gaps(cells: list[Any], missing: _Gaps) -> list[Any]:
+    if missing is None:
+        return cells
+    gaps = missing.tolist()
+    return [None if gap else cell for cell, gap in zip(cells, gaps, strict=True)]
+
+
+def _missing(view: _View) -> _Gaps:
+    has_gaps = view.buffer(0).size_bytes > 0 and view.null_count != 0
+    return ~_bits(view, 0) if has_gaps else None
+
+
+def _bits(view: _View, buffer: int) -> NDArray[np.bool_]:
+    packed = np.frombuffer(bytes(view.buffer(buffer)), np.uint8)
+    bits = np.unpackbits(packed, bitorder="little")
+    return bits[view.offset : view.offset + view.length].astype(bool)
+
+
+def _array(view: _View, buffer: int, code: str, length: int | None = None) -> NDArray[Any]:
+    values: NDArray[Any] = np.frombuffer(bytes(view.buffer(buffer)), code)
+    return values[view.offset :][: view.length if length is None else length]
+
+
+def write_arrow(reply: ReplyTable) -> bytes:
+    """What holds for all rows is a column, too; warnings are lists of texts."""
+    import nanoarrow as na
+    from nanoarrow.ipc import StreamWriter
+
+    rows = len(reply.warnings)
+    columns = {name: _column(cells) for name, cells in reply.columns.items()}
+    columns["warnings"] = _lists(reply.warnings)
+    columns |= {name: _column([value] * rows) for name, value in reply.facts.items()}
+    types = na.struct({name: array.schema for name, array in columns.items()})
+    table = na.c_array_from_buffers(types, rows, [None], children=columns.values())
+    out = io.BytesIO()
+    with StreamWriter.from_writable(out) as writer:
+        writer.write_stream(table)
+    return out.getvalue()
+
+
+def _column(cells: Sequence[Any]) -> Any:
+    import nanoarrow as na
+
+    types = set(map(type, cells)) - {type(None)}
+    if not types:
+        return na.c_array_from_buffers(na.null(), len(cells), [])
+    gaps = [cell is None for cell in cells]
+    valid = np.packbits(~np.array(gaps), bitorder="little") if any(gaps) else None
+    if types == {str}:
+        data = [(cell or "").encode() for cell in cells]
+        ends = np.cumsum([0, *map(len, data)], dtype=np.int32)
+        return na.c_array_from_buffers(na.string(), len(cells), [valid, ends, b"".join(data)])
+    type_, code = (na.int64(), np.int64) if types == {int} else (na.float64(), np.float64)
+    numbers = np.array([cell or 0 for cell in cells], code)
+    return na.c_array_from_buffers(type_, len(cells), [valid, numbers])
+
+
+def _lists(warnings: Sequence[Sequence[str]]) -> Any:
+    import nanoarrow as na
+
+    ends = np.cumsum([0, *map(len, warnings)], dtype=np.int32)
+    texts = [*chain.from_iterable(warnings)]
+    data = [text.encode() for text in texts]
+    text_ends = np.cumsum([0, *map(len, data)], dtype=np.int32)
+    inner = na.c_array_from_buffers(na.string(), len(texts), [None, text_ends, b"".join(data)])
+    return na.c_array_from_buffers(
+        na.list_(na.string()), len(warnings), [None, ends], children=[inner]
+    )
