@@ -23,8 +23,6 @@ _DECODERS: Mapping[str, Callable[..., Table]] = {
     csv_table.MEDIA_TYPE: csv_table.read_csv,
     arrow_stream.MEDIA_TYPE: arrow_stream.read_arrow,
 }
-OF_TABLES = tuple(_DECODERS)
-"""Content types besides JSON of a route that takes tables."""
 
 
 class Formats:
@@ -32,7 +30,7 @@ class Formats:
 
     def __init__(self, problem: Problem, contract: Contract, settings: Settings) -> None:
         form = contract.table
-        self.bodies = OF_TABLES if form is not None else ()
+        self.bodies = tuple(_DECODERS) if form is not None else ()
         self._readers: dict[tuple[str, str], Reader] = {}
         if form is None:
             return

@@ -114,14 +114,14 @@ def _cells(field: Any, view: _View) -> Cells:
         return _texts(field.format, view)
     if field.format == _BOOLEAN:
         return _with_gaps(_bits(view, 1).tolist(), missing)
-    numbers = _array(view, 1, _NUMBERS[field.format]).copy()
+    numbers = _array(view, _NUMBERS[field.format], view.length)
     return numbers if missing is None else np.ma.array(numbers, mask=missing)
 
 
 def _named(field: Any, view: _View, missing: _Gaps) -> list[Any]:
     """Texts that are written once, in a dictionary. Where a cell is missing its place is any."""
     known = _texts(field.dictionary.format, view.dictionary)
-    places = _array(view, 1, _NUMBERS[field.format]).astype(np.int64)
+    places = _array(view, _NUMBERS[field.format], view.length).astype(np.int64)
     if missing is not None:
         known, places = [*known, None], np.where(missing, len(known), places)
     if ((places < 0) | (places >= len(known))).any():
@@ -132,7 +132,7 @@ def _named(field: Any, view: _View, missing: _Gaps) -> list[Any]:
 def _texts(format_: str, view: _View) -> list[Any]:
     if not view.length:
         return []
-    ends = _array(view, 1, _TEXTS[format_], view.length + 1).tolist()
+    ends = _array(view, _TEXTS[format_], view.length + 1).tolist()
     data = bytes(view.buffer(2))
     texts = [data[start:end].decode() for start, end in pairwise(ends)]
     return _with_gaps(texts, _missing(view))
@@ -156,9 +156,9 @@ def _bits(view: _View, buffer: int) -> NDArray[np.bool_]:
     return bits[view.offset : view.offset + view.length].astype(bool)
 
 
-def _array(view: _View, buffer: int, code: str, length: int | None = None) -> NDArray[Any]:
-    values: NDArray[Any] = np.frombuffer(bytes(view.buffer(buffer)), code)
-    return values[view.offset :][: view.length if length is None else length]
+def _array(view: _View, code: str, length: int) -> NDArray[Any]:
+    values: NDArray[Any] = np.frombuffer(bytes(view.buffer(1)), code)
+    return values[view.offset :][:length]
 
 
 def write_arrow(reply: ReplyTable) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from engine.domain.answer import Answer
 from engine.domain.errors import InvalidInput, ServiceError, Violation
@@ -45,11 +46,11 @@ class TableReader:
 
     def of_tables(self, decode: Callable[[bytes], Table], write: _Write | None) -> Reader:
         """Bodies that `decode` understands; without `write` the reply is JSON."""
-        return lambda body: self._ask(decode(body), write or write_json)
+        return lambda body: self._ask(decode(body), write or _write_json)
 
     def _read_json(self, write: _Write | None, body: bytes) -> Asked:
         if _AS_COLUMNS.match(body):
-            return self._ask(_read_columns(body), write or write_json)
+            return self._ask(_read_columns(body), write or _write_json)
         if write is None:
             return read_rows(self.contract, self._batch_type, body)
         return self._ask_rows(validate(self._batch_type, body), write)
@@ -99,7 +100,8 @@ class TableReader:
         for start in range(0, max(table.rows, 1), step):
             part = [self.form.row(row) for row in table.some(start, start + step)]
             try:
-                body = self._table_type.validate_python({self.form.field: part})
+                said = to_json({self.form.field: part}, inf_nan_mode="constants")
+                body = self._table_type.validate_json(said)
             except ValidationError as error:
                 raise invalid(error, first_row=start) from error
             rows += body[self.form.field]
@@ -150,7 +152,7 @@ class TableReader:
         return TypeAdapter(self.contract.request(self.most_in_batch))
 
 
-def write_json(reply: ReplyTable) -> bytes:
+def _write_json(reply: ReplyTable) -> bytes:
     """Columns; of the warnings only the rows that have some."""
     found = {str(row): warnings for row, warnings in enumerate(reply.warnings) if warnings}
     predictions = {**reply.columns, "warnings": found}
