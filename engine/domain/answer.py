@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.domain.prediction import DEFAULT_THRESHOLD, Interval, Prediction
-from engine.domain.record import RecordBlock, row_id
+from engine.domain.record import RecordBlock, row_ids
 from engine.domain.rows import some, some_rows
 from engine.domain.schema import Row
 
@@ -185,19 +185,17 @@ class Answer:
 
     def ids(self) -> list[str]:
         """The id of each row's prediction."""
-        numbers = range(self.place.start, self.place.stop)
-        return [row_id(self.answered.id, number) for number in numbers]
+        return row_ids(self.answered.id, range(self.place.start, self.place.stop))
 
     def told(self) -> list[About]:
         """One item a row."""
-        numbers = range(self.place.start, self.place.stop)
         warnings_on = self.answered.prediction.warnings[self.place]
-        rows = zip(numbers, self.versions, warnings_on, strict=True)
+        rows = zip(self.ids(), self.versions, warnings_on, strict=True)
         return [
             {
-                "prediction_id": row_id(self.answered.id, number),
+                "prediction_id": id_,
                 "model_version": version,
                 "warnings": warnings,
             }
-            for number, version, warnings in rows
+            for id_, version, warnings in rows
         ]

@@ -1,6 +1,6 @@
 """What was answered, and what then turned out to be true: one id joins the two."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -113,7 +113,7 @@ class RecordBlock:
 
     def ids(self) -> list[str]:
         """One a row."""
-        return [row_id(self.id, number) for number in self.numbers.tolist()]
+        return row_ids(self.id, self.numbers.tolist())
 
     def records(self) -> Iterator[Record]:
         """One a row, in the order of the block."""
@@ -152,6 +152,11 @@ class RecordBlock:
 def row_id(block_id: str, number: int) -> str:
     """The id of one row of a block."""
     return f"{block_id}-{number}"
+
+
+def row_ids(block_id: str, numbers: Iterable[int]) -> list[str]:
+    """Those of many rows of a block."""
+    return [f"{block_id}-{number}" for number in numbers]
 
 
 def id_parts(row_id: str) -> tuple[str, int | None]:

@@ -2,8 +2,8 @@
 
 import io
 import struct
-from collections.abc import Sequence
-from itertools import chain, pairwise
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -181,28 +181,37 @@ def write_arrow(reply: ReplyTable) -> bytes:
 def _column(cells: Sequence[Any]) -> Any:
     import nanoarrow as na
 
-    types = set(map(type, cells)) - {type(None)}
-    if not types:
-        return na.c_array_from_buffers(na.null(), len(cells), [])
-    gaps = [cell is None for cell in cells]
-    valid = np.packbits(~np.array(gaps), bitorder="little") if any(gaps) else None
-    if types == {str}:
-        data = [(cell or "").encode() for cell in cells]
-        ends = np.cumsum([0, *map(len, data)], dtype=np.int32)
-        return na.c_array_from_buffers(na.string(), len(cells), [valid, ends, b"".join(data)])
-    type_, code = (na.int64(), np.int64) if types == {int} else (na.float64(), np.float64)
-    numbers = np.array([cell or 0 for cell in cells], code)
-    return na.c_array_from_buffers(type_, len(cells), [valid, numbers])
+    rows, types = len(cells), set(map(type, cells))
+    if types <= {type(None)}:
+        return na.c_array_from_buffers(na.null(), rows, [])
+    valid = None
+    if type(None) in types:
+        valid = np.packbits([cell is not None for cell in cells], bitorder="little")
+    if str in types:
+        texts = [cell or "" for cell in cells] if valid is not None else cells
+        return na.c_array_from_buffers(na.string(), rows, [valid, *_packed(texts)])
+    type_, code = (na.float64(), np.float64) if float in types else (na.int64(), np.int64)
+    numbers = [cell or 0 for cell in cells] if valid is not None else cells
+    return na.c_array_from_buffers(type_, rows, [valid, np.array(numbers, code)])
+
+
+def _packed(texts: Sequence[str]) -> tuple[NDArray[np.int32], bytes]:
+    """Where each text ends, and all of them in a row."""
+    joined = "".join(texts)
+    sizes = map(len, texts) if joined.isascii() else (len(text.encode()) for text in texts)
+    return _ends(sizes), joined.encode()
+
+
+def _ends(sizes: Iterable[int]) -> NDArray[np.int32]:
+    return np.fromiter(accumulate(sizes, initial=0), np.int32)
 
 
 def _lists(warnings: Sequence[Sequence[str]]) -> Any:
     import nanoarrow as na
 
-    ends = np.cumsum([0, *map(len, warnings)], dtype=np.int32)
     texts = [*chain.from_iterable(warnings)]
-    data = [text.encode() for text in texts]
-    text_ends = np.cumsum([0, *map(len, data)], dtype=np.int32)
-    inner = na.c_array_from_buffers(na.string(), len(texts), [None, text_ends, b"".join(data)])
+    inner = na.c_array_from_buffers(na.string(), len(texts), [None, *_packed(texts)])
+    ends = _ends(map(len, warnings))
     return na.c_array_from_buffers(
         na.list_(na.string()), len(warnings), [None, ends], children=[inner]
     )
