@@ -7,7 +7,7 @@ from fastapi import Request
 
 from app.body import JSON, is_json, media_type_of
 from engine.domain.errors import NotAcceptable
-from engine.domain.problem import Contract, Problem
+from engine.domain.problem import Contract, Problem, TableForm
 from engine.domain.table import ReplyTable, Table
 from engine.protocols import arrow_stream, csv_table
 from engine.serving.columnar import TableReader
@@ -25,6 +25,11 @@ _DECODERS: Mapping[str, Callable[..., Table]] = {
 }
 
 
+def most_rows_of(form: TableForm, settings: Settings) -> int:
+    """How many rows a table of a route may have."""
+    return min(settings.max_columnar_rows, form.most_rows)
+
+
 class Formats:
     """Of one route."""
 
@@ -34,7 +39,7 @@ class Formats:
         self._readers: dict[tuple[str, str], Reader] = {}
         if form is None:
             return
-        most = min(settings.max_columnar_rows, form.most_rows)
+        most = most_rows_of(form, settings)
         reader = TableReader(
             contract, form, problem.schema, most, most_in_batch=settings.max_batch_size
         )

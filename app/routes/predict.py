@@ -13,6 +13,7 @@ from app.errors import refusal
 from app.formats import Formats
 from app.openapi import refusals, request_body
 from app.parameters import check_prediction_names, described_parameters, read_parameters
+from app.tables import table_bodies, table_replies
 from engine.domain.errors import ServiceError
 from engine.domain.problem import Contract, Problem
 from engine.serving.data_path import DataPath, PredictionRequest
@@ -37,6 +38,11 @@ def router(
     for contract in problem.contracts:
         path = f"{prefix}{contract.path}"
         body = TypeAdapter(contract.request(settings.max_batch_size))
+        described = request_body([body], contract.examples)
+        responses = refusals(400, 404, 408, 413, 415, 422, 500, 503)
+        if contract.table is not None:
+            described["requestBody"]["content"] |= table_bodies(problem, contract.table)
+            responses |= refusals(406) | {200: {"content": table_replies()}}
         routes.add_api_route(
             path,
             answering[path],
@@ -44,11 +50,8 @@ def router(
             summary=contract.summary,
             operation_id=path.strip("/").replace("/", "_"),
             response_model=contract.reply,
-            openapi_extra={
-                "parameters": described_parameters(),
-                **request_body([body], contract.examples),
-            },
-            responses=refusals(400, 404, 408, 413, 415, 422, 500, 503),
+            openapi_extra={"parameters": described_parameters(), **described},
+            responses=responses,
         )
     return routes
 
