@@ -18,7 +18,7 @@ from engine.domain.schema import Schema
 
 Cells = list[Any] | NDArray[Any]
 """One column: plain JSON values, or an array of numbers, masked where a cell is missing."""
-SHOWN_VIOLATIONS, _LONGEST_NAME = 20, 100
+SHOWN_VIOLATIONS, LONGEST_NAME = 20, 100
 _Coded = tuple[list[Any] | None, Vector]
 """The cells of a column that is no number, and what each cell of a column is for the model."""
 
@@ -38,7 +38,7 @@ class Table:
         wrong = [
             Violation(
                 pointer_to(name),
-                name[:_LONGEST_NAME],
+                name[:LONGEST_NAME],
                 None,
                 "unequal_length",
                 f"Column should have {rows} items, as many as the first one, not {length}",
@@ -61,7 +61,7 @@ class Table:
 
 def pointer_to(column: str) -> str:
     """A JSON Pointer to a column of a body, of a long name only the start."""
-    return f"/columns/{column[:_LONGEST_NAME].replace('~', '~0').replace('/', '~1')}"
+    return f"/columns/{column[:LONGEST_NAME].replace('~', '~0').replace('/', '~1')}"
 
 
 def refuse_repeated(names: Sequence[str]) -> None:
@@ -70,7 +70,7 @@ def refuse_repeated(names: Sequence[str]) -> None:
     for name in names:
         if name in seen:
             raise MalformedBody(
-                f"the column {name[:_LONGEST_NAME]!r} appears more than once; send it once"
+                f"the column {name[:LONGEST_NAME]!r} appears more than once; send it once"
             )
         seen.add(name)
 
@@ -115,7 +115,7 @@ def _numbers(column: Number, cells: Cells, is_tolerant: bool) -> _Coded | None:
         return None
     if column.is_whole and ((vector % 1 != 0) & ~gaps).any():
         return None
-    return None, vector
+    return None, np.where(gaps, np.nan, vector)  # the NaN of an array may have a sign
 
 
 def _floats(column: Number, cells: Cells, is_tolerant: bool) -> Vector | None:

@@ -1,98 +1,128 @@
-"""The messages of an Arrow IPC stream, looked at before a byte of them is decoded.
+"""The messages of an Arrow IPC stream that may be damaged: its fields and its batches.
 
-A few bytes can promise more rows than fit into memory, and compressed ones keep such a promise; so
-rows are counted and compression is found here. Source: Arrow Columnar Format, "Encapsulated message
-format" and "Serialization and IPC", with Message.fbs; flatbuffers' binary format.
+In Python, because the libraries that read Arrow in C trust a stream: damaged bytes end the process.
+Source: Arrow Columnar Format, "Serialization and IPC", with Schema.fbs and Message.fbs.
 """
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
+
+from engine.protocols.flatbuffer import FlatTable
 
 _CONTINUES = b"\xff\xff\xff\xff"
-_DICTIONARY, _BATCH = 2, 3
-"""Types of a message's header that have a body."""
-_HEADER_TYPE, _HEADER, _BODY_LENGTH = 1, 2, 3
-_ROWS, _COMPRESSION = 0, 3
-_DATA = 1
-"""Slots of the tables Message, RecordBatch and DictionaryBatch."""
+_SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
+"""Types of a message's header."""
+NULL, INT, FLOAT, TEXT, BOOL, LARGE_TEXT = 1, 2, 3, 5, 6, 20
+"""Types of a field."""
+_FLOATS = ("<f2", "<f4", "<f8")
 
 
-class Compressed(ValueError):
-    """A batch is compressed."""
+class UnreadableStream(ValueError):
+    """The stream is valid, but nothing that is read here; the message says the way out."""
 
 
-def count_rows(stream: bytes) -> list[int]:
-    """The rows of each record batch.
+@dataclass(frozen=True)
+class Field:
+    """A column: `code` is numpy's name of its numbers, or of the places in its dictionary."""
 
-    Raises Compressed, and ValueError or struct.error where the stream is damaged or has no end.
-    """
-    return [rows for type_, rows in _batches(stream) if type_ == _BATCH]
+    name: str
+    type: int
+    code: str
+    dictionary: int | None
 
 
-def _batches(stream: bytes) -> Iterator[tuple[int, int]]:
+@dataclass(frozen=True)
+class Batch:
+    """So many rows: `nodes` are lengths and counts of gaps, `buffers` the bytes of all columns, one
+    after the other. `dictionary` names the one that these are the values of; else it is None."""
+
+    rows: int
+    nodes: list[tuple[int, int]]
+    buffers: list[memoryview]
+    dictionary: int | None
+    is_delta: bool
+
+
+def read_messages(stream: bytes) -> tuple[list[Field], list[Batch]]:
+    """Raises UnreadableStream, and ValueError or struct.error where the stream is damaged."""
+    fields: list[Field] | None = None
+    batches = []
+    for type_, message, body in _messages(stream):
+        header = message.table(2)
+        if type_ == _SCHEMA and fields is None:
+            if header.number(0, "<h"):
+                raise UnreadableStream("the stream is big-endian; send it little-endian")
+            fields = [_field_of(field) for field in header.tables(1)]
+        elif type_ in (_DICTIONARY, _BATCH) and fields is not None:
+            batches.append(_batch_of(type_, header, body))
+        else:
+            raise ValueError("a message is not one of those expected here")
+    if fields is None:
+        raise ValueError("there is no schema")
+    return fields, batches
+
+
+def _messages(stream: bytes) -> Iterator[tuple[int, FlatTable, memoryview]]:
     at = 0
-    while True:
+    while at < len(stream):
         if stream[at : at + 4] != _CONTINUES:
-            raise ValueError("a message does not begin where one should, or the end is missing")
+            raise ValueError("a message does not begin where one should")
         (size,) = struct.unpack_from("<i", stream, at + 4)
         if size == 0:
             return
-        if size < 0 or at + 8 + size > len(stream):
+        at += 8
+        if size < 0 or at + size > len(stream):
             raise ValueError("a message is longer than the stream")
-        message = stream[at + 8 : at + 8 + size]
-        root = _follow(message, 0)
-        body = _number("<q", message, _field(message, root, _BODY_LENGTH))
-        if body < 0 or at + 8 + size + body > len(stream):
+        message = FlatTable.root(stream[at : at + size])
+        at += size
+        length = message.number(3, "<q")
+        if not 0 <= length <= len(stream) - at:
             raise ValueError("a body is longer than the stream")
-        yield from _batch_of(message, root)
-        at += 8 + size + body
+        yield message.number(1, "<B"), message, memoryview(stream)[at : at + length]
+        at += length
+    raise ValueError("the end is missing")
 
 
-def _batch_of(message: bytes, root: int) -> Iterator[tuple[int, int]]:
-    type_ = _number("<B", message, _field(message, root, _HEADER_TYPE))
-    if type_ not in (_DICTIONARY, _BATCH):
-        return
-    batch = _table(message, root, _HEADER)
-    if type_ == _DICTIONARY:
-        batch = _table(message, batch, _DATA)
-    if _field(message, batch, _COMPRESSION):
-        raise Compressed
-    yield type_, _number("<q", message, _field(message, batch, _ROWS))
+def _field_of(field: FlatTable) -> Field:
+    type_ = field.number(2, "<B")
+    if not field.has(4):
+        return Field(field.text(0), type_, _code_of(type_, field), None)
+    encoding = field.table(4)
+    index = _integer(encoding.table(1)) if encoding.has(1) else "<i4"
+    return Field(field.text(0), type_, index, encoding.number(0, "<q"))
 
 
-def _field(message: bytes, table: int, slot: int) -> int:
-    """Where a field of a table is; 0 where it has its default."""
-    vtable = table - _number("<i", message, table)
-    (size,) = struct.unpack_from("<H", message, _inside(vtable))
-    place = 4 + 2 * slot
-    if place >= size:
-        return 0
-    (offset,) = struct.unpack_from("<H", message, vtable + place)
-    return table + offset if offset else 0
+def _code_of(type_: int, field: FlatTable) -> str:
+    if type_ == INT:
+        return _integer(field.table(3))
+    if type_ == FLOAT:
+        precision = field.table(3).number(0, "<h")
+        if not 0 <= precision < len(_FLOATS):
+            raise ValueError("a float has an odd size")
+        return _FLOATS[precision]
+    return ""
 
 
-def _table(message: bytes, table: int, slot: int) -> int:
-    place = _field(message, table, slot)
-    if not place:
-        raise ValueError("a message lacks its contents")
-    return _follow(message, place)
+def _integer(type_: FlatTable) -> str:
+    bits = type_.number(0, "<i")
+    if bits not in (8, 16, 32, 64):
+        raise ValueError("an integer has an odd size")
+    return f"<{'i' if type_.number(1, '<B') else 'u'}{bits // 8}"
 
 
-def _follow(message: bytes, place: int) -> int:
-    (offset,) = struct.unpack_from("<I", message, place)
-    return place + int(offset)
-
-
-def _number(code: str, message: bytes, place: int) -> int:
-    """A field that has its default is 0."""
-    if not place and code != "<i":
-        return 0
-    (number,) = struct.unpack_from(code, message, _inside(place))
-    return int(number)
-
-
-def _inside(place: int) -> int:
-    """struct counts a negative place from the end."""
-    if place < 0:
-        raise ValueError("an offset leads out of the message")
-    return place
+def _batch_of(type_: int, header: FlatTable, body: memoryview) -> Batch:
+    is_dictionary = type_ == _DICTIONARY
+    batch = header.table(1) if is_dictionary else header
+    if batch.has(3):
+        raise UnreadableStream("the stream is compressed; send it without compression")
+    rows, nodes, places = batch.number(0, "<q"), batch.pairs(1), batch.pairs(2)
+    if rows < 0 or sum(max(size, 0) for _, size in places) > len(body):
+        raise ValueError("a batch has more than its body")
+    buffers = []
+    for start, size in places:
+        if start < 0 or size < 0 or start + size > len(body):
+            raise ValueError("a buffer lies outside of its body")
+        buffers.append(body[start : start + size])
+    number = header.number(0, "<q") if is_dictionary else None
+    return Batch(rows, nodes, buffers, number, is_dictionary and header.number(2, "<B") > 0)

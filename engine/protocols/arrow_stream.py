@@ -1,8 +1,8 @@
-"""Tables as Arrow IPC streams, read and written by nanoarrow, which is imported on first use."""
+"""Tables as Arrow IPC streams: read here, written by nanoarrow, which is imported on first use."""
 
 import io
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from engine.domain.errors import InvalidInput, MalformedBody, Violation
 from engine.domain.schema import Schema
 from engine.domain.table import (
+    LONGEST_NAME,
     SHOWN_VIOLATIONS,
     Cells,
     ReplyTable,
@@ -19,22 +20,18 @@ from engine.domain.table import (
     pointer_to,
     refuse_repeated,
 )
-from engine.protocols.arrow_messages import Compressed, count_rows
+from engine.protocols import arrow_messages as arrow
+from engine.protocols.arrow_messages import Batch, Field, UnreadableStream, read_messages
 
 MEDIA_TYPE = "application/vnd.apache.arrow.stream"
-_NUMBERS = {
-    **{"c": "i1", "s": "<i2", "i": "<i4", "l": "<i8", "C": "u1", "S": "<u2", "I": "<u4"},
-    **{"L": "<u8", "e": "<f2", "f": "<f4", "g": "<f8"},
-}
-"""Arrow's letters for types (C data interface), and numpy's."""
-_TEXTS = {"u": "<i4", "U": "<i8"}
-"""And the type of their offsets."""
-_BOOLEAN, _NOTHING = "b", "n"
-_INDICES = frozenset("csilCSIL")
-_KNOWN = {*_NUMBERS, *_TEXTS, _BOOLEAN, _NOTHING}
+_OFFSETS = {arrow.TEXT: "<i4", arrow.LARGE_TEXT: "<i8"}
+_KNOWN = {arrow.NULL, arrow.INT, arrow.FLOAT, arrow.BOOL, *_OFFSETS}
+_CELLS_A_BYTE, _FREE_CELLS = 8, 1_000_000
+"""A stream has more cells than this only where most of them are empty promises."""
+_LONGEST_SHARED_TEXT = 1_000
+"""Every row may name the same text of a dictionary; longer ones are valid in no column."""
+_Dictionaries = dict[int, list[Any]]
 _Gaps = NDArray[np.bool_] | None
-_View = Any
-"""nanoarrow's view of one array: it has no types."""
 
 
 def read_arrow(schema: Schema, most_rows: int, body: bytes) -> Table:
@@ -43,122 +40,152 @@ def read_arrow(schema: Schema, most_rows: int, body: bytes) -> Table:
     Raises MalformedBody, or InvalidInput for columns whose type is not supported.
     """
     try:
-        rows = sum(count_rows(body))
-        return Table({}, rows) if rows > most_rows else _read(body)
-    except Compressed as error:
-        raise MalformedBody("the stream is compressed; send it without compression") from error
-    except (ValueError, RuntimeError, struct.error) as error:
-        reason = str(error).partition("\n")[0][:200]
-        raise MalformedBody(f"the body is no Arrow IPC stream: {reason}") from error
-
-
-def _read(body: bytes) -> Table:
-    """nanoarrow checks offsets and sizes, and raises RuntimeError."""
-    from nanoarrow import c_array_stream
-    from nanoarrow.ipc import InputStream
-
-    with c_array_stream(InputStream.from_readable(body)) as stream:
-        schema = stream.get_schema()
-        fields = [schema.child(place) for place in range(schema.n_children)]
+        fields, batches = read_messages(body)
         refuse_repeated([field.name for field in fields])
         _refuse_types(fields)
-        batches = [batch.view() for batch in stream]
-        return Table.of(
-            {
-                field.name: _joined([_cells(field, batch.child(place)) for batch in batches])
-                for place, field in enumerate(fields)
-            }
-        )
+        rows = sum(batch.rows for batch in batches if batch.dictionary is None)
+        if rows > most_rows:
+            return Table({}, rows)
+        if rows * len(fields) > _CELLS_A_BYTE * len(body) + _FREE_CELLS:
+            raise ValueError("it promises more cells than it has")
+        return _table_of(fields, batches)
+    except UnreadableStream as error:
+        raise MalformedBody(str(error)) from error
+    except (ValueError, struct.error) as error:
+        raise MalformedBody(f"the body is no Arrow IPC stream: {error}") from error
 
 
-def _refuse_types(fields: Sequence[Any]) -> None:
+def _refuse_types(fields: Sequence[Field]) -> None:
     wrong = [
         Violation(
             pointer_to(field.name),
-            field.name[:100],
+            field.name[:LONGEST_NAME],
             None,
             "unsupported_type",
             "Column should be of integers, floats, booleans or texts, or a dictionary of texts",
         )
         for field in fields
-        if not _is_known(field)
+        if field.type not in (_KNOWN if field.dictionary is None else _OFFSETS)
     ]
     if wrong:
         raise InvalidInput(wrong[:SHOWN_VIOLATIONS], len(wrong))
 
 
-def _is_known(field: Any) -> bool:
-    if field.dictionary is None:
-        return field.format in _KNOWN
-    return field.format in _INDICES and field.dictionary.format in _TEXTS
+def _table_of(fields: Sequence[Field], batches: Sequence[Batch]) -> Table:
+    texts = {f.dictionary: f.type for f in fields if f.dictionary is not None}
+    dictionaries: _Dictionaries = {}
+    parts: list[list[Cells]] = [[] for _ in fields]
+    for batch in batches:
+        if batch.dictionary is None:
+            for part, cells in zip(parts, _columns(fields, batch, dictionaries), strict=True):
+                part.append(cells)
+        else:
+            _learn(batch, texts, dictionaries)
+    return Table.of({f.name: _joined(part) for f, part in zip(fields, parts, strict=True)})
+
+
+def _learn(batch: Batch, texts: Mapping[int, int], dictionaries: _Dictionaries) -> None:
+    """The values of a dictionary, or more of them."""
+    number = batch.dictionary
+    if number is None or number not in texts:
+        raise ValueError("a dictionary belongs to no column")
+    field = Field("", texts[number], "", None)
+    (values,) = _columns([field], batch, {})
+    if any(value is not None and len(value) > _LONGEST_SHARED_TEXT for value in values):
+        raise ValueError(f"a dictionary has a text of more than {_LONGEST_SHARED_TEXT} characters")
+    before = dictionaries.get(number, []) if batch.is_delta else []
+    dictionaries[number] = [*before, *values]
+
+
+def _columns(fields: Sequence[Field], batch: Batch, known: _Dictionaries) -> Iterator[Cells]:
+    if len(batch.nodes) != len(fields):
+        raise ValueError("a batch has another number of columns than the schema")
+    buffers = iter(batch.buffers)
+    nothing: list[Any] = []
+    for field, (length, gaps) in zip(fields, batch.nodes, strict=True):
+        if length != batch.rows:
+            raise ValueError("a column has another number of rows than its batch")
+        if field.type == arrow.NULL:
+            nothing = nothing or [None] * length
+            yield nothing
+            continue
+        valid = next(buffers, memoryview(b""))
+        missing = ~_bits(valid, length) if gaps and len(valid) else None
+        first = next(buffers, memoryview(b""))
+        yield _cells(field, missing, (first, buffers), length=length, known=known)
+
+
+def _cells(
+    field: Field,
+    missing: _Gaps,
+    buffers: tuple[memoryview, Iterator[memoryview]],
+    *,
+    length: int,
+    known: _Dictionaries,
+) -> Cells:
+    first, more = buffers
+    if field.dictionary is not None:
+        places = _first(np.frombuffer(first, field.code), length).astype(np.int64)
+        return _named(places, known.get(field.dictionary, []), missing)
+    if field.type in _OFFSETS:
+        ends = _ends_of(first, _OFFSETS[field.type], length)
+        return _with_gaps(_texts(ends, bytes(next(more, b""))), missing)
+    if field.type == arrow.BOOL:
+        return _with_gaps(_bits(first, length).tolist(), missing)
+    numbers = _first(np.frombuffer(first, field.code), length)
+    return numbers if missing is None else np.ma.array(numbers, mask=missing)
+
+
+def _named(places: NDArray[np.int64], values: list[Any], missing: _Gaps) -> list[Any]:
+    """Texts that are written once. Where a cell is missing its place says nothing."""
+    if missing is not None:
+        values, places = [*values, None], np.where(missing, len(values), places)
+    if ((places < 0) | (places >= len(values))).any():
+        raise ValueError("a dictionary lacks a value that is named")
+    return [values[place] for place in places.tolist()]
+
+
+def _ends_of(buffer: memoryview, code: str, length: int) -> list[int]:
+    """Where texts begin and end; a column without rows may have no such buffer."""
+    if not length and not len(buffer):
+        return [0]
+    ends: list[int] = _first(np.frombuffer(buffer, code), length + 1).tolist()
+    return ends
+
+
+def _texts(ends: list[int], data: bytes) -> list[Any]:
+    if ends[0] < 0 or ends[-1] > len(data) or any(end < start for start, end in pairwise(ends)):
+        raise ValueError("a text lies outside of its buffer")
+    return [data[start:end].decode() for start, end in pairwise(ends)]
+
+
+def _with_gaps(cells: list[Any], missing: _Gaps) -> list[Any]:
+    if missing is None:
+        return cells
+    return [None if gap else cell for cell, gap in zip(cells, missing.tolist(), strict=True)]
+
+
+def _bits(buffer: memoryview, length: int) -> NDArray[np.bool_]:
+    bits = np.unpackbits(np.frombuffer(buffer, np.uint8), bitorder="little")
+    return _first(bits, length).astype(bool)
+
+
+def _first(values: NDArray[Any], length: int) -> NDArray[Any]:
+    """A buffer may be longer than it has to be."""
+    if len(values) < length:
+        raise ValueError("a buffer is too short")
+    return values[:length]
 
 
 def _joined(parts: Sequence[Cells]) -> Cells:
     if len(parts) == 1:
         return parts[0]
     arrays = [part for part in parts if not isinstance(part, list)]
-    if arrays and len(arrays) == len(parts):
+    if arrays:
         concatenate: Any = np.ma.concatenate  # it has no types
         joined: NDArray[Any] = concatenate(arrays)
         return joined if np.ma.getmaskarray(joined).any() else np.ma.getdata(joined)
     return list(chain.from_iterable(parts))
-
-
-def _cells(field: Any, view: _View) -> Cells:
-    if field.format == _NOTHING:
-        return [None] * view.length
-    missing = _missing(view)
-    if field.dictionary is not None:
-        return _named(field, view, missing)
-    if field.format in _TEXTS:
-        return _texts(field.format, view)
-    if field.format == _BOOLEAN:
-        return _with_gaps(_bits(view, 1).tolist(), missing)
-    numbers = _array(view, _NUMBERS[field.format], view.length)
-    return numbers if missing is None else np.ma.array(numbers, mask=missing)
-
-
-def _named(field: Any, view: _View, missing: _Gaps) -> list[Any]:
-    """Texts that are written once, in a dictionary. Where a cell is missing its place is any."""
-    known = _texts(field.dictionary.format, view.dictionary)
-    places = _array(view, _NUMBERS[field.format], view.length).astype(np.int64)
-    if missing is not None:
-        known, places = [*known, None], np.where(missing, len(known), places)
-    if ((places < 0) | (places >= len(known))).any():
-        raise ValueError("a dictionary lacks a value that is named")
-    return [known[place] for place in places.tolist()]
-
-
-def _texts(format_: str, view: _View) -> list[Any]:
-    if not view.length:
-        return []
-    ends = _array(view, _TEXTS[format_], view.length + 1).tolist()
-    data = bytes(view.buffer(2))
-    texts = [data[start:end].decode() for start, end in pairwise(ends)]
-    return _with_gaps(texts, _missing(view))
-
-
-def _with_gaps(cells: list[Any], missing: _Gaps) -> list[Any]:
-    if missing is None:
-        return cells
-    gaps = missing.tolist()
-    return [None if gap else cell for cell, gap in zip(cells, gaps, strict=True)]
-
-
-def _missing(view: _View) -> _Gaps:
-    has_gaps = view.buffer(0).size_bytes > 0 and view.null_count != 0
-    return ~_bits(view, 0) if has_gaps else None
-
-
-def _bits(view: _View, buffer: int) -> NDArray[np.bool_]:
-    packed = np.frombuffer(bytes(view.buffer(buffer)), np.uint8)
-    bits = np.unpackbits(packed, bitorder="little")
-    return bits[view.offset : view.offset + view.length].astype(bool)
-
-
-def _array(view: _View, code: str, length: int) -> NDArray[Any]:
-    values: NDArray[Any] = np.frombuffer(bytes(view.buffer(1)), code)
-    return values[view.offset :][:length]
 
 
 def write_arrow(reply: ReplyTable) -> bytes:
