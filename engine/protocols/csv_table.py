@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import orjson
 
 from engine.domain import cells
 from engine.domain.columns import ByColumnType
@@ -71,7 +72,7 @@ def _numbers(texts: Sequence[str]) -> Cells:
         vector = np.array([*map(float, texts)], np.float64)
     except ValueError:
         return [_number(text) for text in texts]
-    if np.isfinite(vector).all() and not any("_" in text for text in texts):
+    if np.isfinite(vector).all() and "_" not in "".join(texts):
         return vector
     return [_number(text) for text in texts]
 
@@ -104,14 +105,23 @@ _TYPED = ByColumnType(number=_numbers, category=_names)
 
 def write_csv(reply: ReplyTable) -> bytes:
     """What holds for all rows is repeated in each line; warnings are one cell."""
-    rows = len(reply.warnings)
-    columns = {
-        **reply.columns,
-        "warnings": [_BETWEEN_WARNINGS.join(warnings) for warnings in reply.warnings],
-        **{name: [value] * rows for name, value in reply.facts.items()},
-    }
+    warnings = [_BETWEEN_WARNINGS.join(warnings) for warnings in reply.warnings]
+    columns = {name: _written(cells) for name, cells in reply.columns.items()}
+    columns["warnings"] = warnings
+    header, same = _line([*columns, *reply.facts]), _line([*reply.facts.values()])
     out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return out.getvalue().encode()
+    csv.writer(out, lineterminator=f",{same}").writerows(zip(*columns.values(), strict=True))
+    return (header + out.getvalue()).encode()
+
+
+def _written(cells: Sequence[Any]) -> Sequence[Any]:
+    """orjson writes floats in a tenth of the time, with as many digits."""
+    if set(map(type, cells)) != {float}:
+        return cells
+    return orjson.dumps(cells)[1:-1].decode().split(",")
+
+
+def _line(cells: Sequence[Any]) -> str:
+    out = io.StringIO(newline="")
+    csv.writer(out).writerow(cells)
+    return out.getvalue()

@@ -294,6 +294,15 @@ async def test_a_cell_of_csv_that_is_no_valid_number_is_told_row_and_field(
     assert error["rule"] == rule
 
 
+async def test_rows_far_down_a_long_table_keep_their_number(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are validated some at a time."""
+    monkeypatch.setattr("engine.serving.columnar._CELLS_AT_ONCE", 2 * len(HOUSING_ROW))
+    rows = [HOUSING_ROW] * 5 + [{**HOUSING_ROW, "bedrooms": "2.5"}]
+    assert await same_both_ways(client, "housing", rows) == 422
+
+
 async def test_a_line_of_another_length_is_told_by_its_row(client: httpx.AsyncClient) -> None:
     body = as_csv([HOUSING_ROW, HOUSING_ROW]) + ",1"
     (error,) = (await ask(client, "/predict/batch", body, CSV)).json()["errors"]
