@@ -13,7 +13,7 @@ from engine.domain.conformal import DEFAULT_CONFIDENCE
 from engine.domain.contract import same_contract
 from engine.domain.errors import NothingToJudge
 from engine.domain.problem import Problem
-from engine.domain.schema import Matrix
+from engine.domain.schema import Matrix, Vector
 from engine.judging.evidence import Check, Evidence, ModelAnswers
 from engine.judging.gate import FEWEST_JUDGED, Verdict, judge, too_few
 from engine.judging.intervals import covered, slices_of
@@ -171,14 +171,22 @@ def compare(
 
 
 def _latencies_us(models: Sequence[Model], row: Matrix) -> list[float]:
-    """The median time of one prediction as it is served, of each in turn: speeds drift."""
+    """How long one prediction takes as it is served, of each in turn: speeds drift."""
     times = np.empty((_LATENCY_ROUNDS, len(models)))
     for turn in range(_LATENCY_ROUNDS):
         for number, model in enumerate(models):
             start = perf_counter()
             model.predict(row, DEFAULT_CONFIDENCE)
             times[turn, number] = perf_counter() - start
-    return [float(time) for time in 1e6 * np.median(times, axis=0)]
+    return (1e6 * _typical(times)).tolist()
+
+
+def _typical(times: Matrix) -> Vector:
+    """Of rounds (n, models), each model's time (models,): the first one's median, and that of the
+    others relative to it in the same round. On a busy machine medians of their own would tell whose
+    half was the slow one."""
+    first = times[:, :1]
+    return np.asarray(np.median(first) * np.median(times / first, axis=0))
 
 
 def _answers(model: Model, rows: Matrix, latency_us: float) -> ModelAnswers:
