@@ -51,6 +51,7 @@ COPY --from=serve-packages /venv /venv
 COPY engine/__init__.py engine/assemble.py engine/settings.py engine/
 COPY engine/domain engine/domain
 COPY engine/model engine/model
+COPY engine/protocols engine/protocols
 COPY engine/serving engine/serving
 COPY engine/stores engine/stores
 COPY engine/watching engine/watching

@@ -1,6 +1,7 @@
 """A request's body: read within limits."""
 
 import asyncio
+from collections.abc import Collection
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -11,21 +12,26 @@ from engine.domain.errors import (
     UnsupportedMediaType,
 )
 
+JSON = "application/json"
 _BODY_SECONDS = 20
 _TOO_SLOW = f"the body did not arrive within {_BODY_SECONDS} s"
 BY_SETTING = "the setting MAX_BODY_BYTES is the limit; send fewer rows at a time"
 _BY_ROUTE = "no valid body of this route is longer"
 
 
-async def read(request: Request, limit: int, why: str = _BY_ROUTE) -> bytes:
+async def read(
+    request: Request, limit: int, why: str = _BY_ROUTE, *, or_types: Collection[str] = ()
+) -> bytes:
     """The body, of which at most `limit` bytes are in memory; `why` explains the limit in the
     error.
 
-    Raises UnsupportedMediaType when it is not declared as JSON, BodyTooLarge or BodyTooSlow.
+    Raises UnsupportedMediaType when it is declared neither as JSON nor as one of `or_types`,
+    BodyTooLarge or BodyTooSlow.
     """
-    media_type = _media_type(request)
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        raise UnsupportedMediaType("send the body as Content-Type: application/json")
+    media_type = media_type_of(request)
+    if not is_json(media_type) and media_type not in or_types:
+        known = " or ".join((JSON, *or_types))
+        raise UnsupportedMediaType(f"send the body as Content-Type: {known}")
     with _InTime():
         body, is_whole = b"", False
         while not is_whole:
@@ -59,7 +65,12 @@ class _InTime:
             raise BodyTooSlow(_TOO_SLOW) from error
 
 
-def _media_type(request: Request) -> str:
+def is_json(media_type: str) -> bool:
+    return media_type == JSON or media_type.endswith("+json")
+
+
+def media_type_of(request: Request) -> str:
+    """The Content-Type without its parameters."""
     for name, value in request.scope["headers"]:
         if name == b"content-type":
             return str(value.decode("latin-1").partition(";")[0].strip().lower())

@@ -22,6 +22,7 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     errors.BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
     errors.UnsupportedConfidence: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnknownVersion: HTTPStatus.NOT_FOUND,
     errors.InvalidTraffic: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -19,11 +19,13 @@ from structlog.typing import FilteringBoundLogger
 from app import metrics, monitoring
 from app.counting import counting_together
 from app.errors import add_handlers
+from app.formats import most_rows_of
 from app.logs import open_log
 from app.openapi import describe
 from app.recording import keep_tidy, recording, shadowing
 from app.resolving import resolving
 from app.routes import deployment, feedback, health, model, predict, redoc
+from app.tables import TablePredictions, table_type
 from engine import __version__
 from engine.assemble import card_of, open_records, open_stores
 from engine.domain.problem import Problem
@@ -99,9 +101,11 @@ def _telemetry() -> TelemetryConfig | None:
 
 def _bodies_of(problems: Sequence[Problem], settings: Settings) -> list[Any]:
     """The types of all bodies that the routes read themselves."""
-    bodies: list[Any] = [model.LoadRequest, deployment.WishedDeployment]
+    bodies: list[Any] = [model.LoadRequest, deployment.WishedDeployment, TablePredictions]
     for problem in problems:
         bodies += [contract.request(settings.max_batch_size) for contract in problem.contracts]
+        forms = [contract.table for contract in problem.contracts if contract.table is not None]
+        bodies += [table_type(problem, f, most_rows_of(f, settings)) for f in forms]
         bodies += feedback.feedback_types(problem)
     return bodies
 

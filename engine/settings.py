@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     script_runner: str = "python"
     admin_api_key: SecretStr | None = Field(None, min_length=16)
     max_batch_size: int = Field(1_000, ge=1, le=100_000)
+    max_columnar_rows: int = Field(10_000, ge=1, le=1_000_000)
     default_threshold: float = Field(DEFAULT_THRESHOLD, ge=0, le=1)
     max_body_bytes: int = Field(1_048_576, ge=1_024)
     cors_origins: list[str] = []

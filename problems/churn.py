@@ -16,7 +16,7 @@ The simulated users
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NotRequired
 
 import numpy as np
@@ -27,11 +27,11 @@ from typing_extensions import TypedDict
 from engine.domain.answer import Answer
 from engine.domain.kinds import BINARY
 from engine.domain.prediction import Entities
-from engine.domain.problem import Columns, Contract, Problem
+from engine.domain.problem import Columns, Contract, Problem, TableForm
 from engine.domain.schema import Schema, Target, body_type
 from engine.domain.times import DAY
 from problems.gaps import category, count, number, with_gaps
-from problems.replies import Echo, Key, ProbabilityInterval, Time, Told, chances
+from problems.replies import Echo, Key, ProbabilityInterval, Time, Told, chance_columns, chances
 
 _PLANS = ("free", "trial", "paid", "student", "team")
 _PAYING = ("paid", "student", "team")
@@ -143,6 +143,33 @@ def _risks_of(answer: Answer, users: list[Any]) -> ChurnPredictions:
     return {"predictions": predictions, "count": len(predictions)}
 
 
+_UserColumns = body_type(
+    "ChurnUserColumns", {"user_id": list[_UserId], "snapshot_date": NotRequired[list[_Day]]}
+)
+
+
+def _user_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The user of a body, from a row of a table."""
+    about = {name: row[name] for name in ("user_id", "snapshot_date") if name in row}
+    return {**about, "features": {n: cell for n, cell in row.items() if n not in about}}
+
+
+def _named_in(user: Mapping[str, Any]) -> dict[str, Any]:
+    return {"user_id": user["user_id"], "snapshot_date": user.get("snapshot_date")}
+
+
+def _columns_of(answer: Answer, others: Columns, options: Mapping[str, Any]) -> Columns:
+    risks, lower, upper = chance_columns(answer.prediction)
+    return {
+        "user_id": others["user_id"],
+        "snapshot_date": others.get("snapshot_date", [None] * len(answer)),
+        "churn_risk": risks,
+        "lower": lower,
+        "upper": upper,
+        "model_path": [*map(answer.place_of, answer.versions)],
+    }
+
+
 def simulate(rows: int, seed: int) -> Columns:
     """Draw `rows` users on a day of each; see the module's docstring for what they are like."""
     rng = np.random.default_rng(seed)
@@ -252,6 +279,9 @@ CHURN = Problem(
             entities=lambda body: _entities_of(body["users"]),
             answer=lambda answer, body: _risks_of(answer, body["users"]),
             examples={"documented": {"users": [_USER, _TEST_USER]}},
+            table=TableForm(
+                "users", _UserColumns, _columns_of, row=_user_of, texts=_named_in, key="user_id"
+            ),
         ),
     ),
     simulate=simulate,

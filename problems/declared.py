@@ -8,35 +8,27 @@ features. What the table teaches about a column is what to expect of it, and no 
 table can hold is refused.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import floor, log10
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field, TypeAdapter, ValidationError
-from typing_extensions import TypedDict
 
 from engine.domain.answer import Answer
 from engine.domain.artifact import ModelCard
 from engine.domain.columns import Column
 from engine.domain.contract import declared_terms
 from engine.domain.errors import UntrustedArtifact
-from engine.domain.kinds import ByKind
 from engine.domain.prediction import Entities
-from engine.domain.problem import Contract, Problem
+from engine.domain.problem import Contract, Problem, TableForm
 from engine.domain.schema import Schema, Target, body_type
+from problems.declared_replies import REPLIES, typed
 from problems.replies import (
-    Level,
     ModelVersion,
     PredictionId,
-    ProbabilityInterval,
     Time,
     Warnings,
-    chances,
 )
-
-_SIGNIFICANT = 6
-"""A quantity is told to so many digits of the smallest value, or the span, that is expected."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +85,10 @@ def problem(name: str, declaration: Declaration) -> Problem:
         target=declaration.target,
         contracts=(
             _contract_of_one(declaration.target, schema, row, one=one),
-            _contract_of_many(declaration.target, schema, row, one=one, name=name),
+            replace(
+                _contract_of_many(declaration.target, schema, row, one=one, name=name),
+                table=_table_form(name, schema, declaration),
+            ),
         ),
         simulate=None,
         slices=declaration.slices,
@@ -123,7 +118,7 @@ def _features_of(schema: Schema, row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in schema.names if name in row}
 
 
-def _notes_on(schema: Schema, row: Mapping[str, Any]) -> list[str]:
+def _notes_on(schema: Schema, row: Iterable[str]) -> list[str]:
     others = [name for name in row if name not in schema.names]
     return [f"ignored, because no feature: {', '.join(others)}"] if others else []
 
@@ -131,7 +126,7 @@ def _notes_on(schema: Schema, row: Mapping[str, Any]) -> list[str]:
 def _contract_of_one(target: Target, schema: Schema, row: Any, *, one: Any) -> Contract:
     return Contract(
         path="/predict",
-        summary=f"Predict {target.name} for one row, with {_REPLIES[target.kind].promise}",
+        summary=f"Predict {target.name} for one row, with {REPLIES[target.kind].promise}",
         request=lambda limit: row,
         reply=one,
         entities=lambda body: Entities([_features_of(schema, body)]),
@@ -147,7 +142,7 @@ def _contract_of_many(target: Target, schema: Schema, row: Any, *, one: Any, nam
         path="/predict/batch",
         summary=f"Predict {target.name} for many rows; all are answered or none",
         request=lambda limit: _rows_type(name, row, limit),
-        reply=_typed(f"{name}_Predictions", "One prediction for each row, in their order.", fields),
+        reply=typed(f"{name}_Predictions", "One prediction for each row, in their order.", fields),
         entities=lambda body: Entities([_features_of(schema, row) for row in body["rows"]]),
         answer=lambda answer, body: {
             "predictions": _replies(
@@ -156,6 +151,19 @@ def _contract_of_many(target: Target, schema: Schema, row: Any, *, one: Any, nam
             "count": len(answer),
         },
         examples={"a row of the table": {"rows": [schema.example]}},
+    )
+
+
+def _table_form(name: str, schema: Schema, declaration: Declaration) -> TableForm:
+    target = declaration.target
+    others = dict.fromkeys(_ignored_of(declaration), NotRequired[list[Any]])
+    columns = REPLIES[target.kind].columns
+    return TableForm(
+        "rows",
+        body_type(f"{name}_Others", others),
+        lambda answer, *_: columns(target, answer),
+        note=lambda names: _notes_on(schema, names),
+        is_tolerant=True,
     )
 
 
@@ -168,49 +176,17 @@ def _reply_type(name: str, target: Target) -> Any:
     """What is said of one row: a quantity with its interval, or an event with its probability."""
     fields = {
         "prediction_id": PredictionId,
-        **_REPLIES[target.kind].fields(name, target),
+        **REPLIES[target.kind].fields(name, target),
         "warnings": Warnings,
         "model_version": ModelVersion,
         "predicted_at": Time,
     }
-    return _typed(f"{name}_Prediction", f"What is predicted of {target.name}.", fields)
-
-
-def _event_fields(name: str, target: Target) -> dict[str, Any]:
-    likelier = Field(description=f"The likelier {target.name}. Unit: none.")
-    chance = Field(description=f"That {target.name} is {_outcomes(target)[1]}. Unit: probability.")
-    return {
-        "prediction": Annotated[Literal[_outcomes(target)], likelier],
-        "probability": Annotated[float, chance],
-        "probability_interval": ProbabilityInterval,
-    }
-
-
-def _quantity_fields(name: str, target: Target) -> dict[str, Any]:
-    expected, lower, upper = (
-        Annotated[float, Field(description=f"{what}. Unit: {target.unit}.")]
-        for what in (f"Expected {target.name}", "Lower bound", "Upper bound")
-    )
-    promise = "The truth about this very row lies in it, as often as `confidence` says."
-    bounds = _typed(f"{name}_Interval", promise, {"lower": lower, "upper": upper})
-    return {"prediction": expected, "confidence_interval": bounds, "confidence": Level}
-
-
-def _typed(name: str, doc: str, fields: dict[str, Any]) -> Any:
-    make: Any = TypedDict
-    made = make(name, fields)
-    made.__doc__ = doc
-    return made
-
-
-def _outcomes(target: Target) -> tuple[Any, Any]:
-    """What a table calls 0 and 1."""
-    return target.labels or (0, 1)
+    return typed(f"{name}_Prediction", f"What is predicted of {target.name}.", fields)
 
 
 def _replies(target: Target, answer: Answer, notes: Sequence[list[str]]) -> list[dict[str, Any]]:
     """One reply a row, with what is to be said of the row besides."""
-    say = _REPLIES[target.kind].said
+    say = REPLIES[target.kind].said
     return [
         {
             "prediction_id": about["prediction_id"],
@@ -221,53 +197,6 @@ def _replies(target: Target, answer: Answer, notes: Sequence[list[str]]) -> list
         }
         for about, said, note in zip(answer.told(), say(target, answer), notes, strict=True)
     ]
-
-
-def _events_said(target: Target, answer: Answer) -> Iterator[dict[str, Any]]:
-    other, happens = _outcomes(target)
-    for value, bounds in zip(*chances(answer.prediction), strict=True):
-        likelier = happens if value >= 0.5 else other
-        yield {"prediction": likelier, "probability": value, "probability_interval": bounds}
-
-
-def _positives_said(target: Target, answer: Answer) -> Iterator[dict[str, Any]]:
-    """With enough digits for the smallest value."""
-    return _quantities_said(answer, _digits_of(target.low))
-
-
-def _reals_said(target: Target, answer: Answer) -> Iterator[dict[str, Any]]:
-    """With enough digits for the span."""
-    return _quantities_said(answer, _digits_of(target.high - target.low))
-
-
-def _quantities_said(answer: Answer, digits: int) -> Iterator[dict[str, Any]]:
-    for value, lower, upper in answer.rounded(digits):
-        yield {
-            "prediction": value,
-            "confidence_interval": {"lower": lower, "upper": upper},
-            "confidence": answer.confidence,
-        }
-
-
-def _digits_of(scale: float) -> int:
-    """Places behind the decimal point."""
-    return max(_SIGNIFICANT - 1 - floor(log10(scale)), 0)
-
-
-@dataclass(frozen=True)
-class _Reply:
-    """What is promised of a kind of target, the fields of one row's reply, and their values."""
-
-    promise: str
-    fields: Callable[[str, Target], dict[str, Any]]
-    said: Callable[[Target, Answer], Iterator[dict[str, Any]]]
-
-
-_REPLIES = ByKind(
-    positive=_Reply("an interval that covers", _quantity_fields, _positives_said),
-    real=_Reply("an interval that covers", _quantity_fields, _reals_said),
-    binary=_Reply("a calibrated probability", _event_fields, _events_said),
-)
 
 
 def continued(new: Problem, old: Problem) -> Problem | None:

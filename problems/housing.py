@@ -14,6 +14,7 @@ The simulated market
   tails, so the spread grows with the price, and it is wider for large, old and central homes.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from typing_extensions import TypedDict
 from engine.domain.answer import Answer
 from engine.domain.columns import Number
 from engine.domain.prediction import Entities
-from engine.domain.problem import Columns, Contract, Layout, Problem
+from engine.domain.problem import NO_OTHERS, Columns, Contract, Layout, Problem, TableForm
 from engine.domain.schema import Schema, Target, body_type
 from problems.replies import Level, ModelVersion, PredictionId, Time, Warnings
 
@@ -100,6 +101,11 @@ def _prices_of(answer: Answer) -> PricePredictions:
         for about, (value, lower, upper) in zip(answer.told(), answer.rounded(2), strict=True)
     ]
     return {"predictions": predictions, "count": len(predictions)}
+
+
+def _columns_of(answer: Answer, others: Columns, options: Mapping[str, Any]) -> Columns:
+    value, lower, upper = answer.rounded_columns(2)
+    return {"predicted_price": value, "lower": lower, "upper": upper}
 
 
 def simulate(rows: int, seed: int) -> Columns:
@@ -202,6 +208,7 @@ HOUSING = Problem(
             entities=lambda body: Entities(body["houses"]),
             answer=lambda answer, body: _prices_of(answer),
             examples={"documented": _EXAMPLES[1]},
+            table=TableForm("houses", NO_OTHERS, _columns_of),
         ),
     ),
     simulate=simulate,

@@ -26,7 +26,7 @@ from typing_extensions import TypedDict
 from engine.domain.answer import Answer
 from engine.domain.kinds import BINARY
 from engine.domain.prediction import DEFAULT_THRESHOLD, Entities
-from engine.domain.problem import Columns, Contract, Problem
+from engine.domain.problem import Columns, Contract, Problem, TableForm
 from engine.domain.schema import Row, Schema, Target, body_type
 from problems.gaps import category, count, number, with_gaps
 from problems.replies import Echo, Key, ProbabilityInterval, Time, Told, chances
@@ -161,6 +161,27 @@ def purchases_of(answer: Answer, body: Mapping[str, Any]) -> PurchasePredictions
     }
 
 
+_PairColumns = body_type(
+    "PurchasePairColumns", {"user_id": list[_UserId], "item_id": list[_ItemId]}
+)
+
+
+def _columns_of(answer: Answer, others: Columns, options: Mapping[str, Any]) -> Columns:
+    threshold = options.get("threshold", answer.threshold)
+    is_told = options.get("return_probabilities", True)
+    values, bounds = chances(answer.prediction)
+    untold = [None] * len(answer)
+    return {
+        "user_id": others["user_id"],
+        "item_id": others["item_id"],
+        "prediction": [int(value >= threshold) for value in values],
+        "probability": values if is_told else untold,
+        "lower": [each["lower"] for each in bounds] if is_told else untold,
+        "upper": [each["upper"] for each in bounds] if is_told else untold,
+        "confidence": [confidence(each, threshold) for each in bounds],
+    }
+
+
 def confidence(bounds: ProbabilityInterval, threshold: float) -> _Confidence:
     """How sure it is on which side of the threshold the probability lies: high, medium or low."""
     lower, upper = bounds["lower"], bounds["upper"]
@@ -253,6 +274,14 @@ PURCHASE = Problem(
                 "documented": {"features": [{**_PAIR, **_SCHEMA.example}], **_OPTIONS},
                 "only the item": {"features": [_PRICED_PAIR], **_OPTIONS},
             },
+            table=TableForm(
+                "features",
+                _PairColumns,
+                _columns_of,
+                texts=lambda pair: {name: pair[name] for name in _PAIR},
+                key="user_id",
+                most_rows=_MOST_ROWS,
+            ),
         ),
     ),
     simulate=simulate,

@@ -45,15 +45,21 @@ class ProbabilityInterval(TypedDict):
 
 
 def chances(prediction: Prediction) -> tuple[list[float], list[ProbabilityInterval]]:
-    """Of each row the probability and the bounds around it, rounded.
-
-    Rounding makes no probability 0 or 1, and leaves it between its bounds.
-    """
-    values = prediction.values.round(_DECIMALS).clip(_SMALLEST, 1 - _SMALLEST)
-    lower = np.minimum(prediction.interval.lower.round(_DECIMALS), values).tolist()
-    upper = np.maximum(prediction.interval.upper.round(_DECIMALS), values).tolist()
+    """Of each row the probability and the bounds around it, rounded."""
+    values, lower, upper = chance_columns(prediction)
     bounds: list[ProbabilityInterval] = [
         {"lower": low, "upper": high, "confidence": prediction.interval.confidence}
         for low, high in zip(lower, upper, strict=True)
     ]
-    return values.tolist(), bounds
+    return values, bounds
+
+
+def chance_columns(prediction: Prediction) -> tuple[list[float], list[float], list[float]]:
+    """The probabilities, the lower and the upper bounds, rounded.
+
+    Rounding makes no probability 0 or 1, and leaves it between its bounds.
+    """
+    values = prediction.values.round(_DECIMALS).clip(_SMALLEST, 1 - _SMALLEST)
+    lower = np.minimum(prediction.interval.lower.round(_DECIMALS), values)
+    upper = np.maximum(prediction.interval.upper.round(_DECIMALS), values)
+    return values.tolist(), lower.tolist(), upper.tolist()

@@ -1,6 +1,6 @@
 """The prediction routes, made from a problem's contracts."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,9 +10,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.body import BY_SETTING, read
 from app.errors import refusal
+from app.formats import Formats
 from app.monitoring import Observe
 from app.openapi import refusals, request_body
 from app.parameters import check_prediction_names, described_parameters, read_parameters
+from app.tables import table_bodies, table_replies
 from engine.domain.errors import ServiceError
 from engine.domain.problem import Contract, Problem
 from engine.serving.data_path import DataPath, PredictionRequest
@@ -37,6 +39,11 @@ def router(
     for contract in problem.contracts:
         path = f"{prefix}{contract.path}"
         body = TypeAdapter(contract.request(settings.max_batch_size))
+        described = request_body([body], contract.examples)
+        responses = refusals(400, 404, 408, 413, 415, 422, 500, 503)
+        if contract.table is not None:
+            described["requestBody"]["content"] |= table_bodies(problem, contract.table)
+            responses |= refusals(406) | {200: {"content": table_replies()}}
         routes.add_api_route(
             path,
             answering[path],
@@ -44,11 +51,8 @@ def router(
             summary=contract.summary,
             operation_id=path.strip("/").replace("/", "_"),
             response_model=contract.reply,
-            openapi_extra={
-                "parameters": described_parameters(),
-                **request_body([body], contract.examples),
-            },
-            responses=refusals(400, 404, 408, 413, 415, 422, 500, 503),
+            openapi_extra={"parameters": described_parameters(), **described},
+            responses=responses,
         )
     return routes
 
@@ -57,27 +61,31 @@ def _endpoint(problem: Problem, contract: Contract, settings: Settings) -> Endpo
     """Reads the request and writes the reply; what lies between is the data path."""
     body_type: TypeAdapter[Any] = TypeAdapter(contract.request(settings.max_batch_size))
 
+    formats = Formats(problem, contract, settings)
+
     async def predict(request: Request) -> Response:
         parameters = read_parameters(request)
+        reader, media_type = formats.choose(request)
         asked = PredictionRequest(
-            partial(_read, request, settings.max_body_bytes),
+            partial(_read, request, settings.max_body_bytes, formats.bodies),
             confidence=parameters.confidence,
             model_version=parameters.model_version,
             unit=parameters.unit,
             request_id=request.scope["request_id"],
             caller=None if request.client is None else request.client.host,
+            reader=reader,
         )
         path: DataPath = request.scope["state"]["paths"][problem.name]
         reply = await path.predict(contract, body_type, asked)
         headers = {"X-Recorded": reply.recorded}
-        return Response(reply.content, headers=headers, media_type="application/json")
+        return Response(reply.content, headers=headers, media_type=media_type)
 
     return predict
 
 
-async def _read(request: Request, limit: int) -> bytes:
+async def _read(request: Request, limit: int, or_types: Collection[str]) -> bytes:
     check_prediction_names(request)
-    return await read(request, limit, BY_SETTING)
+    return await read(request, limit, BY_SETTING, or_types=or_types)
 
 
 class AnswerFirst:

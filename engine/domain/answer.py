@@ -175,17 +175,24 @@ class Answer:
 
     def rounded(self, digits: int) -> Iterable[tuple[float, float, float]]:
         """Of each row the value and its bounds."""
+        return zip(*self.rounded_columns(digits), strict=True)
+
+    def rounded_columns(self, digits: int) -> tuple[list[float], list[float], list[float]]:
+        """The values, the lower and the upper bounds."""
         values, lower, upper = self.answered.rounded(digits)
         place = self.place
-        return zip(values[place], lower[place], upper[place], strict=True)
+        return values[place], lower[place], upper[place]
+
+    def ids(self) -> list[str]:
+        """The id of each row's prediction."""
+        return row_ids(self.answered.id, range(self.place.start, self.place.stop))
 
     def told(self) -> list[About]:
         """One item a row."""
-        ids = row_ids(self.answered.id, range(self.place.start, self.place.stop))
         warnings_on = self.answered.prediction.warnings[self.place]
         return [
             {"prediction_id": prediction_id, "model_version": version, "warnings": warnings}
             for prediction_id, version, warnings in zip(
-                ids, self.versions, warnings_on, strict=True
+                self.ids(), self.versions, warnings_on, strict=True
             )
         ]

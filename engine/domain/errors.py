@@ -5,7 +5,8 @@ ServiceError
 ├── MalformedBody           the body is not JSON
 ├── BodyTooLarge            the body is larger than the service reads
 ├── BodyTooSlow             the body did not arrive in time
-├── UnsupportedMediaType    the body is not declared as JSON
+├── UnsupportedMediaType    the body is declared as something the route does not read
+├── NotAcceptable           no format that the caller accepts can be written
 ├── UnsupportedConfidence   the model cannot answer at this level
 ├── UnknownVersion          no registered model has this version
 ├── InvalidTraffic          the variants cannot be asked in this way
@@ -68,7 +69,11 @@ class BodyTooSlow(ServiceError):
 
 
 class UnsupportedMediaType(ServiceError):
-    """The body is not declared as JSON."""
+    """The body is not declared as something the route reads."""
+
+
+class NotAcceptable(ServiceError):
+    """The route writes no format that the caller accepts."""
 
 
 class UnsupportedConfidence(ServiceError):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from engine.domain.rows import MatrixRows
 from engine.domain.schema import Row, Vector
 
 DEFAULT_THRESHOLD = 0.5
@@ -38,6 +39,15 @@ class Entities:
     def named(cls, keys: Sequence[str]) -> "Entities":
         """By keys alone."""
         return cls([None] * len(keys), keys)
+
+    def instances(self) -> "Instances | None":
+        """All of them with the rows they came with; None where a row is still to be looked up."""
+        if isinstance(self.rows, MatrixRows):
+            rows: Sequence[Row] = self.rows
+        else:
+            rows = [row for row in self.rows if row is not None]
+        n = len(self.rows)
+        return Instances(rows, self.keys or [None] * n) if len(rows) == n else None
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -1,18 +1,48 @@
 """A prediction problem as it is declared: features, target and the routes' contracts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from engine.domain.answer import Answer
 from engine.domain.prediction import Entities
-from engine.domain.schema import Row, Schema, Target
+from engine.domain.schema import Row, Schema, Target, body_type
 
 SIMULATED = "simulated market, "
 """How the source of simulated rows begins in a card."""
 
 Columns = Mapping[str, Any]
 """Column name to a one-dimensional array; all of one length."""
+
+
+NO_OTHERS = body_type("NoOthers", {})
+"""The columns of a table besides the features, where there are none."""
+
+
+@dataclass(frozen=True)
+class TableForm:
+    """How a route of many rows takes a table in place of a list of rows, and answers with one.
+
+    `field` is the list in the body that holds the rows. `others` is a TypedDict of lists: columns
+    that are no features. `row` makes the row of a body from the row of a table, and `texts` says of
+    a row of a body what it has in those of `others` that a reply repeats. `key` is the one of them
+    that names each entity.
+
+    `answer` takes the answer, what is in `others` and the rest of the body; it returns the columns
+    of the reply, besides ids, warnings and versions. `note` says what is to be said of rows that
+    have columns of these names.
+    """
+
+    field: str
+    others: Any
+    answer: Callable[[Answer, Columns, Mapping[str, Any]], Columns]
+    row: Callable[[Mapping[str, Any]], Any] = dict
+    texts: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda row: {}
+    key: str | None = None
+    note: Callable[[Iterable[str]], list[str]] = lambda names: []
+    is_tolerant: bool = False
+    most_rows: int = 1_000_000
+    """No setting allows more."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +61,8 @@ class Contract:
     entities: Callable[[Any], Entities]
     answer: Callable[[Answer, Any], Mapping[str, Any]]
     examples: Mapping[str, Mapping[str, Any]]
+    table: TableForm | None = None
+    """Of a route of many rows that takes a table, too."""
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,15 @@ from operator import itemgetter
 from typing import Annotated, Any, NotRequired
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 from engine.domain.columns import Column
 from engine.domain.kinds import POSITIVE, TargetKind
-
-Row = Mapping[str, Any]
-"""Column name to a number, the name of a category, or None; what may be missing may be absent."""
-Matrix = NDArray[np.float64]
-Vector = NDArray[np.float64]
+from engine.domain.rows import Matrix as Matrix
+from engine.domain.rows import MatrixRows
+from engine.domain.rows import Row as Row
+from engine.domain.rows import Vector as Vector
 
 
 def body_type(name: str, fields: Mapping[str, Any]) -> Any:
@@ -84,6 +82,8 @@ class Schema:
         declared, is NaN. Raises KeyError when a row lacks a column that may not be missing: rows
         are validated before they are encoded.
         """
+        if isinstance(rows, MatrixRows) and self._is_encoded(rows):
+            return rows.matrix
         if self.is_plain:
             return self._encode_plain(rows)
         flat = [
@@ -93,18 +93,31 @@ class Schema:
         ]
         return np.array(flat, dtype=np.float64).reshape(len(rows), len(self.columns))
 
+    def _is_encoded(self, rows: MatrixRows) -> bool:
+        """Whether the matrix is what `encode` would make of these rows."""
+        return rows.names == self.names and rows.texts.keys() == {c.name for c in self._categories}
+
     def _encode_plain(self, rows: Sequence[Row]) -> Matrix:
         cells = map(itemgetter(*self.names), rows)
         flat = cells if len(self.columns) == 1 else chain.from_iterable(cells)
         size = len(rows) * len(self.columns)
         return np.fromiter(flat, np.float64, size).reshape(len(rows), len(self.columns))
 
-    def warnings(self, rows: Sequence[Row]) -> list[list[str]]:
+    def warnings(self, rows: Sequence[Row], matrix: Matrix | None = None) -> list[list[str]]:
         """For each row, the categories that are not declared, and the gaps that are unusual. Where
-        there is nothing to say, all rows share one list."""
+        there is nothing to say, all rows share one list. `matrix` is what `encode` made of them: a
+        row without a NaN has neither."""
         if not self._categories and not self._full:
             return [[]] * len(rows)
-        return [[*self._unknown(row), *self._gaps(row)] for row in rows]
+        if matrix is None:
+            return [self._notes_on(row) for row in rows]
+        notes: list[list[str]] = [[]] * len(rows)
+        for place in np.flatnonzero(np.isnan(matrix).any(axis=1)).tolist():
+            notes[place] = self._notes_on(rows[place])
+        return notes
+
+    def _notes_on(self, row: Row) -> list[str]:
+        return [*self._unknown(row), *self._gaps(row)]
 
     def _unknown(self, row: Row) -> Iterator[str]:
         for column in self._categories:

@@ -178,7 +178,7 @@ def _latencies_us(models: Sequence[Model], row: Matrix) -> list[float]:
             start = perf_counter()
             model.predict(row, DEFAULT_CONFIDENCE)
             times[turn, number] = perf_counter() - start
-    return (1e6 * _typical(times)).tolist()
+    return [float(1e6 * typical) for typical in _typical(times)]
 
 
 def _typical(times: Matrix) -> Vector:

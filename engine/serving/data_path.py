@@ -13,7 +13,6 @@ from itertools import accumulate, chain
 from time import perf_counter, time_ns
 from typing import Any, NamedTuple
 
-import orjson
 from pydantic import TypeAdapter
 
 from engine.domain.answer import Answer, AnsweredRows, AnswerPart
@@ -27,10 +26,11 @@ from engine.domain.times import written
 from engine.serving.deployment import Deployment
 from engine.serving.live import Live
 from engine.serving.lookup import Resolver
+from engine.serving.reading import Asked, Reader, read_rows
 from engine.serving.recorder import Recorder
 from engine.serving.shadow import ShadowRequest, Shadows
 from engine.serving.turn import Turns
-from engine.serving.validation import validated
+from engine.serving.validation import INLINE_BYTES
 
 _ID_BYTES = 10
 """Besides the time, in the name of what was answered together."""
@@ -42,7 +42,8 @@ _DEGRADED_NOTE = (
 
 class PredictionRequest(NamedTuple):
     """What is asked, by whom. `body` gives the bytes, once there is a model to answer them; `unit`
-    is who or what is asked for, by default the key of each row, or else its features."""
+    is who or what is asked for, by default the key of each row, or else its features. `reader` is
+    for bodies and replies that are not rows of JSON."""
 
     body: Callable[[], Awaitable[bytes]]
     confidence: float = DEFAULT_CONFIDENCE
@@ -50,10 +51,11 @@ class PredictionRequest(NamedTuple):
     unit: str | None = None
     request_id: str = ""
     caller: str | None = None
+    reader: Reader | None = None
 
 
 class Reply(NamedTuple):
-    """JSON, and what became of the record: committed, queued, dropped or off."""
+    """The bytes, and what became of the record: committed, queued, dropped or off."""
 
     content: bytes
     recorded: str
@@ -72,12 +74,36 @@ class _Question(NamedTuple):
     instances: Instances
 
 
+class _Said(NamedTuple):
+    """Rows that were answered, and their matrix."""
+
+    answered: AnsweredRows
+    matrix: Matrix
+
+
 class _Told(NamedTuple):
     """Which of the rows that were answered are a question's own, and what became of the record."""
 
     answered: AnsweredRows
     place: slice
     recorded: str
+
+
+class _Job(NamedTuple):
+    """A request with what was there when it began."""
+
+    request: PredictionRequest
+    read: Reader
+    deployment: Deployment
+    start: float
+
+
+class _Whole(NamedTuple):
+    """A request that was answered in one go: its terms, what was said, and the reply."""
+
+    terms: _Terms
+    said: _Said
+    content: bytes
 
 
 @dataclass(frozen=True)
@@ -101,34 +127,74 @@ class DataPath:
         start, live = perf_counter(), self.live
         pinned = request.model_version
         deployment = await live.pinned(pinned) if pinned else live.deployment()
-        body = await validated(body_type, await request.body())
-        instances = await self.resolver.resolve(live.problem, contract.entities(body), _now)
-        terms = _Terms(deployment, request.confidence, instances.is_degraded)
-        told = await self._ask(terms, _Question(request, instances))
-        answer = Answer(
-            told.answered,
-            told.place,
-            place_of=live.place,
-            elapsed_ms=lambda: round(1_000 * (perf_counter() - start), 3),
-            threshold=self.threshold,
+        read = request.reader or partial(read_rows, contract, body_type)
+        job = _Job(request, read, deployment, start)
+        body = await request.body()
+        if len(body) <= INLINE_BYTES:
+            return await self._reply(job, read(body))
+        found = await asyncio.to_thread(self._read, job, body)
+        return await (
+            self._keep_whole(found) if isinstance(found, _Whole) else self._reply(job, found)
         )
-        return Reply(orjson.dumps(contract.answer(answer, body)), told.recorded)
 
-    async def _ask(self, terms: _Terms, question: _Question) -> _Told:
+    def _read(self, job: _Job, body: bytes) -> Asked | _Whole:
+        """In a thread, which answers many rows at once if nothing has to be looked up."""
+        asked = job.read(body)
+        instances = asked.entities.instances()
+        if instances is None or len(instances.rows) <= job.deployment.inline_rows:
+            return asked
+        return self._answer_whole(job, asked, instances)
+
+    async def _reply(self, job: _Job, asked: Asked) -> Reply:
         """Together with what else arrived in this turn; rows that are asked in a thread would not
         gain from company, and others would wait for them."""
-        answer = partial(self._answer, terms)
-        if len(question.instances.rows) > terms.deployment.inline_rows:
-            return (await answer([question]))[0]
-        return await self.turns.ask(terms, question, answer)
+        instances = await self.resolver.resolve(self.live.problem, asked.entities, _now)
+        if len(instances.rows) > job.deployment.inline_rows:
+            whole = await asyncio.to_thread(self._answer_whole, job, asked, instances)
+            return await self._keep_whole(whole)
+        terms = _terms(job, instances)
+        question = _Question(job.request, instances)
+        told = await self.turns.ask(terms, question, partial(self._answer, terms))
+        content = asked.write(self._answer_of(job, told.answered, told.place))
+        return Reply(content, told.recorded)
+
+    def _answer_whole(self, job: _Job, asked: Asked, instances: Instances) -> _Whole:
+        terms = _terms(job, instances)
+        said = self._say(terms, [_Question(job.request, instances)])
+        place = slice(0, len(instances.rows))
+        return _Whole(terms, said, asked.write(self._answer_of(job, said.answered, place)))
+
+    async def _keep_whole(self, whole: _Whole) -> Reply:
+        return Reply(whole.content, await self._keep(whole.terms, whole.said))
+
+    def _answer_of(self, job: _Job, answered: AnsweredRows, place: slice) -> Answer:
+        return Answer(
+            answered,
+            place,
+            place_of=self.live.place,
+            elapsed_ms=lambda: round(1_000 * (perf_counter() - job.start), 3),
+            threshold=self.threshold,
+        )
 
     async def _answer(self, terms: _Terms, questions: Sequence[_Question]) -> list[_Told]:
-        deployment, problem = terms.deployment, self.live.problem
+        """Runs on the event loop while it takes microseconds, and in a thread when it would block
+        the loop."""
+        ends = list(accumulate(len(question.instances.rows) for question in questions))
+        if ends[-1] <= terms.deployment.inline_rows:
+            said = self._say(terms, questions)
+        else:
+            said = await asyncio.to_thread(self._say, terms, questions)
+        recorded = await self._keep(terms, said)
+        places = map(slice, [0, *ends], ends)
+        return [_Told(said.answered, place, recorded) for place in places]
+
+    def _say(self, terms: _Terms, questions: Sequence[_Question]) -> _Said:
+        problem = self.live.problem
         schema = problem.schema
         rows = _joined(question.instances.rows for question in questions)
         units = _joined(map(_units_of, questions))
         matrix = schema.encode(rows)
-        notes = schema.warnings(rows)
+        notes = schema.warnings(rows, matrix)
         if terms.is_degraded:
             notes = [[_DEGRADED_NOTE] for _ in notes]
         answered = AnsweredRows(
@@ -138,23 +204,30 @@ class DataPath:
             rows=MatrixRows(schema.names, matrix) if schema.is_plain else rows,
             units=units,
             notes=notes,
-            parts=await _infer(terms, matrix, units),
+            parts=_infer(terms, matrix, units),
             confidence=terms.confidence,
             request_ids=_joined([q.request.request_id] * len(q.instances.rows) for q in questions),
             callers=_joined([q.request.caller] * len(q.instances.rows) for q in questions),
             is_degraded=terms.is_degraded,
         )
-        self.told(answered)
-        recorded = await self.recorder.keep(answered)
-        if (deployment.shadows or self.shadows.running) and not terms.is_degraded:
-            self.shadows.ask(ShadowRequest(deployment.shadows, answered, matrix))
-        ends = list(accumulate(len(question.instances.rows) for question in questions))
-        places = map(slice, [0, *ends], ends)
-        return [_Told(answered, place, recorded) for place in places]
+        return _Said(answered, matrix)
+
+    async def _keep(self, terms: _Terms, said: _Said) -> str:
+        """What became of the record; shadows are asked after it."""
+        self.told(said.answered)
+        recorded = await self.recorder.keep(said.answered)
+        shadows = terms.deployment.shadows
+        if (shadows or self.shadows.running) and not terms.is_degraded:
+            self.shadows.ask(ShadowRequest(shadows, *said))
+        return recorded
 
     def _new_id(self) -> str:
         """It begins with the time, so that a store finds neighbours beside each other."""
         return f"{time_ns() // 1_000_000:012x}{self.names.take(_ID_BYTES)}"
+
+
+def _terms(job: _Job, instances: Instances) -> _Terms:
+    return _Terms(job.deployment, job.request.confidence, instances.is_degraded)
 
 
 def _joined(columns: Iterable[Sequence[Any]]) -> Sequence[Any]:
@@ -184,16 +257,11 @@ def _assigned_by(
     ]
 
 
-async def _infer(terms: _Terms, rows: Matrix, units: Sequence[str | None]) -> list[AnswerPart]:
-    """Runs on the event loop while it takes microseconds, and in a thread when it would block the
-    loop."""
+def _infer(terms: _Terms, rows: Matrix, units: Sequence[str | None]) -> list[AnswerPart]:
     deployment = terms.deployment
     if terms.is_degraded:
-        ask = partial(deployment.infer_degraded, rows, terms.confidence)
-    else:
-        assigned = _assigned_by(deployment, rows, units)
-        ask = partial(deployment.infer, rows, assigned, terms.confidence)
-    return ask() if len(rows) <= deployment.inline_rows else await asyncio.to_thread(ask)
+        return deployment.infer_degraded(rows, terms.confidence)
+    return deployment.infer(rows, _assigned_by(deployment, rows, units), terms.confidence)
 
 
 def _now() -> str:

@@ -87,10 +87,10 @@ class Resolver:
 
         Raises UnknownEntity, naming the first few, and nothing else.
         """
+        known = entities.instances()
+        if known is not None:
+            return known
         keys = entities.keys or [None] * len(entities)
-        rows = [row for row in entities.rows if row is not None]
-        if len(rows) == len(keys):
-            return Instances(rows, keys)
         if problem.lookup is None:
             raise UnknownEntity(f"{problem.name} looks up no features by key; send the features")
         try:

@@ -9,7 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from engine.domain.errors import InvalidInput, MalformedBody, ServiceError, Violation
 
-_INLINE_BYTES = 16_384
+INLINE_BYTES = 16_384
+"""A body of up to so many bytes is read on the event loop."""
 _SHOWN_VIOLATIONS = 20
 LONGEST_NAME = 100
 
@@ -19,20 +20,26 @@ async def validated(body_type: TypeAdapter[Any], body: bytes) -> Any:
 
     Raises MalformedBody, or InvalidInput naming every broken rule.
     """
-    if len(body) <= _INLINE_BYTES:
-        return _validate(body_type, body)
-    return await asyncio.to_thread(_validate, body_type, body)
+    if len(body) <= INLINE_BYTES:
+        return validate(body_type, body)
+    return await asyncio.to_thread(validate, body_type, body)
 
 
-def _validate(body_type: TypeAdapter[Any], body: bytes) -> Any:
+def validate(body_type: TypeAdapter[Any], body: bytes) -> Any:
+    """The same at once."""
     try:
         parsed = body_type.validate_json(body)
     except ValidationError as error:
-        raise _invalid(error) from error
+        raise invalid(error) from error
+    refuse_repeated_keys(body, parsed)
+    return parsed
+
+
+def refuse_repeated_keys(body: bytes, parsed: Any) -> None:
+    """Raises MalformedBody for a body of JSON in which an object has one key twice."""
     colons = body.count(b":")
     if colons > _count_keys_above(parsed) and colons > _count_keys(parsed):
         json.loads(body, object_pairs_hook=_unique)
-    return parsed
 
 
 def _count_keys_above(parsed: Any) -> int:
@@ -63,12 +70,23 @@ def _unique(pairs: list[tuple[str, Any]]) -> None:
             )
 
 
-def _invalid(error: ValidationError) -> ServiceError:
-    """What pydantic found wrong with a body, as an error of the domain; never echoes the input."""
+def invalid(error: ValidationError, first_row: int = 0) -> ServiceError:
+    """What pydantic found wrong with a body, as an error of the domain; never echoes the input.
+
+    `first_row` is the number of the first row, where the body is a part of a longer one.
+    """
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return MalformedBody(f"{found[0]['msg']}. Send one JSON object")
-    return InvalidInput([violation(one) for one in found[:_SHOWN_VIOLATIONS]], len(found))
+    shown = [{**one, "loc": _moved(one["loc"], first_row)} for one in found[:_SHOWN_VIOLATIONS]]
+    return InvalidInput([violation(one) for one in shown], len(found))
+
+
+def _moved(place: tuple[int | str, ...], rows: int) -> tuple[int | str, ...]:
+    """A list of rows is a field of its body."""
+    if rows and len(place) > 1 and isinstance(place[1], int):
+        return (place[0], place[1] + rows, *place[2:])
+    return place
 
 
 def violation(found: Any) -> Violation:

@@ -81,7 +81,9 @@ def _shared(items: Sequence[str | None]) -> str | list[tuple[str | None, int]] |
 
 def _features(rows: Sequence[Row]) -> _Features:
     if isinstance(rows, MatrixRows):
-        return {"matrix": rows.names}, [np.ascontiguousarray(rows.matrix, "<f8").tobytes()]
+        if rows.is_plain:
+            return {"matrix": rows.names}, [np.ascontiguousarray(rows.matrix, "<f8").tobytes()]
+        return _by_column(rows.columns())
     names = tuple(rows[0])
     cells = _cells(rows, names) if len(rows) > _FEW else None
     if cells is None:
@@ -102,7 +104,7 @@ def _cells(rows: Sequence[Row], names: Sequence[str]) -> list[Any] | None:
         return None
 
 
-def _by_column(columns: Mapping[str, list[Any]]) -> _Features:
+def _by_column(columns: Mapping[str, Sequence[Any]]) -> _Features:
     """Numbers of one type as they are; what is left is JSON, at the end."""
     codes = {name: _code(cells) for name, cells in columns.items()}
     arrays = [_array(codes[name], c) for name, c in columns.items() if codes[name] != _JSON]

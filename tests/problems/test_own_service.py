@@ -168,3 +168,39 @@ async def test_what_is_unusual_is_answered_with_a_warning(
 
 async def test_rooms_may_be_no_whole_number_for_once(client: httpx.AsyncClient) -> None:
     assert (await said(client, rooms=2.5))["warnings"] == []
+
+
+async def test_a_table_as_it_was_trained_on_is_answered_as_its_rows_are(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [
+        {**ROW, "id": 1, "price": ""},
+        {"area": "80.5", "rooms": " 3 ", "district": " centre", "garden": "1", "floor": "NA"}
+        | {"id": 2, "price": "x"},
+        {**ROW, "district": "harbour", "rooms": None, "floor": "", "id": 3, "price": 4},
+    ]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    as_csv = pd.DataFrame(columns).to_csv(index=False)
+    one_by_one = (await client.post("/predict/batch", json={"rows": rows})).json()["predictions"]
+    by_column = await client.post("/predict/batch", json={"columns": columns})
+    by_csv = await client.post(
+        "/predict/batch", content=as_csv, headers={"Content-Type": "text/csv"}
+    )
+    for reply in (by_column, by_csv):
+        said = reply.raise_for_status().json()["predictions"]
+        assert said["prediction"] == [row["prediction"] for row in one_by_one]
+        assert said["lower"] == [row["confidence_interval"]["lower"] for row in one_by_one]
+        assert said["upper"] == [row["confidence_interval"]["upper"] for row in one_by_one]
+        assert [*said["warnings"].values()] == [row["warnings"] for row in one_by_one]
+    assert len(one_by_one[2]["warnings"]) == 3
+
+
+async def test_an_impossible_cell_of_a_table_is_refused_as_that_of_a_row(
+    client: httpx.AsyncClient,
+) -> None:
+    rows = [ROW, {**ROW, "area": "large"}]
+    by_row = await client.post("/predict/batch", json={"rows": rows})
+    columns = {name: [row[name] for row in rows] for name in ROW}
+    by_column = await client.post("/predict/batch", json={"columns": columns})
+    assert by_column.status_code == by_row.status_code == 422
+    assert by_column.json()["errors"] == by_row.json()["errors"]
