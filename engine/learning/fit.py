@@ -99,11 +99,12 @@ def fit_quantity(
     residual = target - location.out_of_fold
     spread = learn(size.spread, target=np.abs(residual), refits=size.is_refitted)
     floor = _SMALLEST_SPREAD * float(np.median(spread.out_of_fold))
-    standardised = residual / np.maximum(spread.out_of_fold, floor)
+    off = np.maximum(spread.out_of_fold, floor)
+    standardised = residual / off if floor > 0 else np.zeros_like(residual)
     thresholds = np.quantile(standardised, LEVELS)
     at_most = (standardised[:, None] <= thresholds).astype(np.float64)
     marginal = at_most.mean(axis=0)
-    if floor <= 0 or (np.diff(thresholds) <= 0).any() or marginal.max() >= 1:
+    if (np.diff(thresholds) <= 0).any() or marginal.max() >= 1:
         raise UnusableTable(
             f"{table.source}: too many rows have the same target to learn how far off it is"
         )
