@@ -175,7 +175,8 @@ def words(rest: str) -> Iterator[str]:
 
 def options_of(command: click.Command) -> set[str]:
     """Asked as when it runs: a command keeps its help option as the first context names it."""
-    context = click.Context(command, **command.context_settings)
+    above = click.Context(predictive, **predictive.context_settings)
+    context = click.Context(command, above, **command.context_settings)
     return {name for one in command.get_params(context) for name in one.opts}
 
 

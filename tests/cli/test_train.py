@@ -127,7 +127,7 @@ def unusable_tables() -> dict[str, tuple[pd.DataFrame | bytes, str]]:
         "missing column": (good.drop(columns=["age_years"]), "lacks age_years; it has square_feet"),
         "constant target": (good.assign(price=250_000), "the target is 250000 in every row"),
         "many equal targets": (
-            good.assign(price=np.where(np.arange(400) < 8, 300_000, 250_000)),
+            good.assign(price=np.where(np.arange(400) < 1, 300_000, 250_000)),
             "too many rows have the same target",
         ),
         "a column twice": (
