@@ -17,6 +17,7 @@ processes of a server used: while others use the machine too, compare that.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -127,4 +128,5 @@ def _servers(only: str | None, results: Results, cache: Path, *, may_install: bo
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
     sys.exit(main())

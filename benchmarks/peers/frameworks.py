@@ -1,7 +1,7 @@
 """The model servers that a user could pick, set up as their documentation shows for scikit-learn.
 
-Where the documentation offers several ways, the quickest on one core is taken: inference inside the
-process that answers (MLServer, `parallel_workers: 0`), arrays in place of frames where both work.
+MLflow is given arrays, which are quicker than frames. MLServer infers in the process that answers
+(`parallel_workers: 0`), because its separate process does not start with these pins.
 """
 
 import json

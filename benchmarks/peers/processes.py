@@ -80,7 +80,10 @@ class Running:
         self.process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(_STOP_SECONDS)
-        self._signal(signal.SIGKILL)
+        while self._members():  # a supervisor may start a new worker meanwhile
+            self._signal(signal.SIGKILL)
+            self.process.poll()
+            time.sleep(0.02)
         self.process.wait()
         self.output.close()
 

@@ -17,6 +17,8 @@ from benchmarks.peers.lineup import SERVERS, Role, ours
 from benchmarks.peers.measuring import RECORDS, Plan
 from benchmarks.peers.results import Line, Results
 
+_BUSY = 2
+"""The fixed loop may take this many times as long at its slowest as at its quickest."""
 _COLOURS = {Role.OURS: "tab:blue", Role.FLOOR: "tab:gray", Role.RIVAL: "tab:orange"}
 
 
@@ -54,6 +56,11 @@ def _page(results: Results, bars: Sequence[Bar], about: dict[str, Any]) -> Itera
         f"{about['rounds']} rounds of {about['seconds']} s. A fixed loop took "
         f"{probe['lowest']:.1f} to {probe['highest']:.1f} ms (median {probe['median']:.1f})."
     )
+    if probe["highest"] > _BUSY * probe["lowest"]:
+        yield (
+            "\nThe machine was busy with other things, which slows a server of one thread down the "
+            "most: compare the CPU."
+        )
     for case in results.cases():
         lines = results.lines(case)
         yield f"\n{case.name[0].upper()}{case.name[1:]}:\n"

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
@@ -67,6 +67,8 @@ def tables(draw: st.DrawFn) -> dict[str, list[Any]]:
 @pytest.mark.parametrize("is_tolerant", [False, True])
 @settings(max_examples=300, deadline=None)
 @given(columns=tables())
+@example(columns={"whole": [2.5], "size": [None], "plan": ["free"], "is_new": [None]})
+@example(columns={"whole": [-np.nan], "size": [None], "plan": ["free"], "is_new": [None]})
 def test_columns_are_encoded_as_their_rows_are_or_left_to_validation(
     is_tolerant: bool, columns: dict[str, list[Any]]
 ) -> None:
