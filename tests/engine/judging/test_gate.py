@@ -186,7 +186,7 @@ def worse_where_small(given: Evidence) -> Vector:
         ("coverage", lambda e: altered(e, interval=narrow(e))),
         ("intervals", lambda e: altered(e, interval=wide(e))),
         ("slices", lambda e: altered(e, values=worse_where_small(e))),
-        ("latency", lambda e: altered(e, latency_us=1.21 * e.champion.latency_us)),
+        ("latency", lambda e: altered(e, latency_us=max(201.0, 1.21 * e.champion.latency_us))),
         ("contract", lambda e: replace(e, same_contract=False)),
         ("parity", lambda e: replace(e, parity=False)),
     ],
@@ -202,6 +202,7 @@ def test_every_guardrail_alone_keeps_the_champion_and_says_so(
 
 def test_what_is_just_allowed_is_promoted(better: Evidence) -> None:
     assert judge(altered(better, latency_us=1.2 * better.champion.latency_us)).promote
+    assert judge(altered(better, latency_us=200.0)).promote
 
 
 def test_slices_object_to_an_equal_challenger_no_more_often_than_their_level() -> None:

@@ -112,7 +112,7 @@ def worse_where_small(given: Evidence) -> Vector:
     [
         ("calibration", lambda e: altered(e, values=overconfident(e))),
         ("slices", lambda e: altered(e, values=worse_where_small(e))),
-        ("latency", lambda e: altered(e, latency_us=1.21 * e.champion.latency_us)),
+        ("latency", lambda e: altered(e, latency_us=max(201.0, 1.21 * e.champion.latency_us))),
         ("contract", lambda e: replace(e, same_contract=False)),
         ("parity", lambda e: replace(e, parity=False)),
     ],
