@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     registry_url: str | None = None
     records_url: str | None = None
     records: Literal["durable", "buffered", "off"] = "durable"
-    records_queue: int = Field(10_000, ge=1)
+    records_queue: int = Field(100_000, ge=1)
     records_keep_days: int = Field(365, ge=1)
     signing_key: Path | None = None
     trusted_keys: list[str] = [_COMMITTED_MODEL_KEY]
