@@ -13,7 +13,7 @@ from benchmarks.peers.results import Results, Sample
 from cli.server import serving
 
 
-@pytest.mark.load
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_every_case_has_a_line_for_each_server_with_ratios_to_a(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_an_unknown_server_is_refused_with_the_names_of_all(
     assert "unknown: nobody; there are ours-durable" in capsys.readouterr().err
 
 
-@pytest.mark.load
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 def test_a_reply_that_is_not_200_ends_the_run(tmp_path: Path) -> None:
     bodies = tmp_path / "bodies.jsonl"
